@@ -1,0 +1,1 @@
+"""The plugins that ship with Predis Agent, one folder each; they use the same API as anyone's."""
