@@ -9,11 +9,10 @@ import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn, Self, TypeAlias
 
-Argument = bytes | str | int | float
-Reply = str | bytes | int | None | list["Reply"] | "ServerError"
-Address = str | Path | tuple[str, int]
+Argument: TypeAlias = bytes | str | int | float
+Address: TypeAlias = str | Path | tuple[str, int]
 
 _READ_SIZE = 256 * 1024
 
@@ -37,6 +36,10 @@ class ConnectionFailed(RespError):
 
 class ProtocolError(RespError):
     """The peer's answer is not RESP2; the connection is closed."""
+
+
+Reply: TypeAlias = str | bytes | int | list["Reply"] | ServerError | None
+"""A simple string is a str, a bulk string bytes, a nil None; an error stands only within a pipeline or an array."""
 
 
 def describe(address: Address) -> str:

@@ -79,7 +79,9 @@ def _spawn(command: Sequence[str], log: Path, cwd: Path) -> subprocess.Popen[byt
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREDIS__")}
     environment["PYTHONPATH"] = str(ROOT)
     with log.open("ab") as output:
-        return subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=cwd, env=environment)
+        return subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=cwd, env=environment
+        )
 
 
 def _read_password(data_dir: Path) -> str | None:

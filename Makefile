@@ -1,0 +1,69 @@
+# The two commands: `make run` starts the agent with its cache, `make test` checks everything. Both do the set-up.
+#
+#   make run ARGS="--set cache.port=7000"     arguments for `predis-agent run`
+#   make test TESTS=tests/agent               a part of the tests
+#   make setup PYTHON=/opt/python/bin/python3 another Python (3.11 or newer)
+
+SHELL := /bin/sh
+PYTHON ?=
+ARGS ?=
+TESTS ?= tests
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE := $(wildcard core_cache/native/*.cpp core_cache/native/*.h)
+
+.NOTPARALLEL:
+.PHONY: help setup native peers run test lint types pytest bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^$$/p'
+	@echo "targets: setup run test lint types pytest bench peers clean"
+
+# --- set-up: virtual environment, packages, native extension; each step only when what it reads has changed ---
+
+setup: $(VENV)/.native
+
+$(VENV)/.created: packaging/setup.sh packaging/install-packages.sh
+	@PYTHON='$(PYTHON)' sh packaging/setup.sh $(VENV)
+	@touch $@
+
+$(VENV)/.packages: $(VENV)/.created setup.cfg pyproject.toml
+	@echo "Installing Predis Agent and its Python packages into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.native: $(VENV)/.packages setup.py $(NATIVE)
+	@echo "Building the native cache engine ..."
+	@$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
+
+native: $(VENV)/.native
+
+# --- the real peers that tests and benchmarks talk to; without them those tests are skipped and say so ---
+
+peers:
+	@sh packaging/peers.sh
+
+run: setup
+	@exec $(BIN)/predis-agent run $(ARGS)
+
+test: setup peers lint types pytest
+
+lint: setup
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+
+pytest: setup
+	$(BIN)/python -m pytest $(TESTS)
+
+bench: setup peers
+	$(BIN)/python -m bench.run $(ARGS)
+
+# Keeps var/, which holds the cache's data.
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f core_cache/*.so
+	find agent core_cache plugins tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
