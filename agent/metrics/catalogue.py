@@ -14,7 +14,7 @@ from itertools import pairwise
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample
 
 BASE_UNITS = frozenset(
-    {"seconds", "bytes", "ratio", "hertz", "celsius", "watts", "joules", "volts", "amperes", "meters", "grams"}
+    {"seconds", "bytes", "bytes_per_second", "ratio", "hertz", "celsius", "watts", "joules", "volts", "amperes"}
 )
 """What `MetricSpec.unit` may be, besides empty."""
 
@@ -49,6 +49,7 @@ class Catalogue:
         """Declare a plugin's metrics, all or none. Raises CatalogueError that names every problem."""
         added: dict[str, MetricSpec] = {}
         problems: list[str] = []
+        families = {family_name(spec): spec for spec in self._specs.values()}
         given: list[object] = list(specs)  # from a plugin, so perhaps not what it should be
         for spec in given:
             if not isinstance(spec, MetricSpec):
@@ -59,7 +60,11 @@ class Catalogue:
                 problems.append(f"{plugin_name}: metric {spec.name}: declared twice")
             elif spec.name in self._specs:
                 problems.append(f"{plugin_name}: metric {spec.name}: already declared by {self._owners[spec.name]}")
-            added[spec.name] = spec
+            else:
+                other = families.get(family_name(spec), spec)
+                if other.name != spec.name:
+                    problems.append(f"{plugin_name}: metric {spec.name}: OpenMetrics cannot tell it from {other.name}")
+            added[spec.name] = families[family_name(spec)] = spec
         if problems:
             raise CatalogueError("\n".join(problems))
         # New dictionaries, not changed ones: collecting threads look names up meanwhile.
@@ -115,6 +120,11 @@ class Catalogue:
         return None
 
 
+def family_name(spec: MetricSpec) -> str:
+    """The name of the metric's family in OpenMetrics, which leaves out what only its series have: _total, _info."""
+    return spec.name.removesuffix("_total").removesuffix("_info")
+
+
 def spec_problems(spec: MetricSpec) -> list[str]:
     """What is wrong with a declaration, each with the mend; empty if nothing is."""
     problems: list[str] = []
@@ -136,7 +146,7 @@ def spec_problems(spec: MetricSpec) -> list[str]:
     if unit and unit not in BASE_UNITS:
         mend = _INSTEAD.get(unit.lower(), "one of " + ", ".join(sorted(BASE_UNITS)))
         problems.append(f"unit '{unit}' is no base unit: use {mend}")
-    elif unit and words[-1:] != [unit]:
+    elif unit and not name.removesuffix("_total").endswith(f"_{unit}"):
         problems.append(f"the name must end with its unit: _{unit}{'_total' if kind is Kind.counter else ''}")
     elif not unit and words and words[-1] in BASE_UNITS:
         problems.append(f"the name ends with a unit: declare unit='{words[-1]}'")

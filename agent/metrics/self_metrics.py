@@ -19,6 +19,7 @@ from agent.metrics.pipeline import Pipeline
 
 PLUGIN_NAME = "agent"
 RUN_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+FAILURE_REASONS = ("exception", "overdue")
 RESTART_REASONS = ("exited", "killed", "unresponsive", "requested")
 
 SPECS = (
@@ -87,13 +88,16 @@ class SelfMetrics:
         self._durations: dict[str, list[int]] = {}
         self._seconds: dict[str, float] = {}
         # A counter that is there from the start, at 0, shows its first increase; one that appears at 1 does not.
+        # So are the usual reasons of failures, from a plugin's first run on.
         self._restarts: Counter[str] = Counter(dict.fromkeys(RESTART_REASONS, 0))
 
     def runs(self, plugin: str, seconds: float, outcome: str) -> None:
         """A plugin's run ended after `seconds`; `outcome` is `ok` or the reason of the failure, in one word."""
         with self._lock:
             self._runs[plugin] += 1
-            if outcome != "ok":
+            for reason in FAILURE_REASONS:
+                self._failures[plugin, reason] += reason == outcome
+            if outcome != "ok" and outcome not in FAILURE_REASONS:
                 self._failures[plugin, outcome] += 1
             counts = self._durations.setdefault(plugin, [0] * (len(RUN_BOUNDS) + 1))
             counts[bisect_left(RUN_BOUNDS, seconds)] += 1
