@@ -1,0 +1,87 @@
+// commands_scan.cpp: going through the keys. Nothing is allocated in the store meanwhile, so the keys that a walk meets
+// are gathered as views into the arena and written once their number is known.
+
+#include <vector>
+
+#include "arguments.h"
+#include "commands_key.h"
+#include "entries.h"
+#include "glob.h"
+
+namespace predis {
+namespace {
+
+using Keys = std::vector<std::string_view>;
+
+void reply_keys(Context& ctx, const Keys& found) {
+  ctx.reply.array(found.size());
+  for (const std::string_view key : found) ctx.reply.bulk(key);
+}
+
+struct ScanOptions {
+  int64_t count = 10;
+  std::string_view pattern = "*";
+  std::string_view type = "string";
+};
+
+bool scan_options_or_reply(Context& ctx, ScanOptions& options) {
+  const Args args = ctx.args;
+  for (size_t i = 2; i < args.size(); i += 2) {
+    const bool has_value = i + 1 < args.size();
+    bool understood = has_value;
+    if (has_value && is_option(args[i], "count")) {
+      if (!int64_or_reply(ctx, args[i + 1], options.count)) return false;
+      understood = options.count >= 1;
+    } else if (has_value && is_option(args[i], "match")) {
+      options.pattern = args[i + 1];
+    } else if (has_value && is_option(args[i], "type")) {
+      options.type = args[i + 1];
+    } else {
+      understood = false;
+    }
+    if (!understood) {
+      ctx.reply.error(errors::kSyntax);
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+void keys(Context& ctx) {
+  const std::string_view pattern = ctx.args[1];
+  const bool all = pattern == "*";
+  Keys found;
+  uint64_t cursor = 0;
+  do {
+    cursor = ctx.store.scan(cursor, SIZE_MAX, [&](Entry* entry) {
+      if (all || glob_matches(pattern, entry->key())) found.push_back(entry->key());
+    });
+  } while (cursor != 0);
+  reply_keys(ctx, found);
+}
+
+void scan(Context& ctx) {
+  uint64_t cursor;
+  if (!parse_cursor(ctx.args[1], cursor)) return ctx.reply.error("ERR invalid cursor");
+  ScanOptions options;
+  if (!scan_options_or_reply(ctx, options)) return;
+  // All values are strings so far: a TYPE that is not "string" filters everything out.
+  const bool wanted = is_option(options.type, "string");
+  const bool all = options.pattern == "*";
+  Keys found;
+  cursor = ctx.store.scan(cursor, static_cast<size_t>(options.count), [&](Entry* entry) {
+    if (wanted && (all || glob_matches(options.pattern, entry->key()))) found.push_back(entry->key());
+  });
+  ctx.reply.array(2);
+  ctx.reply.bulk(std::to_string(cursor));
+  reply_keys(ctx, found);
+}
+
+void randomkey(Context& ctx) {
+  const Entry* entry = ctx.store.random();
+  entry != nullptr ? ctx.reply.bulk(entry->key()) : ctx.reply.null();
+}
+
+}  // namespace predis

@@ -1,0 +1,107 @@
+// entries.h: looking up and storing values, with what Redis counts on the way. Shared by the data commands.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+#include "command.h"
+
+namespace predis {
+
+// Redis' default of proto-max-bulk-len: no command makes a string longer than this.
+constexpr int64_t kMaxStringBytes = int64_t{512} << 20;
+
+// The flags of an Entry that say how Redis would encode the value; they belong to the value and travel with it.
+constexpr uint8_t kEncodingFlags = kFlagRaw | kFlagEmbstr;
+
+enum class Touch { no, yes };
+
+// Finds a key for a command that reads it: counts a hit or a miss and, unless told otherwise, tells the policy.
+inline Entry* find_to_read(Context& ctx, std::string_view key, uint64_t hash, Touch touch = Touch::yes) {
+  Entry* entry = ctx.store.find(key, hash);
+  if (entry == nullptr) {
+    ++ctx.store.stats().keyspace_misses;
+  } else {
+    ++ctx.store.stats().keyspace_hits;
+    if (touch == Touch::yes) ctx.store.touch(entry);
+  }
+  return entry;
+}
+
+// Finds a key for a command that writes it: not counted. The policy learns of the write here, so that the entry that
+// takes over the place in its queue starts from what is known now.
+inline Entry* find_to_write(Context& ctx, std::string_view key, uint64_t hash) {
+  Entry* entry = ctx.store.find(key, hash);
+  if (entry != nullptr) ctx.store.touch(entry);
+  return entry;
+}
+
+// What a stored value has besides its bytes.
+struct Attributes {
+  uint64_t expire_at = 0;  // Unix time in ms, 0 for never
+  uint8_t encoding = 0;    // kEncodingFlags
+};
+
+// An expiry that the arena can hold: it has 48 bits, enough until the year 10889. Later ones become that.
+inline uint64_t storable_expiry(int64_t unix_ms) {
+  return unix_ms <= 0 ? 1 : std::min(static_cast<uint64_t>(unix_ms), Entry::kExpireMask);
+}
+
+// Stores a value of `size` bytes that `fill(char*)` writes, in place of `old` (what find gave for the key just now) or,
+// where that is nullptr, as a new key. The fill may read `pinned`, which is `old` unless the key is new. Answers with an
+// error and gives false when there is no room for the value.
+template <class Fill>
+bool store_value(Context& ctx, std::string_view key, uint64_t hash, Entry* old, Entry* pinned, size_t size,
+                 Attributes attributes, Fill&& fill) {
+  Entry* fresh = ctx.store.prepare(key, size, Type::string, pinned);
+  if (fresh == nullptr) {
+    ctx.reply.error(errors::kOutOfMemory);
+    return false;
+  }
+  fill(fresh->value_data());
+  fresh->kind |= attributes.encoding;
+  ctx.store.commit(fresh, hash, old);
+  if (attributes.expire_at != 0) ctx.store.set_expire_at(fresh, hash, attributes.expire_at);
+  return true;
+}
+
+template <class Fill>
+bool store_value(Context& ctx, std::string_view key, uint64_t hash, Entry* old, size_t size, Attributes attributes,
+                 Fill&& fill) {
+  return store_value(ctx, key, hash, old, old, size, attributes, std::forward<Fill>(fill));
+}
+
+inline bool store_value(Context& ctx, std::string_view key, uint64_t hash, Entry* old, std::string_view value,
+                        Attributes attributes = {}) {
+  return store_value(ctx, key, hash, old, value.size(), attributes, [&](char* out) {
+    if (!value.empty()) std::memcpy(out, value.data(), value.size());
+  });
+}
+
+// Calls visit(index, hash) for the keys args[first], args[first + step], … of a command in turn, until it gives false.
+// The memory that their lookups need is fetched ahead for a group of keys, so that its latency is paid once.
+template <class Visit>
+void for_each_key(Context& ctx, size_t first, size_t step, Visit&& visit) {
+  constexpr size_t kGroup = 16;
+  const Args args = ctx.args;
+  if (args.size() <= first + step) {
+    visit(first, ctx.key_hash);
+    return;
+  }
+  uint64_t hashes[kGroup];
+  for (size_t start = first; start < args.size(); start += kGroup * step) {
+    const size_t count = std::min(kGroup, (args.size() - start + step - 1) / step);
+    for (size_t i = 0; i < count; ++i) {
+      hashes[i] = ctx.store.hash(args[start + i * step]);
+      ctx.store.prefetch_bucket(hashes[i]);
+    }
+    for (size_t i = 0; i < count; ++i) ctx.store.prefetch_entry(hashes[i]);
+    for (size_t i = 0; i < count; ++i) {
+      if (!visit(start + i * step, hashes[i])) return;
+    }
+  }
+}
+
+}  // namespace predis
