@@ -1,0 +1,174 @@
+"""What may stand in agent.toml, with every default. Plugins bring the models of their own sections."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    field_validator,
+)
+
+from agent.config.refuse import refuse
+from agent.config.show import show
+from agent.config.units import Duration, Size, duration_between, size_between
+
+_HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to ``host``. Names other than localhost count as reachable."""
+    if host.lower() in ("localhost", "localhost.", "ip6-localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_host(host: str) -> str:
+    if not host:
+        raise refuse("the host is empty", 'write "127.0.0.1" for this machine only, or "0.0.0.0" for every interface')
+    try:
+        ipaddress.ip_address(host)
+        return host
+    except ValueError:
+        pass
+    if "://" in host or "/" in host:
+        raise refuse(f'"{host}" is a URL or a path, not a host', "write the host alone, such as 127.0.0.1")
+    name, colon, port = host.rpartition(":")
+    if colon and port.isdigit() and ":" not in name.strip("[]"):
+        raise refuse(f'"{host}" has a port in it', f'write host = "{name.strip("[]")}" and port = {port}')
+    if len(host) > 253 or not all(_HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split(".")):
+        raise refuse(f'"{host}" is neither an address nor a host name', "write for example 127.0.0.1, ::1 or localhost")
+    if re.fullmatch(r"[0-9.]+", host):
+        raise refuse(f'"{host}" is not an IPv4 address', "an address has four numbers from 0 to 255")
+    return host
+
+
+def _to_path(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, (str, Path)):
+        raise refuse(f"{show(value)} is not a path", "write it in quotes")
+    if value == "" or "\0" in str(value):
+        raise refuse("the path is empty" if not value else "the path has a NUL in it", "name a file or folder")
+    path = Path(value)
+    if path.parts[:1] == ("~",):
+        path = path.expanduser()
+    base = (info.context or {}).get("base")
+    return path if base is None else Path(base, path)
+
+
+def _nothing(value: object) -> object:
+    return None if value == "" else value
+
+
+ConfigPath = Annotated[Path, PlainValidator(_to_path)]
+"""A path; a relative one counts from the folder of agent.toml."""
+
+Host = Annotated[str, AfterValidator(_check_host)]
+"""A host name or address to bind to or connect to."""
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""A TCP port."""
+
+OrDefault = BeforeValidator(_nothing)
+"""TOML has no null: an empty string stands for None in ``Annotated[X | None, OrDefault]``."""
+
+
+class Section(BaseModel):
+    """A table of the configuration: unknown keys are errors, values do not change once read."""
+
+    # validate_default: relative default paths must be resolved like written ones.
+    # hide_input: a secret must not get into a traceback by way of pydantic's own message.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
+
+
+class AgentSection(Section):
+    """The agent itself."""
+
+    data_dir: ConfigPath = Field(
+        default=Path("var/predis"), description="folder for everything that must survive a restart"
+    )
+    interval: Annotated[Duration, duration_between("100ms", "1d")] = Field(
+        default=10.0, description="how often plugins collect"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class CacheSection(Section):
+    """The hosted cache process."""
+
+    host: Host = "127.0.0.1"
+    port: Port = Field(default=6379, description="0 for no TCP at all")
+    unix_socket: Annotated[ConfigPath | None, OrDefault] = Field(
+        default=None, description="empty for cache.sock in data_dir"
+    )
+    memory: Annotated[Size, size_between("8MiB", "64TiB")] = Field(default=1 << 30, description="size of the arena")
+    policy: Literal["s3fifo", "lru", "noeviction"] = Field(
+        default="s3fifo", description="what happens when memory is full"
+    )
+    auth: bool = Field(default=True, description="ask clients for the password in data_dir/cache.password")
+    arena_dir: ConfigPath = Field(default=Path("/dev/shm"), description="where the arena lies; should be in memory")
+    max_clients: int = Field(default=10_000, ge=1, le=1_000_000)
+
+    @field_validator("auth")
+    @classmethod
+    def _no_open_cache(cls, auth: bool, info: ValidationInfo) -> bool:
+        host = info.data.get("host")  # absent when the host itself is wrong
+        if not auth and host is not None and not is_loopback(host):
+            raise refuse(
+                f'auth = false would open the cache to everyone who reaches "{host}"',
+                'set auth = true, or host = "127.0.0.1"',
+            )
+        return auth
+
+
+class HttpSection(Section):
+    """The agent's own HTTP server: health, status and metrics as JSON."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 8889
+
+
+class Config(Section):
+    """The whole of agent.toml. ``plugins`` is raw: each plugin's own model reads its table."""
+
+    agent: AgentSection = AgentSection()
+    cache: CacheSection = CacheSection()
+    http: HttpSection = HttpSection()
+    plugins: dict[str, dict[str, Any]] = Field(default={}, repr=False)  # may hold secrets
+
+    @field_validator("http")
+    @classmethod
+    def _own_port(cls, http: HttpSection, info: ValidationInfo) -> HttpSection:
+        cache = info.data.get("cache")
+        if cache is not None and http.port and (http.host, http.port) == (cache.host, cache.port):
+            raise refuse(f"port {http.port} is the cache's", "give cache.port and http.port different ports", "port")
+        return http
+
+    @property
+    def unix_socket(self) -> Path:
+        """Where the cache listens for local clients and for the agent."""
+        return self.cache.unix_socket or self.agent.data_dir / "cache.sock"
+
+
+class PluginConfig(Section):
+    """What every plugin's table has; a plugin's own model derives from it."""
+
+    enabled: bool = True
+    interval: Annotated[Duration | None, OrDefault] = Field(default=None, description="empty for agent.interval")
+    deadline: Annotated[Duration, duration_between("10ms", "1h")] = Field(
+        default=5.0, description="a run that takes longer counts as failed"
+    )
+    max_series: int = Field(
+        default=2000, ge=1, le=1_000_000, description="more series than this are dropped and counted"
+    )

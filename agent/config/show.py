@@ -1,0 +1,51 @@
+"""Values as people read them in messages: TOML notation, cut to a readable length, secrets masked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date, time
+from pathlib import PurePath
+
+MASK = "********"
+
+_SECRET_NAME = re.compile(
+    r"(password|passwd|passphrase|secret|token|api_?key|license_?key|private_?key|credential)s?$", re.I
+)
+_URL_USER = re.compile(r"(?<=://)[^/@\s]*(?=@)")
+
+
+def is_secret_name(key: str) -> bool:
+    """Whether a key of this name holds something that must not be printed."""
+    return _SECRET_NAME.search(key) is not None
+
+
+def show(value: object, limit: int = 60) -> str:
+    """The value in TOML notation; passwords in URLs are masked, long values end in "…"."""
+    text = _notation(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _notation(value: object) -> str:
+    if value is None:
+        return '""'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value) if value.bit_length() <= 256 else "a huge number"
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, (str, PurePath)):
+        masked = _URL_USER.sub(MASK, str(value))
+        return '"' + masked.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    if isinstance(value, Mapping):
+        pairs = (f"{key} = {MASK if is_secret_name(str(key)) else _notation(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return "[" + ", ".join(map(_notation, value)) + "]"
+    return str(value)
+
+
+def any_of(choices: list[str]) -> str:
+    """ "a, b or c"."""
+    return choices[0] if len(choices) == 1 else ", ".join(choices[:-1]) + " or " + choices[-1]
