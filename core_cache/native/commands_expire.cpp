@@ -61,7 +61,8 @@ void expire_generic(Context& ctx, std::string_view command, bool seconds, bool a
       (!absolute && __builtin_add_overflow(unix_ms, now, &unix_ms))) {
     return reply_invalid_expire(ctx, command);
   }
-  Entry* entry = find_to_write(ctx, ctx.args[1], ctx.key_hash);
+  Entry* entry = ctx.store.find(ctx.args[1], ctx.key_hash);
+  if (entry != nullptr) ctx.store.touch(entry);
   if (entry == nullptr || !allowed(conditions, static_cast<int64_t>(entry->expire_at()), unix_ms)) {
     return ctx.reply.integer(0);
   }
@@ -96,7 +97,7 @@ void expiretime(Context& ctx) { time_generic(ctx, true, true); }
 void pexpiretime(Context& ctx) { time_generic(ctx, false, true); }
 
 void persist(Context& ctx) {
-  Entry* entry = find_to_write(ctx, ctx.args[1], ctx.key_hash);
+  Entry* entry = ctx.store.find(ctx.args[1], ctx.key_hash);
   if (entry == nullptr || entry->expire_at() == 0) return ctx.reply.integer(0);
   ctx.store.set_expire_at(entry, ctx.key_hash, 0);
   ctx.reply.integer(1);

@@ -13,6 +13,9 @@ namespace {
 
 using Keys = std::vector<std::string_view>;
 
+// More keys than there can be, and far enough from overflow for the store to count with.
+constexpr size_t kEveryKey = size_t{1} << 48;
+
 void reply_keys(Context& ctx, const Keys& found) {
   ctx.reply.array(found.size());
   for (const std::string_view key : found) ctx.reply.bulk(key);
@@ -55,7 +58,7 @@ void keys(Context& ctx) {
   Keys found;
   uint64_t cursor = 0;
   do {
-    cursor = ctx.store.scan(cursor, SIZE_MAX, [&](Entry* entry) {
+    cursor = ctx.store.scan(cursor, kEveryKey, [&](Entry* entry) {
       if (all || glob_matches(pattern, entry->key())) found.push_back(entry->key());
     });
   } while (cursor != 0);
@@ -71,7 +74,7 @@ void scan(Context& ctx) {
   const bool wanted = is_option(options.type, "string");
   const bool all = options.pattern == "*";
   Keys found;
-  cursor = ctx.store.scan(cursor, static_cast<size_t>(options.count), [&](Entry* entry) {
+  cursor = ctx.store.scan(cursor, std::min(static_cast<size_t>(options.count), kEveryKey), [&](Entry* entry) {
     if (wanted && (all || glob_matches(options.pattern, entry->key()))) found.push_back(entry->key());
   });
   ctx.reply.array(2);

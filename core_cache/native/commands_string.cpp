@@ -176,7 +176,7 @@ void getex(Context& ctx) {
 void set(Context& ctx) {
   const std::string_view key = ctx.args[1], value = ctx.args[2];
   if (ctx.args.size() == 3) {
-    if (store_value(ctx, key, ctx.key_hash, find_to_write(ctx, key, ctx.key_hash), value)) ctx.reply.ok();
+    if (store_value(ctx, key, ctx.key_hash, ctx.store.find(key, ctx.key_hash), value)) ctx.reply.ok();
     return;
   }
   Options options;
@@ -188,16 +188,13 @@ void set(Context& ctx) {
     attributes.expire_at = storable_expiry(unix_ms);
   }
   const size_t reply_start = ctx.reply.buffer.size();
-  Entry* old = options.get ? find_to_read(ctx, key, ctx.key_hash) : ctx.store.find(key, ctx.key_hash);
+  Entry* old = options.get ? find_to_read(ctx, key, ctx.key_hash, Touch::no) : ctx.store.find(key, ctx.key_hash);
   if (options.get) old != nullptr ? ctx.reply.bulk(old->value()) : ctx.reply.null();
   if ((options.nx && old != nullptr) || (options.xx && old == nullptr)) {
     if (!options.get) ctx.reply.null();
     return;
   }
-  if (old != nullptr) {
-    if (!options.get) ctx.store.touch(old);
-    if (options.keep_ttl) attributes.expire_at = old->expire_at();
-  }
+  if (old != nullptr && options.keep_ttl) attributes.expire_at = old->expire_at();
   const size_t reply_end = ctx.reply.buffer.size();
   if (store_value(ctx, key, ctx.key_hash, old, value, attributes)) {
     if (!options.get) ctx.reply.ok();
@@ -209,7 +206,7 @@ void set(Context& ctx) {
 
 void getset(Context& ctx) {
   const size_t reply_start = ctx.reply.buffer.size();
-  Entry* old = find_to_read(ctx, ctx.args[1], ctx.key_hash);
+  Entry* old = find_to_read(ctx, ctx.args[1], ctx.key_hash, Touch::no);
   old != nullptr ? ctx.reply.bulk(old->value()) : ctx.reply.null();
   if (store_value(ctx, ctx.args[1], ctx.key_hash, old, ctx.args[2])) return;
   ctx.reply.buffer.truncate(reply_start);
@@ -224,7 +221,7 @@ void setnx(Context& ctx) {
 void set_with_time_to_live(Context& ctx, std::string_view command, bool seconds) {
   int64_t unix_ms;
   if (!expiry_or_reply(ctx, command, ctx.args[2], seconds, false, unix_ms)) return;
-  Entry* old = find_to_write(ctx, ctx.args[1], ctx.key_hash);
+  Entry* old = ctx.store.find(ctx.args[1], ctx.key_hash);
   const Attributes attributes{.expire_at = storable_expiry(unix_ms)};
   if (store_value(ctx, ctx.args[1], ctx.key_hash, old, ctx.args[3], attributes)) ctx.reply.ok();
 }
@@ -236,7 +233,7 @@ void psetex(Context& ctx) { set_with_time_to_live(ctx, "psetex", false); }
 bool set_pairs(Context& ctx) {
   bool stored = true;
   for_each_key(ctx, 1, 2, [&](size_t i, uint64_t hash) {
-    stored = store_value(ctx, ctx.args[i], hash, find_to_write(ctx, ctx.args[i], hash), ctx.args[i + 1]);
+    stored = store_value(ctx, ctx.args[i], hash, ctx.store.find(ctx.args[i], hash), ctx.args[i + 1]);
     return stored;
   });
   return stored;

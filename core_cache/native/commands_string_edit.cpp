@@ -5,13 +5,15 @@
 
 #include "arguments.h"
 #include "commands_string.h"
+#include "engine.h"
 #include "entries.h"
 
 namespace predis {
 namespace {
 
 bool fits_or_reply(Context& ctx, int64_t size, size_t more) {
-  if (size <= kMaxStringBytes && static_cast<int64_t>(more) <= kMaxStringBytes - size) return true;
+  const int64_t most = ctx.engine.config().max_bulk;
+  if (size <= most && static_cast<int64_t>(more) <= most - size) return true;
   ctx.reply.error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
   return false;
 }
@@ -19,7 +21,7 @@ bool fits_or_reply(Context& ctx, int64_t size, size_t more) {
 uint64_t expiry_of(const Entry* entry) { return entry != nullptr ? entry->expire_at() : 0; }
 
 void add_to_integer(Context& ctx, int64_t increment) {
-  Entry* old = find_to_write(ctx, ctx.args[1], ctx.key_hash);
+  Entry* old = ctx.store.find(ctx.args[1], ctx.key_hash);
   int64_t value = 0;
   if (old != nullptr && !int64_or_reply(ctx, old->value(), value)) return;
   if (__builtin_add_overflow(value, increment, &value)) {
@@ -34,7 +36,7 @@ void add_to_integer(Context& ctx, int64_t increment) {
 
 void append(Context& ctx) {
   const std::string_view added = ctx.args[2];
-  Entry* old = find_to_write(ctx, ctx.args[1], ctx.key_hash);
+  Entry* old = ctx.store.find(ctx.args[1], ctx.key_hash);
   const std::string_view before = old != nullptr ? old->value() : std::string_view();
   const size_t size = before.size() + added.size();
   if (!fits_or_reply(ctx, static_cast<int64_t>(before.size()), added.size())) return;
@@ -51,7 +53,7 @@ void setrange(Context& ctx) {
   if (!int64_or_reply(ctx, ctx.args[2], offset)) return;
   if (offset < 0) return ctx.reply.error("ERR offset is out of range");
   const std::string_view part = ctx.args[3];
-  Entry* old = find_to_write(ctx, ctx.args[1], ctx.key_hash);
+  Entry* old = ctx.store.find(ctx.args[1], ctx.key_hash);
   const std::string_view before = old != nullptr ? old->value() : std::string_view();
   if (part.empty()) return ctx.reply.integer(static_cast<int64_t>(before.size()));
   if (!fits_or_reply(ctx, offset, part.size())) return;
@@ -83,7 +85,7 @@ void decrby(Context& ctx) {
 }
 
 void incrbyfloat(Context& ctx) {
-  Entry* old = find_to_write(ctx, ctx.args[1], ctx.key_hash);
+  Entry* old = ctx.store.find(ctx.args[1], ctx.key_hash);
   long double value = 0, increment = 0;
   if ((old != nullptr && !parse_long_double(old->value(), value)) || !parse_long_double(ctx.args[2], increment)) {
     return ctx.reply.error(errors::kNotFloat);

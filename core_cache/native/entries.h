@@ -10,9 +10,6 @@
 
 namespace predis {
 
-// Redis' default of proto-max-bulk-len: no command makes a string longer than this.
-constexpr int64_t kMaxStringBytes = int64_t{512} << 20;
-
 // The flags of an Entry that say how Redis would encode the value; they belong to the value and travel with it.
 constexpr uint8_t kEncodingFlags = kFlagRaw | kFlagEmbstr;
 
@@ -30,14 +27,6 @@ inline Entry* find_to_read(Context& ctx, std::string_view key, uint64_t hash, To
   return entry;
 }
 
-// Finds a key for a command that writes it: not counted. The policy learns of the write here, so that the entry that
-// takes over the place in its queue starts from what is known now.
-inline Entry* find_to_write(Context& ctx, std::string_view key, uint64_t hash) {
-  Entry* entry = ctx.store.find(key, hash);
-  if (entry != nullptr) ctx.store.touch(entry);
-  return entry;
-}
-
 // What a stored value has besides its bytes.
 struct Attributes {
   uint64_t expire_at = 0;  // Unix time in ms, 0 for never
@@ -50,8 +39,8 @@ inline uint64_t storable_expiry(int64_t unix_ms) {
 }
 
 // Stores a value of `size` bytes that `fill(char*)` writes, in place of `old` (what find gave for the key just now) or,
-// where that is nullptr, as a new key. The fill may read `pinned`, which is `old` unless the key is new. Answers with an
-// error and gives false when there is no room for the value.
+// where that is nullptr, as a new key. The fill may read `pinned`, which is `old` unless the key is new. Answers with
+// an error and gives false when there is no room for the value.
 template <class Fill>
 bool store_value(Context& ctx, std::string_view key, uint64_t hash, Entry* old, Entry* pinned, size_t size,
                  Attributes attributes, Fill&& fill) {
@@ -62,8 +51,8 @@ bool store_value(Context& ctx, std::string_view key, uint64_t hash, Entry* old, 
   }
   fill(fresh->value_data());
   fresh->kind |= attributes.encoding;
-  ctx.store.commit(fresh, hash, old);
   if (attributes.expire_at != 0) ctx.store.set_expire_at(fresh, hash, attributes.expire_at);
+  ctx.store.commit(fresh, hash, old);  // counts as a use of the key: no touch() is needed
   return true;
 }
 
@@ -80,7 +69,7 @@ inline bool store_value(Context& ctx, std::string_view key, uint64_t hash, Entry
   });
 }
 
-// Calls visit(index, hash) for the keys args[first], args[first + step], … of a command in turn, until it gives false.
+// Calls visit(index, hash) for a command's keys args[first], args[first + step], … in turn, until it gives false.
 // The memory that their lookups need is fetched ahead for a group of keys, so that its latency is paid once.
 template <class Visit>
 void for_each_key(Context& ctx, size_t first, size_t step, Visit&& visit) {
