@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
+from agent.errors import PredisError
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample
 
 BASE_UNITS = frozenset(
@@ -34,7 +35,7 @@ _RESERVED_LABELS = frozenset({"le", "quantile", "job", "instance"})
 MAX_LABEL_CHARS = 512
 
 
-class CatalogueError(ValueError):
+class CatalogueError(PredisError):
     """A metric's declaration that cannot be accepted: one sentence per problem."""
 
 
@@ -49,7 +50,7 @@ class Catalogue:
         """Declare a plugin's metrics, all or none. Raises CatalogueError that names every problem."""
         added: dict[str, MetricSpec] = {}
         problems: list[str] = []
-        families = {family_name(spec): spec for spec in self._specs.values()}
+        families = {spec.family: spec for spec in self._specs.values()}
         given: list[object] = list(specs)  # from a plugin, so perhaps not what it should be
         for spec in given:
             if not isinstance(spec, MetricSpec):
@@ -61,10 +62,10 @@ class Catalogue:
             elif spec.name in self._specs:
                 problems.append(f"{plugin_name}: metric {spec.name}: already declared by {self._owners[spec.name]}")
             else:
-                other = families.get(family_name(spec), spec)
+                other = families.get(spec.family, spec)
                 if other.name != spec.name:
                     problems.append(f"{plugin_name}: metric {spec.name}: OpenMetrics cannot tell it from {other.name}")
-            added[spec.name] = families[family_name(spec)] = spec
+            added[spec.name] = families[spec.family] = spec
         if problems:
             raise CatalogueError("\n".join(problems))
         # New dictionaries, not changed ones: collecting threads look names up meanwhile.
@@ -118,11 +119,6 @@ class Catalogue:
         if (spec.kind is Kind.counter and value < 0) or (spec.kind is Kind.info and value != 1):
             return "value"
         return None
-
-
-def family_name(spec: MetricSpec) -> str:
-    """The name of the metric's family in OpenMetrics, which leaves out what only its series have: _total, _info."""
-    return spec.name.removesuffix("_total").removesuffix("_info")
 
 
 def spec_problems(spec: MetricSpec) -> list[str]:

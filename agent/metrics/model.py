@@ -35,6 +35,11 @@ class MetricSpec:
     labels: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()
 
+    @property
+    def family(self) -> str:
+        """The name of the metric's family in OpenMetrics, which leaves out what only its series have: _total, _info."""
+        return self.name.removesuffix("_total").removesuffix("_info")
+
 
 @dataclass(frozen=True, slots=True)
 class Histogram:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from agent.errors import PredisError
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.governor import Governor
 from agent.metrics.model import Sample, SeriesKey, Snapshot
@@ -20,7 +21,7 @@ MAX_SERIES = 2000
 FLOOD_FACTOR = 4
 
 
-class SampleError(ValueError):
+class SampleError(PredisError):
     """A sample that does not fit its declaration, in a strict pipeline."""
 
 

@@ -1,0 +1,1 @@
+"""The machine's metrics and the cache process' own."""

@@ -1,0 +1,1 @@
+"""Serves all metrics to Prometheus."""

@@ -1,0 +1,119 @@
+"""The Prometheus exporter: serves the newest snapshot as OpenMetrics or as text, whichever the scraper asks for."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client.exposition import start_http_server
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+from pydantic import Field
+
+from agent.api import Duration, Host, Kind, MetricSpec, PluginConfig, Sample, Snapshot, hookimpl
+from plugins.prometheus.families import families
+
+SCRAPES = MetricSpec("predis_prometheus_scrapes_total", Kind.counter, "Times that the exporter was scraped.")
+
+
+class PrometheusConfig(PluginConfig):
+    """`[plugins.prometheus]`"""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=9090, ge=0, le=65535)
+    stale_after: Duration = Field(default=300.0, gt=0)
+
+
+class CannotListen(Exception):
+    """The exporter's address cannot be had."""
+
+
+class SnapshotCollector(Collector):
+    """Gives prometheus_client the newest snapshot, unless that is older than `stale_after` seconds.
+
+    Numbers that are no longer measured must not look as if they were: then there are none, and alerts on absence fire.
+    """
+
+    def __init__(self, stale_after: float) -> None:
+        self._stale_after = stale_after
+        self._snapshot = Snapshot(0.0)
+        self._received = -stale_after
+        self._families: tuple[Snapshot, list[Metric]] = (self._snapshot, [])
+        self._lock = threading.Lock()
+        self.scrapes = 0
+
+    def show(self, snapshot: Snapshot) -> None:
+        """From now on, this is the newest."""
+        with self._lock:
+            self._snapshot, self._received = snapshot, time.monotonic()
+
+    def collect(self) -> Iterable[Metric]:
+        """The families of the newest snapshot; made when first asked for, since not every snapshot is scraped."""
+        with self._lock:
+            self.scrapes += 1
+            if time.monotonic() - self._received > self._stale_after:
+                return []
+            if self._families[0] is not self._snapshot:
+                self._families = (self._snapshot, list(families(self._snapshot)))
+            return self._families[1]
+
+
+class Prometheus:
+    """Serves http://HOST:PORT/metrics. `note` says what `status` should show besides the state: where it is."""
+
+    api_version = 1
+    Config = PrometheusConfig
+
+    def __init__(self, config: PrometheusConfig) -> None:
+        self._config = config
+        self._collector = SnapshotCollector(config.stale_after)
+        self._server: WSGIServer | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on; of use where the configured one is 0, any that is free."""
+        return self._server.server_port if self._server is not None else self._config.port
+
+    @property
+    def note(self) -> str:
+        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        return f"http://{host}:{self.port}/metrics"
+
+    @hookimpl
+    def predis_metric_specs(self) -> Sequence[MetricSpec]:
+        return (SCRAPES,)
+
+    @hookimpl
+    def predis_start(self, host: Host) -> None:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self._collector)
+        try:
+            self._server, self._thread = start_http_server(self._config.port, self._config.host, registry)
+        except OSError as error:
+            mend = "set [plugins.prometheus] host to an address of this machine"
+            if error.errno == errno.EADDRINUSE:
+                mend = "stop the program that listens there, or set [plugins.prometheus] port to a free one"
+            elif error.errno == errno.EACCES:
+                mend = "set [plugins.prometheus] port to one that needs no privilege, above 1023"
+            raise CannotListen(f"cannot listen on {self.note}: {error.strerror or error}; {mend}") from None
+        host.logger.info("metrics are on %s", self.note)
+
+    @hookimpl
+    def predis_stop(self) -> None:
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+            self._server = self._thread = None
+
+    @hookimpl
+    def predis_collect(self) -> Iterable[Sample]:
+        return [Sample(SCRAPES.name, self._collector.scrapes)]
+
+    @hookimpl
+    def predis_export(self, snapshot: Snapshot) -> None:
+        self._collector.show(snapshot)

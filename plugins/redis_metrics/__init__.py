@@ -1,0 +1,1 @@
+"""Metrics of any Redis-compatible servers, from what they answer to INFO."""

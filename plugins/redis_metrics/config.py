@@ -1,0 +1,46 @@
+"""`[plugins.redis_metrics]`: which servers, and how to log in. Passwords stay secret in every message."""
+
+from __future__ import annotations
+
+from typing import Self
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import ConfigDict, Field, SecretStr, model_validator
+
+from agent.api import Duration, PluginConfig
+
+SCHEMES = ("redis", "rediss", "unix")
+
+
+class RedisMetricsConfig(PluginConfig):
+    """Servers by URL; `username` and `password` are for those URLs that bring none."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # a URL may hold a password
+
+    urls: tuple[SecretStr, ...] = ()
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    timeout: Duration = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _urls_are_servers(self) -> Self:
+        names = []
+        for number, url in enumerate(self.urls, 1):
+            parts = urlsplit(url.get_secret_value())
+            if parts.scheme not in SCHEMES or not (parts.path if parts.scheme == "unix" else parts.hostname):
+                raise ValueError(
+                    f"urls: entry {number} is no server's URL; write redis://HOST:PORT, rediss://… or unix:///PATH"
+                )
+            names.append(server_name(parts))
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"urls: {', '.join(sorted(twice))} is there more than once; name each server once")
+        return self
+
+
+def server_name(url: SplitResult) -> str:
+    """What a server is called in labels: its address, and nothing that is secret."""
+    if url.scheme == "unix":
+        return url.path
+    host = url.hostname or ""
+    return f"[{host}]:{url.port or 6379}" if ":" in host else f"{host}:{url.port or 6379}"
