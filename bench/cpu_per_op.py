@@ -24,8 +24,8 @@ divided by the operations of that run. Both servers run at the same time with {k
 {value} bytes, password off, eviction on (Redis: allkeys-lru, ours: s3fifo) with room enough that nothing is evicted,
 no persistence; they are measured alternately, ours first in odd pairs and Redis first in even ones, {pairs} pairs per
 line. redis-benchmark has {clients} connections and asks for random keys of those stored; for GET the server's own
-count of hits is compared with the number of operations, so that no miss is measured. {pinning} A ratio is the median
-of the pairs' ratios, ours divided by Redis'; below 1 we need less CPU."""
+count of hits is compared with the number of operations, so that no miss is measured.
+{pinning}A ratio is the median of the pairs' ratios, ours divided by Redis'; below 1 we need less CPU."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def run(workdir: Path, *, pairs: int = 5, scale: float = 1.0) -> Result:
         rows.append([case.name, f"{median(mine):.3f}", f"{median(theirs):.3f}", ratio, span, f"{rate / peer_rate:.2f}"])
         targets[f"{case.name}: ratio ≤ {TARGETS[case.depth]:g} ({ratio})"] = median(ratios) <= TARGETS[case.depth]
     columns = ["case", "ours µs/op", "Redis µs/op", "ratio", "lowest to highest", "throughput ratio"]
-    pinning = "The servers share one CPU and the client has the others." if len(cpus) > 1 else ""
+    pinning = "The servers share one CPU and the client has the others. " if len(cpus) > 1 else ""
     return Result(
         name="cpu_per_op",
         title="Server CPU per operation",

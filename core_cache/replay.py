@@ -146,7 +146,8 @@ def _load_csv(path: Path) -> Trace:
                 sizes.append(_csv_size(row[size_column]) if size_column < len(row) else 1)
         except (ValueError, IndexError, csv.Error) as error:
             what = "the row has no key" if isinstance(error, IndexError) else str(error)
-            raise TraceError(f"{path}:{rows.line_num}: {what}; expected key,size (or the key alone)") from error
+            wanted = "expected key,size or the key alone, or a header that names the column key"
+            raise TraceError(f"{path}:{rows.line_num}: {what}; {wanted}") from error
     return Trace(path, keys, sizes)
 
 
