@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from agent.api import Duration, Histogram, Host, MetricSpec, PluginConfig, Sample, hookimpl
+from agent.api import Duration, Histogram, Host, MetricSpec, PluginConfig, Sample, duration_between, hookimpl
 from plugins.cache_metrics.latency import LatencyScale
 from plugins.cache_metrics.specs import COMMANDS, COUNTERS, DURATION, FAILURES, GAUGES, SPECS, UP, MetricRow
 
@@ -15,7 +15,7 @@ from plugins.cache_metrics.specs import COMMANDS, COUNTERS, DURATION, FAILURES, 
 class CacheMetricsConfig(PluginConfig):
     """`[plugins.cache_metrics]`"""
 
-    heartbeat_timeout: Duration = 5.0
+    heartbeat_timeout: Annotated[Duration, duration_between("1s", "1h")] = 5.0
 
 
 class Reader(Protocol):

@@ -6,6 +6,7 @@ import errno
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client.exposition import start_http_server
@@ -13,7 +14,18 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 from pydantic import Field
 
-from agent.api import Duration, Host, Kind, MetricSpec, PluginConfig, Sample, Snapshot, hookimpl
+from agent.api import (
+    Duration,
+    Host,
+    Kind,
+    MetricSpec,
+    PluginConfig,
+    Port,
+    Sample,
+    Snapshot,
+    duration_between,
+    hookimpl,
+)
 from plugins.prometheus.families import families
 
 SCRAPES = MetricSpec("predis_prometheus_scrapes_total", Kind.counter, "Times that the exporter was scraped.")
@@ -22,9 +34,9 @@ SCRAPES = MetricSpec("predis_prometheus_scrapes_total", Kind.counter, "Times tha
 class PrometheusConfig(PluginConfig):
     """`[plugins.prometheus]`"""
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=9090, ge=0, le=65535)
-    stale_after: Duration = Field(default=300.0, gt=0)
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: Port = 9090
+    stale_after: Annotated[Duration, duration_between("1s", "1d")] = 300.0
 
 
 class CannotListen(Exception):

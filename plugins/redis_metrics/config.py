@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import ConfigDict, Field, SecretStr, model_validator
+from pydantic import SecretStr, field_validator
 
-from agent.api import Duration, PluginConfig
+from agent.api import Duration, PluginConfig, duration_between
 
 SCHEMES = ("redis", "rediss", "unix")
 
@@ -15,27 +15,26 @@ SCHEMES = ("redis", "rediss", "unix")
 class RedisMetricsConfig(PluginConfig):
     """Servers by URL; `username` and `password` are for those URLs that bring none."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)  # a URL may hold a password
-
     urls: tuple[SecretStr, ...] = ()
     username: str = ""
     password: SecretStr = SecretStr("")
-    timeout: Duration = Field(default=1.0, gt=0)
+    timeout: Annotated[Duration, duration_between("10ms", "1m")] = 1.0
 
-    @model_validator(mode="after")
-    def _urls_are_servers(self) -> Self:
+    @field_validator("urls")
+    @classmethod
+    def _urls_are_servers(cls, urls: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         names = []
-        for number, url in enumerate(self.urls, 1):
+        for number, url in enumerate(urls, 1):
             parts = urlsplit(url.get_secret_value())
             if parts.scheme not in SCHEMES or not (parts.path if parts.scheme == "unix" else parts.hostname):
                 raise ValueError(
-                    f"urls: entry {number} is no server's URL; write redis://HOST:PORT, rediss://… or unix:///PATH"
+                    f"entry {number} is no server's URL; write redis://HOST:PORT, rediss://… or unix:///PATH"
                 )
             names.append(server_name(parts))
         twice = {name for name in names if names.count(name) > 1}
         if twice:
-            raise ValueError(f"urls: {', '.join(sorted(twice))} is there more than once; name each server once")
-        return self
+            raise ValueError(f"{', '.join(sorted(twice))} is there more than once; name each server once")
+        return urls
 
 
 def server_name(url: SplitResult) -> str:
