@@ -148,9 +148,6 @@ def _unknown_key(model: type[BaseModel], path: KeyPath, is_table: bool) -> tuple
         owner = (_model_in(info.annotation) if info is not None else None) or model
     known = list(_fields_by_key(owner))
     what = "unknown table" if is_table else "unknown key"
-    guess = nearest(key, known)
-    if guess:
-        return what, f'did you mean "{guess}"?'
     homes = [
         section
         for section, info in model.model_fields.items()
@@ -158,6 +155,9 @@ def _unknown_key(model: type[BaseModel], path: KeyPath, is_table: bool) -> tuple
     ]
     if homes:
         return what, f'"{key}" belongs to ' + any_of([f"[{home}]" for home in homes])
+    guess = nearest(key, known)
+    if guess:
+        return what, f'did you mean "{guess}"?'
     return what, "known here: " + ", ".join(known)
 
 

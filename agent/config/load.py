@@ -87,7 +87,8 @@ def load_config(
     _add_environment(environ, sources, problems)
     for override in overrides:
         _add_override(override, sources, problems)
-    raw = {key: value for key, value in sources.data.items() if key != "plugins"}
+    # Every section is there, so that defaults are checked and resolved together with what is written.
+    raw: dict[str, Any] = {key: {} for key in Config.model_fields} | sources.data | {"plugins": {}}
     config, found, secrets = _read(Config, raw, (), sources, environ)
     problems += found
     plugins = sources.data.get("plugins", {})
@@ -205,7 +206,8 @@ def _read(
         try:
             # Strict JSON rules are TOML's: "6379" is no number, but a list may become a tuple and a string a date.
             tree = json.dumps(expanded, default=lambda value: value.isoformat())
-            return model.model_validate_json(tree, strict=True, context={"base": sources.base}), problems, secrets
+            config = model.model_validate_json(tree, strict=True, context={"base": sources.base})
+            return (None if problems else config), problems, secrets
         except ValidationError as error:
             mistakes = explain(error, model, expanded, below)
         retry = {path: readings.pop(path) for path, _, _ in mistakes if path in readings}

@@ -72,7 +72,7 @@ def _nothing(value: object) -> object:
 
 
 ConfigPath = Annotated[Path, PlainValidator(_to_path)]
-"""A path; a relative one counts from the folder of agent.toml."""
+"""A path; a relative one counts from the folder of agent.toml (a default only with ``validate_default=True``)."""
 
 Host = Annotated[str, AfterValidator(_check_host)]
 """A host name or address to bind to or connect to."""
@@ -87,16 +87,17 @@ OrDefault = BeforeValidator(_nothing)
 class Section(BaseModel):
     """A table of the configuration: unknown keys are errors, values do not change once read."""
 
-    # validate_default: relative default paths must be resolved like written ones.
     # hide_input: a secret must not get into a traceback by way of pydantic's own message.
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class AgentSection(Section):
     """The agent itself."""
 
     data_dir: ConfigPath = Field(
-        default=Path("var/predis"), description="folder for everything that must survive a restart"
+        default=Path("var/predis"),
+        validate_default=True,
+        description="folder for everything that must survive a restart",
     )
     interval: Annotated[Duration, duration_between("100ms", "1d")] = Field(
         default=10.0, description="how often plugins collect"
@@ -117,7 +118,9 @@ class CacheSection(Section):
         default="s3fifo", description="what happens when memory is full"
     )
     auth: bool = Field(default=True, description="ask clients for the password in data_dir/cache.password")
-    arena_dir: ConfigPath = Field(default=Path("/dev/shm"), description="where the arena lies; should be in memory")
+    arena_dir: ConfigPath = Field(
+        default=Path("/dev/shm"), validate_default=True, description="where the arena lies; should be in memory"
+    )
     max_clients: int = Field(default=10_000, ge=1, le=1_000_000)
 
     @field_validator("auth")

@@ -1,0 +1,43 @@
+"""Everything a plugin may import, and nothing else: the rest of the agent can change at any time.
+
+A plugin is a class named by an entry point in the group ``predis_agent.plugins``; the entry point's name is the NAME
+of its table ``[plugins.NAME]``:
+
+    class Weather:
+        api_version = 1
+        Config = WeatherConfig                      # a PluginConfig of its own; optional
+
+        def __init__(self, config: WeatherConfig) -> None: ...
+
+        @hookimpl
+        def predis_metric_specs(self) -> list[MetricSpec]: ...
+
+        @hookimpl
+        def predis_collect(self) -> Iterator[Sample]: ...
+"""
+
+from agent.config.models import ConfigPath, OrDefault, PluginConfig, Port
+from agent.config.units import Duration, Size, duration_between, size_between
+from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
+from agent.plugin.host import CacheAddress, Host
+from agent.plugin.markers import API_VERSION, hookimpl
+
+__all__ = [
+    "API_VERSION",
+    "CacheAddress",
+    "ConfigPath",
+    "Duration",
+    "Histogram",
+    "Host",
+    "Kind",
+    "MetricSpec",
+    "OrDefault",
+    "PluginConfig",
+    "Port",
+    "Sample",
+    "Size",
+    "Snapshot",
+    "duration_between",
+    "hookimpl",
+    "size_between",
+]

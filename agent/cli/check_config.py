@@ -1,0 +1,39 @@
+"""``predis-agent check-config``: everything that is wrong with the configuration, without starting anything."""
+
+from __future__ import annotations
+
+import typer
+
+from agent.cli.options import ConfigOption, DebugOption, NoPluginsOption, SetOption, load
+from agent.errors import ConfigError
+
+app = typer.Typer()
+
+
+@app.command("check-config")
+def check_config(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    no_plugins: NoPluginsOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Check the configuration, plugins' tables included: file, line, key, what is wrong, what would be right.
+
+    Exits with status 0 when everything is right and with 78 when something is not.
+    """
+    from agent.metrics.catalogue import Catalogue
+    from agent.plugin.manager import PluginManager
+
+    loaded = load(config, set_, no_plugins)
+    manager = PluginManager(loaded)
+    manager.load()
+    catalogue = Catalogue()
+    manager.declare(catalogue.add)
+    if manager.problems:
+        raise ConfigError(manager.problems)
+    for warning in manager.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    names = ", ".join(plugin.name for plugin in manager.active) or "none"
+    typer.echo(f"{loaded.path or 'built-in defaults'}: the configuration is right")
+    typer.echo(f"plugins: {names}")
+    typer.echo(f"metrics: {len(catalogue)}")

@@ -1,0 +1,66 @@
+"""Asks the running agent over its HTTP API. The standard library's client is all this needs."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import json
+from typing import Any
+
+from agent.config.models import Config, is_loopback
+from agent.errors import AgentUnreachable, PredisError
+
+_TIMEOUT = 5.0  # seconds; the agent answers from memory
+
+
+def get_json(config: Config, path: str) -> dict[str, Any]:
+    """The JSON object at ``path``. Raises AgentUnreachable when no agent answers at the configured address."""
+    host, port = _reachable(config.http.host), config.http.port
+    where = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    headers = {} if is_loopback(config.http.host) else {"Authorization": f"Bearer {_token(config)}"}
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        body = response.read()
+    except ConnectionRefusedError:
+        raise AgentUnreachable(
+            f"no agent runs at {where}; start one with `predis-agent run`, or name its configuration with --config"
+        ) from None
+    except TimeoutError:
+        raise AgentUnreachable(f"{where} does not answer within {_TIMEOUT:g} s") from None
+    except http.client.HTTPException:
+        raise AgentUnreachable(f"{where} does not speak HTTP: another program has the port") from None
+    except OSError as error:
+        raise AgentUnreachable(f"cannot reach {where}: {error.strerror or error}") from None
+    finally:
+        connection.close()
+    if response.status in (401, 403):
+        raise PredisError(f"{where} refuses the token in {config.agent.data_dir / 'http.token'}")
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if response.status != 200 or not isinstance(answer, dict):
+        raise AgentUnreachable(f"{where}{path} is not Predis' (HTTP status {response.status}): another program's port?")
+    return answer
+
+
+def _reachable(host: str) -> str:
+    """The address to connect to for an agent that is bound to ``host``."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return "::1" if address.version == 6 else "127.0.0.1"
+    return host
+
+
+def _token(config: Config) -> str:
+    path = config.agent.data_dir / "http.token"
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        reason = error.strerror or error
+        raise PredisError(f"cannot read the API token {path}: {reason}; run this as the agent's user") from None

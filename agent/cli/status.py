@@ -1,0 +1,111 @@
+"""``predis-agent status``: what the running agent says of itself, its cache and its plugins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from agent.cli.options import ConfigOption, DebugOption, JsonOption, SetOption, load
+from agent.errors import AgentUnreachable
+
+NOT_READY = 1
+NOT_RUNNING = 3  # as systemctl status says it
+
+app = typer.Typer()
+
+
+@app.command()
+def status(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show the state of the running agent, its cache and its plugins.
+
+    Exits with status 0 when the agent is ready, 1 when it runs but is not ready, 3 when none runs there.
+    """
+    from agent.cli.client import get_json
+
+    loaded = load(config, set_)
+    try:
+        answer = get_json(loaded.config, "/api/v1/status")
+    except AgentUnreachable as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(NOT_RUNNING) from None
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+    else:
+        _show(answer)
+    raise typer.Exit(0 if answer.get("health", {}).get("ready") else NOT_READY)
+
+
+def _show(answer: Mapping[str, Any]) -> None:
+    from agent.cli.tables import print_pairs, print_table
+
+    agent, cache, health = answer.get("agent", {}), answer.get("cache", {}), answer.get("health", {})
+    readiness = "ready" if health.get("ready") else "not ready"
+    print_pairs(
+        [
+            ("agent", readiness),
+            ("", f"version {agent.get('version')}, pid {agent.get('pid')}, up {_ago(agent.get('uptime_seconds'))}"),
+            ("config", str(agent.get("config_file") or "built-in defaults")),
+            ("cache", str(cache.get("state", "unknown"))),
+            ("", _cache_line(cache)),
+            *[("!", str(reason)) for reason in health.get("reasons", ())],
+        ]
+    )
+    plugins = answer.get("plugins", [])
+    rows = [
+        (
+            str(plugin.get("name")),
+            str(plugin.get("state")),
+            _ago(plugin.get("last_success_seconds_ago"), " ago"),
+            _count(plugin.get("runs")),
+            _count(plugin.get("failures")),
+            _count(plugin.get("overdue")),
+            _count(plugin.get("series")),
+            _count(_dropped(plugin.get("dropped"))),
+        )
+        for plugin in plugins
+    ]
+    headers = ("plugin", "state", "last success", "runs", "failures", "overdue", "series", "dropped")
+    print_table(headers, rows, state_column=1)
+    print_pairs([(str(plugin["name"]), str(plugin["error"])) for plugin in plugins if plugin.get("error")])
+
+
+def _cache_line(cache: Mapping[str, Any]) -> str:
+    from agent.config.units import format_size
+
+    parts = []
+    if cache.get("pid"):
+        parts.append(f"pid {cache['pid']}")
+    if cache.get("port"):
+        parts.append(f"port {cache['port']}")
+    if cache.get("unix_socket"):
+        parts.append(str(cache["unix_socket"]))
+    if isinstance(cache.get("memory"), int):
+        parts.append(format_size(cache["memory"]))
+    if cache.get("restarts") is not None:
+        parts.append(f"{cache['restarts']} restarts")
+    return ", ".join(parts)
+
+
+def _ago(seconds: object, suffix: str = "") -> str:
+    from agent.config.units import format_duration
+
+    if not isinstance(seconds, (int, float)):
+        return "never" if suffix else "-"
+    rounded = round(seconds) if seconds >= 10 else round(seconds, 1)
+    return format_duration(rounded) + suffix
+
+
+def _count(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "-"
+
+
+def _dropped(value: object) -> object:
+    return sum(value.values()) if isinstance(value, dict) else value

@@ -1,0 +1,1 @@
+"""The plugin host: hooks, loading, and the threads that run plugin code."""

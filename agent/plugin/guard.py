@@ -1,0 +1,72 @@
+"""Runs plugin code where it can hurt least: on a thread of its own, with a deadline, whatever it raises."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Overdue(Exception):
+    """The code was still running when its time was up; it runs on, on its thread."""
+
+
+class Raised(Exception):
+    """The code raised ``error``, which may be SystemExit or KeyboardInterrupt: its own, not the agent's."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Guarded(Generic[Result]):
+    """A call on a daemon thread. A hanging import or constructor then costs one thread, not the agent."""
+
+    def __init__(self, call: Callable[[], Result], name: str) -> None:
+        self._call = call
+        self._result: list[Result] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def result(self, deadline: float) -> Result:
+        """What the call returned. Raises Raised, or Overdue when it takes more than ``deadline`` seconds."""
+        self._thread.start()
+        self._thread.join(deadline)
+        if self._thread.is_alive():
+            raise Overdue
+        if self._error is not None:
+            raise Raised(self._error)
+        return self._result[0]
+
+    def _run(self) -> None:
+        try:
+            self._result.append(self._call())
+        except BaseException as error:  # noqa: BLE001  # a plugin may call sys.exit(): the agent goes on
+            self._error = error
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line: type and message."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({'' if error.code is None else repr(error.code)})"
+    if isinstance(error, SyntaxError) and error.msg:
+        text = error.msg
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def origin(error: BaseException) -> tuple[str | None, int | None]:
+    """File and line of the code that raised, innermost frame outside the import machinery and the agent's guard."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return error.filename, error.lineno
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<frozen") and "importlib" not in frame.filename.split("/")
+    ]
+    if not frames or frames[-1].filename == __file__:
+        return None, None
+    return frames[-1].filename, frames[-1].lineno

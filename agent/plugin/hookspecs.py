@@ -1,0 +1,34 @@
+"""The hooks: one typed function each. A plugin implements the ones it needs, with the arguments it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from agent.metrics.model import MetricSpec, Sample, Snapshot
+from agent.plugin.host import Host
+from agent.plugin.markers import hookspec
+
+
+@hookspec
+def predis_metric_specs() -> Sequence[MetricSpec]:  # type: ignore[empty-body]
+    """Declare every metric that predis_collect may give. Called once, before the plugin starts; no I/O."""
+
+
+@hookspec
+def predis_start(host: Host) -> None:
+    """Begin work: open what the plugin needs. Called once, before the first collect or export."""
+
+
+@hookspec
+def predis_collect() -> Iterable[Sample]:  # type: ignore[empty-body]
+    """Measure now. Called on the plugin's own thread at its interval, within its deadline; may be a generator."""
+
+
+@hookspec
+def predis_export(snapshot: Snapshot) -> None:
+    """Deliver or keep the newest state of all series. Called on the plugin's own thread; snapshots may be skipped."""
+
+
+@hookspec
+def predis_stop() -> None:
+    """Close everything. Called once, after the last collect or export."""

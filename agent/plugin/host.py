@@ -1,0 +1,28 @@
+"""What the agent tells a plugin when it starts it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class CacheAddress:
+    """Where the hosted cache is. ``port`` 0 means no TCP; ``password_file`` is None when it asks for no password."""
+
+    unix_socket: Path
+    host: str
+    port: int
+    password_file: Path | None
+    arena: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The agent as a plugin sees it: its folder, its version, the hosted cache, and a logger of the plugin's own."""
+
+    data_dir: Path
+    cache: CacheAddress
+    version: str
+    logger: logging.Logger

@@ -1,0 +1,76 @@
+"""One plugin as the host holds it: its state, its configuration, and typed calls of its hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pluggy
+
+from agent.config.models import PluginConfig
+from agent.errors import Problem
+from agent.metrics.model import MetricSpec, Sample, Snapshot
+from agent.plugin.host import Host
+
+State = Literal["active", "failed", "disabled", "quarantined"]
+
+
+@dataclass
+class LoadedPlugin:
+    """A plugin that was found, whether or not it works.
+
+    ``state`` "active": its hooks may be called. "failed": it could not be imported, configured or registered, and
+    ``problems`` say why. "disabled": the configuration says so. "quarantined": it failed too often while it ran.
+    """
+
+    name: str
+    entry_point: str
+    distribution: str
+    state: State = "disabled"
+    problems: list[Problem] = field(default_factory=list)
+    config: PluginConfig = field(default_factory=PluginConfig)
+    instance: object | None = None
+    specs: tuple[MetricSpec, ...] = ()
+    # A pluggy manager for each plugin: the host calls one plugin at a time, on that plugin's thread, so that a call
+    # never runs another plugin's code and an exception always has one owner.
+    caller: pluggy.PluginManager | None = field(default=None, repr=False)
+
+    @property
+    def error(self) -> str | None:
+        """What is wrong, in one line, or None."""
+        if not self.problems:
+            return None
+        return "; ".join(
+            f"{problem.what} ({problem.where})" if problem.file else problem.what for problem in self.problems
+        )
+
+    def implements(self, hook: str) -> bool:
+        """Whether the plugin has this hook, such as "predis_collect"."""
+        return self.caller is not None and bool(getattr(self.caller.hook, hook).get_hookimpls())
+
+    def start(self, host: Host) -> None:
+        """Call predis_start."""
+        self._call("predis_start", host=host)
+
+    def stop(self) -> None:
+        """Call predis_stop."""
+        self._call("predis_stop")
+
+    def collect(self) -> Iterator[Sample]:
+        """Call predis_collect; a generator's body runs while the samples are read."""
+        for samples in self._call("predis_collect"):
+            if isinstance(samples, (str, bytes)) or not isinstance(samples, Iterable):
+                kind = type(samples).__name__
+                raise TypeError(f"predis_collect gave a {kind} where samples were expected: return a list or yield")
+            yield from samples
+
+    def export(self, snapshot: Snapshot) -> None:
+        """Call predis_export."""
+        self._call("predis_export", snapshot=snapshot)
+
+    def _call(self, hook: str, **arguments: object) -> list[Any]:
+        if self.caller is None:
+            return []
+        results: list[Any] = getattr(self.caller.hook, hook)(**arguments)
+        return results

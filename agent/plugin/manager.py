@@ -1,0 +1,291 @@
+"""Finds, imports, configures and registers plugins. Each can fail alone; the reason is kept with its mend.
+
+Registration is all or nothing: a plugin whose configuration or hooks are wrong never has any of its hooks called.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pluggy
+
+from agent.config.explain import nearest
+from agent.config.load import LoadedConfig
+from agent.config.locate import format_key
+from agent.config.models import PluginConfig
+from agent.errors import PredisError, Problem
+from agent.metrics.model import MetricSpec
+from agent.plugin import hookspecs
+from agent.plugin.guard import Guarded, Overdue, Raised, describe, origin
+from agent.plugin.loaded import LoadedPlugin
+from agent.plugin.markers import API_VERSION, ENTRY_POINT_GROUP, PROJECT
+
+_LOAD_DEADLINE = 20.0  # seconds for each of import, constructor and specs
+_OWN_DISTRIBUTION = "predis-agent"
+_ARGUMENTS = re.compile(r"for hook '(\w+)'\nhookimpl definition: (.*)\nArgument\(s\) \{(.*)\}", re.DOTALL)
+
+
+class _Unusable(Exception):
+    """A plugin cannot be used: what is wrong, what would be right, and where."""
+
+    def __init__(self, what: str, mend: str, file: str | None = None, line: int | None = None) -> None:
+        super().__init__(what)
+        self.what, self.mend, self.file, self.line = what, mend, file, line
+
+
+@dataclass(frozen=True)
+class PluginChanges:
+    """What a new configuration changes, prepared but not yet in force. ``kept`` plugins go on untouched."""
+
+    config: LoadedConfig
+    plugins: Mapping[str, LoadedPlugin]
+    kept: tuple[LoadedPlugin, ...]
+    started: tuple[LoadedPlugin, ...]
+    stopped: tuple[LoadedPlugin, ...]
+    problems: tuple[Problem, ...]
+
+
+class PluginManager:
+    """The plugins of one agent. ``entry_points`` replaces those of the installed packages (tests)."""
+
+    def __init__(
+        self,
+        config: LoadedConfig,
+        entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
+        load_deadline: float = _LOAD_DEADLINE,
+    ) -> None:
+        self.config = config
+        self.plugins: dict[str, LoadedPlugin] = {}
+        self.warnings: list[Problem] = []
+        self._given = None if entry_points is None else list(entry_points)
+        self._deadline = load_deadline
+
+    def load(self) -> None:
+        """Load every installed plugin that is enabled. Never raises for a plugin's sake."""
+        self.plugins = self._load(self.config, {})
+
+    @property
+    def active(self) -> list[LoadedPlugin]:
+        """The plugins whose hooks may be called, by name."""
+        return [plugin for plugin in self.plugins.values() if plugin.instance is not None]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Why plugins could not be loaded."""
+        return [problem for plugin in self.plugins.values() for problem in plugin.problems]
+
+    def specs(self) -> dict[str, tuple[MetricSpec, ...]]:
+        """The metrics that each active plugin declares."""
+        return {plugin.name: plugin.specs for plugin in self.active}
+
+    def declare(self, add: Callable[[str, tuple[MetricSpec, ...]], None]) -> None:
+        """Give each active plugin's specs to ``add`` (a catalogue's); a plugin whose specs are refused fails."""
+        for plugin in self.active:
+            try:
+                add(plugin.name, plugin.specs)
+            except PredisError as error:
+                what = "; ".join(str(error).splitlines())
+                self.fail(plugin.name, what, "mend what predis_metric_specs returns")
+
+    def fail(self, name: str, what: str, mend: str = "") -> None:
+        """Take a plugin out of service for a reason that was found after loading."""
+        plugin = self.plugins[name]
+        plugin.problems.append(self._problem(self.config, name, what, mend))
+        plugin.state, plugin.instance, plugin.caller = "failed", None, None
+
+    def prepare(self, config: LoadedConfig) -> PluginChanges:
+        """Load what a new configuration changes, next to what runs. Nothing is in force until ``commit``."""
+        fresh = self._load(config, self.plugins)
+        running = {plugin.name: plugin for plugin in self.active}
+        kept = tuple(plugin for plugin in fresh.values() if plugin is running.get(plugin.name))
+        names = {plugin.name for plugin in kept}
+        return PluginChanges(
+            config=config,
+            plugins=fresh,
+            kept=kept,
+            started=tuple(p for p in fresh.values() if p.instance is not None and p.name not in names),
+            stopped=tuple(plugin for name, plugin in running.items() if name not in names),
+            problems=tuple(problem for plugin in fresh.values() for problem in plugin.problems),
+        )
+
+    def commit(self, changes: PluginChanges) -> None:
+        """Put prepared changes in force. Starting and stopping the plugins is the caller's part."""
+        self.config = changes.config
+        self.plugins = dict(changes.plugins)
+
+    def _load(self, config: LoadedConfig, running: Mapping[str, LoadedPlugin]) -> dict[str, LoadedPlugin]:
+        found = self._find()
+        plugins = {
+            name: self._load_one(name, entry_point, config, running.get(name))
+            for name, entry_point in sorted(found.items())
+        }
+        for name, table in sorted(config.config.plugins.items()):
+            if name in found:
+                continue
+            plugin = plugins[name] = LoadedPlugin(name, "", "")
+            if table.get("enabled") is not False and not config.plugins_off:
+                plugin.state = "failed"
+                guess = nearest(name, list(found))
+                mend = f'did you mean "{guess}"?' if guess else "installed plugins: " + (", ".join(found) or "none")
+                plugin.problems = [self._problem(config, name, "no installed plugin has this name", mend)]
+        return plugins
+
+    def _find(self) -> dict[str, importlib.metadata.EntryPoint]:
+        """Entry points by name. When two packages claim a name, the agent's own wins, else the first by name."""
+        points = self._given
+        if points is None:
+            points = list(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+        points = sorted(points, key=lambda point: (_distribution(point) != _OWN_DISTRIBUTION, _distribution(point)))
+        found: dict[str, importlib.metadata.EntryPoint] = {}
+        self.warnings = []
+        for point in points:
+            first = found.setdefault(point.name, point)
+            if first.value != point.value:
+                what = f"{_distribution(point)} also has a plugin of this name; {_distribution(first)}'s is used"
+                mend = "uninstall one of the two packages"
+                self.warnings.append(Problem(None, None, format_key(("plugins", point.name)), what, mend))
+        return found
+
+    def _load_one(
+        self,
+        name: str,
+        entry_point: importlib.metadata.EntryPoint,
+        config: LoadedConfig,
+        running: LoadedPlugin | None,
+    ) -> LoadedPlugin:
+        plugin = LoadedPlugin(name, entry_point.value, _distribution(entry_point))
+        table = config.config.plugins.get(name, {})
+        if config.plugins_off or table.get("enabled") is False:
+            return plugin  # without importing it: it may be what one wants to be rid of
+        try:
+            factory = self._import(plugin, entry_point)
+            model = _config_model(factory)
+            settings, plugin.problems = config.read_plugin(name, model)
+            if settings is None:
+                plugin.state = "failed"
+                return plugin
+            plugin.config = settings
+            if not settings.enabled:
+                return plugin
+            if running is not None and running.instance is not None and _same(running, factory, settings):
+                return running
+            self._register(plugin, factory, settings)
+        except _Unusable as error:
+            plugin.state, plugin.caller, plugin.instance = "failed", None, None
+            problem = self._problem(config, name, error.what, error.mend)
+            if error.file is not None:
+                problem = Problem(error.file, error.line, problem.key, problem.what, problem.mend)
+            plugin.problems.append(problem)
+        return plugin
+
+    def _import(self, plugin: LoadedPlugin, entry_point: importlib.metadata.EntryPoint) -> Any:
+        remedy = (
+            f"mend or uninstall {plugin.distribution or 'its package'}, or set plugins.{plugin.name}.enabled = false"
+        )
+        factory = self._guarded(entry_point.load, plugin, "be imported", remedy)
+        if not isinstance(factory, type):
+            what = f"its entry point {plugin.entry_point} is a {type(factory).__name__}, not a class"
+            raise _Unusable(what, "name the plugin's class in the entry point: package.module:Class")
+        _check_version(factory)
+        return factory
+
+    def _register(self, plugin: LoadedPlugin, factory: Any, settings: PluginConfig) -> None:
+        remedy = f"mend {plugin.entry_point}, or set plugins.{plugin.name}.enabled = false"
+        instance = self._guarded(lambda: factory(settings), plugin, "be constructed", remedy)
+        caller = pluggy.PluginManager(PROJECT)
+        caller.add_hookspecs(hookspecs)
+        known = hook_names()
+        try:
+            caller.register(instance, plugin.name)
+        except pluggy.PluginValidationError as error:
+            raise _wrong_signature(error, caller) from None
+        except (TypeError, ValueError, AttributeError) as error:  # attributes that pluggy cannot read
+            raise _Unusable(f"cannot be registered: {describe(error)}", remedy) from None
+        hooks = caller.get_hookcallers(instance) or []
+        for hook in hooks:
+            if not hook.has_spec() and not all(impl.optionalhook for impl in hook.get_hookimpls()):
+                guess = nearest(hook.name, known)
+                mend = f"did you mean {guess}?" if guess else "hooks: " + ", ".join(known)
+                raise _Unusable(f"there is no hook {hook.name}", mend, *_source(hook.get_hookimpls()[0].function))
+        if not hooks:
+            raise _Unusable("implements no hook", "decorate its hooks with @hookimpl from agent.api")
+        plugin.caller = caller
+        plugin.specs = self._guarded(lambda: _specs(caller), plugin, "declare its metrics", remedy)
+        plugin.instance, plugin.state = instance, "active"
+
+    def _guarded(self, call: Callable[[], Any], plugin: LoadedPlugin, doing: str, remedy: str) -> Any:
+        try:
+            return Guarded(call, f"load {plugin.name}").result(self._deadline)
+        except Overdue:
+            raise _Unusable(f"cannot {doing}: not done after {self._deadline:g} s", remedy) from None
+        except Raised as raised:
+            raise _Unusable(f"cannot {doing}: {describe(raised.error)}", remedy, *origin(raised.error)) from None
+
+    @staticmethod
+    def _problem(config: LoadedConfig, name: str, what: str, mend: str) -> Problem:
+        place = config.sources.place(("plugins", name)) if name in config.config.plugins else None
+        file, line = (place.file, place.line) if place is not None else (None, None)
+        return Problem(file, line, format_key(("plugins", name)), what, mend)
+
+
+def hook_names() -> list[str]:
+    """The hooks there are, in the order of hookspecs.py."""
+    return [name for name in vars(hookspecs) if name.startswith("predis_")]
+
+
+def _distribution(entry_point: importlib.metadata.EntryPoint) -> str:
+    distribution = entry_point.dist
+    return distribution.name if distribution is not None else ""
+
+
+def _check_version(factory: Any) -> None:
+    declared = getattr(factory, "api_version", None)
+    low, high = declared if isinstance(declared, tuple) and len(declared) == 2 else (declared, declared)
+    if not isinstance(low, int) or not isinstance(high, int):
+        mend = f"write api_version = {API_VERSION} in the class, or a range: (1, {API_VERSION})"
+        raise _Unusable(f"{factory.__name__} does not say which version of the plugin API it is written for", mend)
+    if not low <= API_VERSION <= high:
+        wants = str(low) if low == high else f"{low} to {high}"
+        mend = "install a newer version of the plugin" if high < API_VERSION else "install a newer predis-agent"
+        raise _Unusable(f"is written for plugin API {wants}, this agent has {API_VERSION}", mend)
+
+
+def _config_model(factory: Any) -> type[PluginConfig]:
+    model = getattr(factory, "Config", PluginConfig)
+    if not isinstance(model, type) or not issubclass(model, PluginConfig):
+        raise _Unusable(f"{factory.__name__}.Config is not a PluginConfig", "derive it from agent.api.PluginConfig")
+    return model
+
+
+def _same(running: LoadedPlugin, factory: Any, settings: PluginConfig) -> bool:
+    return type(running.instance) is factory and running.config == settings
+
+
+def _specs(caller: pluggy.PluginManager) -> tuple[MetricSpec, ...]:
+    return tuple(spec for specs in caller.hook.predis_metric_specs() for spec in specs)
+
+
+def _wrong_signature(error: pluggy.PluginValidationError, caller: pluggy.PluginManager) -> _Unusable:
+    """pluggy's report in our words: the hook, its definition in the plugin, and the argument that is wrong."""
+    match = _ARGUMENTS.search(str(error))
+    if match is None:
+        return _Unusable("a hook is wrong: " + " ".join(str(error).split()), "see agent/plugin/hookspecs.py")
+    hook, definition, arguments = match.groups()
+    spec = getattr(caller.hook, hook).spec
+    takes = f"{hook}({', '.join(spec.argnames)})"
+    plural = "s" if "," in arguments else ""
+    method = getattr(error.plugin, hook, None)
+    return _Unusable(
+        f"hook {hook} has unknown argument{plural} {arguments} in {definition}",
+        f"the hook is {takes}: take only what you need of it",
+        *_source(method),
+    )
+
+
+def _source(function: Any) -> tuple[str | None, int | None]:
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code is not None else (None, None)
