@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.config.load import find_config, load_config
+from agent.cli.options import ConfigOption, DebugOption, JsonOption, SetOption, load
 from agent.config.models import Config
 from agent.errors import PredisError
 from core_cache.resp_client import Address, ConnectionFailed, RespClient, RespError, ServerError, describe
@@ -32,8 +32,8 @@ def cache() -> None:
 @app.command("replay")
 def replay_command(
     trace: Annotated[Path, typer.Argument(help="An .npz with the arrays key and size, or a CSV with these columns.")],
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="agent.toml with the cache's address.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="Override a key: cache.port=7000.")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
     host: Annotated[str | None, typer.Option(help="Server to replay against; default: the agent's cache.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Its TCP port.")] = None,
     unix_socket: Annotated[Path | None, typer.Option(help="Its unix socket, instead of host and port.")] = None,
@@ -42,7 +42,8 @@ def replay_command(
     pipeline: Annotated[int, typer.Option(min=1, max=1000, help="Most accesses per round trip.")] = 1,
     value_size: Annotated[str, typer.Option(help="Bytes per value, or auto: as in the trace.")] = "auto",
     prefix: Annotated[str | None, typer.Option(help="Put before every key; default: the trace's name.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Replay an access trace: GETs, and a SET after each miss; then hit ratio, throughput and latencies."""
     from core_cache import replay  # brings numpy, which no other command needs
@@ -58,7 +59,7 @@ def replay_command(
         accesses = accesses.with_size(size)
 
     prefix = f"{trace.stem}:" if prefix is None else prefix
-    settings = load_config(find_config(config), overrides or ()).config
+    settings = load(config, overrides).config
     address, password = _target(settings, host, port, unix_socket, password_file)
     with _connect(address, password) as client:
         server = _server_name(client)
