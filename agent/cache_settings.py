@@ -1,0 +1,114 @@
+"""What a cache process is started with, and the files in the data directory that it and the agent share."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from agent.config.models import Config
+
+LIVE = {"memory": "maxmemory", "policy": "maxmemory-policy", "max_clients": "maxclients"}
+"""Settings that a running cache takes by CONFIG SET, under the names that it has there."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """How a cache process runs. `memory` is in bytes, `port` 0 means no TCP; paths are absolute."""
+
+    host: str
+    port: int
+    unix_socket: str
+    memory: int
+    policy: str
+    auth: bool
+    arena_dir: str
+    max_clients: int
+
+    @classmethod
+    def of(cls, config: Config) -> CacheSettings:
+        """What the configuration asks for."""
+        cache = config.cache
+        return cls(
+            host=cache.host,
+            port=cache.port,
+            unix_socket=os.path.abspath(config.unix_socket),
+            memory=cache.memory,
+            policy=cache.policy,
+            auth=cache.auth,
+            arena_dir=os.path.abspath(cache.arena_dir),
+            max_clients=cache.max_clients,
+        )
+
+    def changes(self, wanted: CacheSettings) -> dict[str, Any]:
+        """The settings that `wanted` has otherwise, with its values."""
+        return {
+            field.name: getattr(wanted, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(wanted, field.name)
+        }
+
+
+CommandLine = Callable[[CacheSettings, "CacheFiles"], list[str]]
+"""Makes the command line of a cache process. It must hold no secret: everyone on the machine can read it."""
+
+
+def command_line(settings: CacheSettings, files: CacheFiles) -> list[str]:
+    """`python -m core_cache …` as it is started by the agent."""
+    options = {
+        "--host": settings.host,
+        "--port": settings.port,
+        "--unix-socket": settings.unix_socket,
+        "--memory": settings.memory,
+        "--policy": settings.policy,
+        "--data-dir": files.data_dir,
+        "--arena-dir": settings.arena_dir,
+        "--max-clients": settings.max_clients,
+    }
+    arguments = [f"{name}={value}" for name, value in options.items()]
+    return [sys.executable, "-m", "core_cache", *arguments, *([] if settings.auth else ["--no-auth"])]
+
+
+class CacheFiles:
+    """The files in the data directory that have to do with the cache process."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = Path(os.path.abspath(data_dir))
+        self.pid = self.data_dir / "cache.pid"
+        self.lock = self.data_dir / "cache.lock"
+        self.log = self.data_dir / "cache.log"
+        self.password = self.data_dir / "cache.password"
+        self.arena = self.data_dir / "cache.arena"
+        self.arguments = self.data_dir / "cache.args.json"
+
+    def read_password(self) -> str | None:
+        """The password, or None when there is no such file."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.password.read_text().strip()
+        return None
+
+    def write_arguments(self, pid: int, settings: CacheSettings, capacity: int) -> None:
+        """Notes with which settings the process of this pid runs; `capacity` is the memory it was started with."""
+        document = {"pid": pid, "capacity": capacity, "settings": asdict(settings)}
+        handle, name = tempfile.mkstemp(prefix=".cache.args.", dir=self.data_dir)  # mode 0600
+        with os.fdopen(handle, "w") as file:
+            json.dump(document, file, indent=1)
+            file.write("\n")
+        os.replace(name, self.arguments)
+
+    def read_arguments(self, pid: int) -> tuple[CacheSettings, int] | None:
+        """Settings and capacity of the process of this pid; None when nobody noted them, or another version did."""
+        try:
+            document = json.loads(self.arguments.read_text())
+            if document["pid"] != pid:
+                return None
+            settings: Mapping[str, Any] = document["settings"]
+            return CacheSettings(**settings), int(document["capacity"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None

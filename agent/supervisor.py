@@ -1,0 +1,526 @@
+"""Starts, watches and restarts the cache process, and takes over one that outlived the agent before.
+
+One thread does all of it. The cache is never started while its lock is held: at most one process writes an arena.
+What goes wrong with the cache never ends the agent; it is counted, named in `status` and tried again, later each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from agent import cache_process
+from agent.cache_link import CacheLink, RespError, ServerError
+from agent.cache_process import CacheProcess
+from agent.cache_settings import LIVE, CacheFiles, CacheSettings, CommandLine, command_line
+from agent.errors import EX_CONFIG, EX_FAILURE, PredisError
+
+log = logging.getLogger(__name__)
+
+
+class State(StrEnum):
+    """What the supervisor is at."""
+
+    starting = "starting"
+    running = "running"
+    unresponsive = "unresponsive"
+    waiting = "waiting"  # for the next attempt
+    stopping = "stopping"
+    stopped = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """All in seconds. A cache that answers nothing and has no heartbeat for `restart_after` is killed."""
+
+    look: float = 2.0  # between two looks at the cache
+    answer: float = 1.0  # for one answer
+    unresponsive_after: float = 5.0
+    restart_after: float = 30.0
+    start: float = 300.0  # a large arena takes its time to recover
+    drain: float = 10.0
+    first_delay: float = 0.5
+    longest_delay: float = 30.0
+    stable_after: float = 10.0  # after so long a failure counts as the first again
+
+
+class CacheRefused(PredisError):
+    """The cache process did not start with these settings; ``str()`` has its own sentence."""
+
+    def __init__(self, sentence: str, exit_status: int = EX_FAILURE) -> None:
+        self.exit_status = exit_status
+        super().__init__(sentence)
+
+
+class CacheSupervisor:
+    """`start` returns at once; `first` is done when the cache answers for the first time, or has failed to.
+
+    restarted: told the reason when the process was started again. beat: called at least every second while the loop
+    makes progress. heartbeat: gives a number that grows while the cache's own loop runs, or None.
+    """
+
+    def __init__(
+        self,
+        settings: CacheSettings,
+        files: CacheFiles,
+        *,
+        restarted: Callable[[str], None] = lambda reason: None,
+        beat: Callable[[], None] = lambda: None,
+        heartbeat: Callable[[], float | None] = lambda: None,
+        command: CommandLine = command_line,
+        timings: Timings | None = None,
+    ) -> None:
+        self.files = files
+        self.first: Future[None] = Future()
+        self._wanted = settings
+        self._proven: CacheSettings | None = None  # the last ones that the cache ran with
+        self._restarted, self._beat, self._heartbeat, self._command = restarted, beat, heartbeat, command
+        self._t = timings or Timings()
+        self._link = self._link_to(settings)
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = threading.Thread(target=self._run, name="cache-supervisor", daemon=True)
+        self._lock = threading.Lock()
+        self._stop = False
+        self._request: tuple[CacheSettings, Future[str]] | None = None
+        self._answering: Future[str] | None = None  # the reload that the next start decides
+        self._process: CacheProcess | None = None
+        self._reason: str | None = None  # why the next start is a restart
+        self._failures = 0
+        self._capacity = 0
+        # For status; single values that one thread writes.
+        self._state = State.starting
+        self._since = time.monotonic()
+        self._error: str | None = None
+        self._last_exit: str | None = None
+        self._version: str | None = None
+        self._last_answer: float | None = None
+        self._last_sign = 0.0
+        self._last_beat: float | None = None
+        self._ping_seconds: float | None = None
+        self._restarts: Counter[str] = Counter()
+        self._unresponsive = 0
+
+    # --- from other threads
+
+    def start(self) -> None:
+        """Begins to supervise."""
+        self._thread.start()
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Ends the cache process gracefully and stops supervising; whether that was done within `timeout` seconds."""
+        self._stop = True
+        self._notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def kill(self) -> None:
+        """Ends the cache process at once. Its data stay: a later start finds them."""
+        self._stop = True
+        process = self._process
+        if process is not None:
+            process.signal(signal.SIGKILL)
+        self._notify()
+
+    def apply(self, settings: CacheSettings) -> Future[str]:
+        """Runs the cache with other settings from now on.
+
+        The result says how ("unchanged", "changed while running" or "restarted"). A cache that does not start with the
+        new settings is started with the old ones again, and the result is CacheRefused.
+        """
+        answer: Future[str] = Future()
+        with self._lock:
+            if self._request is not None:
+                self._request[1].cancel()
+            self._request = (settings, answer)
+        self._notify()
+        return answer
+
+    def answered_within(self, seconds: float) -> bool:
+        """Whether the cache answered in the last so many seconds."""
+        return self._last_answer is not None and time.monotonic() - self._last_answer <= seconds
+
+    @property
+    def settings(self) -> CacheSettings:
+        """What the cache runs with, or is to run with."""
+        return self._wanted
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with the cache at the moment, in a sentence; None when it runs and answers."""
+        if self._state is State.running:
+            return None
+        return self._error or f"the cache is {self._state}"
+
+    def status(self) -> dict[str, Any]:
+        """For people and programs: state, process, settings, restarts, what went wrong last."""
+        process, now = self._process, time.monotonic()
+        return {
+            "state": str(self._state),
+            "for_seconds": round(now - self._since, 1),
+            "pid": process.pid if process is not None else None,
+            "adopted": process.adopted if process is not None else None,
+            "version": self._version,
+            "host": self._wanted.host,
+            "port": self._wanted.port,
+            "unix_socket": self._wanted.unix_socket,
+            "memory": self._wanted.memory,
+            "policy": self._wanted.policy,
+            "auth": self._wanted.auth,
+            "max_clients": self._wanted.max_clients,
+            "arena": str(self.files.arena),
+            "log": str(self.files.log),
+            "answered_seconds_ago": None if self._last_answer is None else round(now - self._last_answer, 1),
+            "ping_seconds": self._ping_seconds,
+            "restarts": sum(self._restarts.values()),
+            "restarts_by_reason": dict(self._restarts),
+            "times_unresponsive": self._unresponsive,
+            "last_exit": self._last_exit,
+            "error": self._error,
+        }
+
+    # --- the supervising thread
+
+    def _run(self) -> None:
+        try:
+            while not self._stop:
+                try:
+                    self._take_request(running=False)
+                    process = self._adopt() if cache_process.is_locked(self.files.lock) else self._start()
+                    if process is not None:
+                        self._watch(process)
+                except OSError as error:  # the data folder is gone, no more processes, …
+                    self._fail(f"the cache cannot be started: {error}")
+                if not self._stop:
+                    self._back_off()
+            if self._process is not None:
+                self._set(State.stopping)
+                self._end(self._process)
+        finally:
+            self._link.close()
+            self._set(State.stopped)
+            self._decide(CacheRefused("the agent stops"))
+
+    def _start(self) -> CacheProcess | None:
+        """A new process that answers, or None."""
+        self._set(State.starting)
+        if self._reason is not None:
+            self._restarts[self._reason] += 1
+            self._restarted(self._reason)
+            self._reason = None
+        process = cache_process.spawn(self._command(self._wanted, self.files), self.files.log)
+        self._process = process
+        self._capacity = self._wanted.memory
+        self._note_settings(process)
+        deadline, pause = time.monotonic() + self._t.start, 0.005
+        while not self._wait(pause, process):
+            if self._stop:
+                return None
+            if self._look(process):
+                self._ready(process)
+                return process
+            if time.monotonic() > deadline:
+                self._error = f"the cache process {process.pid} did not answer within {self._t.start:g} s of its start"
+                self._replace(process, "unresponsive")
+                return None
+            pause = min(pause * 1.3, 0.1)
+        self._ended(process)
+        return None
+
+    def _adopt(self) -> CacheProcess | None:
+        """The process that holds the lock, once it answers; None when there is none any more."""
+        self._set(State.starting)
+        deadline, process, pause = time.monotonic() + self._t.restart_after, None, 0.01
+        while cache_process.is_locked(self.files.lock) and not self._stop:
+            if process is None:
+                process = self._process = cache_process.find(self.files.pid, self.files.lock)
+                noted = self.files.read_arguments(process.pid) if process is not None else None
+                self._use_link(noted[0] if noted is not None else self._wanted)
+            if process is not None and self._look(process):
+                return self._keep(process, noted)
+            if time.monotonic() > deadline:
+                self._give_up_on_holder(process)
+                return None
+            if self._wait(pause, process):
+                break
+            pause = min(pause * 1.3, 0.2)
+        self._use_link(self._wanted)
+        if process is not None and not self._stop:
+            self._ended(process, expected=True)
+        self._failures, self._reason = 0, None  # nobody holds the lock now: a first start, without delay
+        return None
+
+    def _keep(self, process: CacheProcess, noted: tuple[CacheSettings, int] | None) -> CacheProcess | None:
+        """An adopted process with the wanted settings; None when it has to be started anew for that."""
+        log.info("took over the cache process %d, which runs on from before", process.pid)
+        if noted is not None and self._change(process, *noted):
+            self._ready(process)
+            return process
+        log.info("restarting the cache process %d, warm, since it runs with other settings", process.pid)
+        self._replace(process, "requested")
+        self._use_link(self._wanted)
+        return None
+
+    def _give_up_on_holder(self, process: CacheProcess | None) -> None:
+        if process is not None:
+            self._unresponsive += 1
+            self._error = f"the cache process {process.pid} from before does not answer at {self._link.unix_socket}"
+            self._replace(process, "unresponsive")
+            return
+        pids = ", ".join(map(str, sorted(cache_process.lock_holders(self.files.lock)))) or "unknown"
+        self._fail(f"{self.files.lock} is held by another process (pid {pids}): stop it, or set another agent.data_dir")
+
+    def _watch(self, process: CacheProcess) -> None:
+        """Until the process ends, has to be replaced, or the agent stops."""
+        next_look = time.monotonic() + self._t.look
+        while not self._stop:
+            if self._wait(max(0.0, next_look - time.monotonic()), process):
+                self._ended(process)
+                return
+            if not self._take_request(running=True):
+                self._replace(process, "requested")
+                return
+            if time.monotonic() < next_look:
+                continue
+            self._look(process)
+            with contextlib.suppress(OSError):  # a log that grows is no reason to end the cache
+                cache_process.limit_log(self.files.log)
+            next_look = time.monotonic() + self._t.look
+            if self._judge(process):
+                self._replace(process, "unresponsive")
+                return
+
+    def _look(self, process: CacheProcess) -> bool:
+        """Whether this very process answered now; notes every sign of life."""
+        now = time.monotonic()
+        beat = self._heartbeat()
+        if beat is not None and beat != self._last_beat:
+            self._last_beat, self._last_sign = beat, now
+        try:
+            if self._state is State.starting:
+                information = self._link.information()
+                if information.get("process_id") != str(process.pid):
+                    return False
+                self._version = information.get("predis_version")
+            self._ping_seconds = self._link.ping()
+        except ServerError as error:  # an answer, though not the one we want: too many clients, another password
+            self._error = f"the cache refuses the agent's connection: {error}"
+            self._last_sign = time.monotonic()
+            return False
+        except RespError as error:
+            if self._state is not State.starting:
+                self._error = f"the cache process {process.pid} does not answer: {error}"
+            return False
+        self._last_answer = self._last_sign = time.monotonic()
+        return True
+
+    def _judge(self, process: CacheProcess) -> bool:
+        """Sets running or unresponsive; whether the process has been silent for so long that it must go."""
+        now = time.monotonic()
+        if self._last_answer is not None and now - self._last_answer <= self._t.unresponsive_after:
+            if self._state is State.unresponsive:
+                log.info("the cache process %d answers again", process.pid)
+            self._error = None
+            self._set(State.running)
+            return False
+        if self._state is not State.unresponsive:
+            self._unresponsive += 1
+            self._set(State.unresponsive)
+            log.error("%s", self._error)
+        return now - self._last_sign > self._t.restart_after
+
+    def _ready(self, process: CacheProcess) -> None:
+        self._error = None
+        self._proven = self._wanted
+        self._set(State.running)
+        log.info("the cache process %d answers", process.pid)
+        self._decide(None)
+        if not self.first.done():
+            self.first.set_result(None)
+
+    def _ended(self, process: CacheProcess, *, expected: bool = False, reason: str | None = None) -> None:
+        """The process is gone: say what is known about it, and what that means for the settings it ran with."""
+        was_ready = self._state in (State.running, State.unresponsive)
+        stable = was_ready and time.monotonic() - self._since >= self._t.stable_after
+        status = process.reap()
+        self._forget()
+        self._reason = reason or ("killed" if status is not None and status < 0 else "exited")
+        if expected:
+            return
+        words = cache_process.last_words(self.files.log, process.log_start) if not process.adopted else []
+        what = f"the cache process {process.pid} {cache_process.describe_exit(status)}"
+        self._last_exit = "\n".join([what, *words])
+        if not was_ready and status in (EX_FAILURE, EX_CONFIG) and not cache_process.is_locked(self.files.lock):
+            self._refused(words[-1] if words else what, status)
+        self._failures = 1 if stable else self._failures + 1
+        self._fail(f"{what}: {words[-1]}" if words and not was_ready else what, count=False)
+
+    def _refused(self, sentence: str, status: int) -> None:
+        """It says that it cannot run like this. Settings that ran before are taken again."""
+        refusal = CacheRefused(sentence, status)
+        if not self.first.done():
+            self.first.set_exception(refusal)
+        if self._proven is not None and self._proven != self._wanted:
+            self._use(self._proven)
+            self._failures = -1  # these are good: no delay
+        self._decide(refusal)
+
+    def _fail(self, sentence: str, *, count: bool = True) -> None:
+        self._error = sentence
+        self._failures += count
+        log.error("%s", sentence)
+        if not self.first.done():
+            self.first.set_exception(PredisError(sentence))
+
+    def _back_off(self) -> None:
+        """Nothing for the first failure, then longer each time."""
+        delay = 0.0
+        if self._failures > 1:
+            delay = min(self._t.longest_delay, self._t.first_delay * 2 ** min(self._failures - 2, 30))
+        if delay > 0:
+            self._set(State.waiting)
+            log.info("the cache is started again in %.1f s", delay)
+        deadline = time.monotonic() + delay
+        while not self._stop and self._request is None and (left := deadline - time.monotonic()) > 0:
+            self._wait(left)
+
+    # --- settings
+
+    def _take_request(self, *, running: bool) -> bool:
+        """Takes up a request for other settings; False when the running process has to be replaced for it."""
+        with self._lock:
+            request, self._request = self._request, None
+        if request is None:
+            return True
+        wanted, answer = request
+        current = self._wanted
+        if running and not current.changes(wanted):
+            answer.set_result("unchanged")
+            return True
+        self._use(wanted)
+        if running and self._process is not None and self._change(self._process, current, self._capacity):
+            self._proven = wanted
+            answer.set_result("changed while running")
+            return True
+        self._decide(CacheRefused("another change came before this one was done"))
+        self._answering = answer
+        self._failures = 0
+        return False
+
+    def _change(self, process: CacheProcess, current: CacheSettings, capacity: int) -> bool:
+        """Brings a running process from its current to the wanted settings; False when only a restart can."""
+        self._capacity = capacity
+        changes = current.changes(self._wanted)
+        if not changes:
+            return True
+        if not changes.keys() <= LIVE.keys() or changes.get("memory", 0) > capacity:
+            return False
+        link = self._link_to(current, self._t.drain)
+        try:
+            link.change(changes)
+        except RespError as error:
+            log.warning("the running cache does not take %s: %s", ", ".join(changes), error)
+            return False
+        finally:
+            link.close()
+        self._note_settings(process)
+        log.info("changed the running cache: %s", ", ".join(f"{name} = {value}" for name, value in changes.items()))
+        return True
+
+    def _use(self, settings: CacheSettings) -> None:
+        self._wanted = settings
+        self._use_link(settings)
+
+    def _use_link(self, settings: CacheSettings) -> None:
+        self._link.close()
+        self._link = self._link_to(settings)
+
+    def _link_to(self, settings: CacheSettings, timeout: float | None = None) -> CacheLink:
+        read = self.files.read_password if settings.auth else lambda: None
+        return CacheLink(settings.unix_socket, read, timeout or self._t.answer)
+
+    def _note_settings(self, process: CacheProcess) -> None:
+        """So that the next agent knows them. Without the note it restarts the cache, which is no reason to fail."""
+        try:
+            self.files.write_arguments(process.pid, self._wanted, self._capacity)
+        except OSError as error:
+            log.warning("cannot write %s: %s", self.files.arguments, error)
+
+    def _decide(self, refusal: CacheRefused | None) -> None:
+        answer, self._answering = self._answering, None
+        if answer is not None and not answer.done():
+            if refusal is None:
+                answer.set_result("restarted")
+            else:
+                answer.set_exception(refusal)
+
+    # --- the process
+
+    def _replace(self, process: CacheProcess, reason: str) -> None:
+        """Ends the process, so that another can be started; that is no failure unless it was unresponsive."""
+        state = self._state
+        self._end(process, drain=reason == "requested")
+        self._set(state)
+        self._ended(process, expected=True, reason=reason)
+        self._failures = 0 if reason == "requested" else self._failures + 1
+
+    def _end(self, process: CacheProcess, *, drain: bool = True) -> None:
+        self._link.close()
+        patience = self._t.drain if drain else min(1.0, self._t.drain)
+        process.signal(signal.SIGTERM)
+        deadline = time.monotonic() + patience
+        while process.alive() and time.monotonic() < deadline:
+            self._wait(deadline - time.monotonic(), process)
+        if process.alive():
+            log.warning("the cache process %d did not end within %g s of SIGTERM: killed", process.pid, patience)
+            process.signal(signal.SIGKILL)
+            while process.alive():
+                self._wait(1.0, process)
+        if self._stop:
+            process.reap()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._process = None
+        self._link.close()
+        self._last_answer = self._last_beat = self._ping_seconds = None
+        self._last_sign = time.monotonic()
+
+    def _set(self, state: State) -> None:
+        if state is not self._state:
+            self._state, self._since = state, time.monotonic()
+
+    def _notify(self) -> None:
+        with contextlib.suppress(BlockingIOError, OSError):
+            os.eventfd_write(self._wake, 1)
+
+    def _wait(self, seconds: float, process: CacheProcess | None = None) -> bool:
+        """Waits so long, or until the process ends (True) or a request comes; the loop counts as alive meanwhile."""
+        poller = select.poll()
+        poller.register(self._wake, select.POLLIN)
+        if process is not None:
+            poller.register(process.pidfd, select.POLLIN)
+        deadline = time.monotonic() + seconds
+        while True:
+            self._beat()
+            left = deadline - time.monotonic()
+            events = poller.poll(max(0.0, min(left, 1.0)) * 1000)
+            ready = {fd for fd, _ in events}
+            if self._wake in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(self._wake)
+            if process is not None and process.pidfd in ready:
+                return True
+            if ready or left <= 0:
+                return False
