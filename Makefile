@@ -30,12 +30,12 @@ $(VENV)/.created: packaging/setup.sh packaging/install-packages.sh
 
 $(VENV)/.packages: $(VENV)/.created setup.cfg pyproject.toml
 	@echo "Installing Predis Agent and its Python packages into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 $(VENV)/.native: $(VENV)/.packages setup.py $(NATIVE)
 	@echo "Building the native cache engine ..."
-	@$(BIN)/python setup.py --quiet build_ext --inplace
+	@PYTHONWARNINGS=ignore $(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@
 
 native: $(VENV)/.native
