@@ -1,0 +1,49 @@
+// pages.h: hands out runs of contiguous 64 KiB pages. Everything here is derived from the page descriptors.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "arena.h"
+
+namespace predis {
+
+class Pages {
+ public:
+  explicit Pages(Arena& arena);
+
+  // First page of a run of `count` free pages, 0 when there is none. The run is described by the caller, see describe().
+  uint32_t allocate(uint32_t count);
+  // One page from the far end: the index' pages, which stay, keep out of the way of long runs.
+  uint32_t allocate_high();
+  void describe(uint32_t first, uint32_t count, PageUse use, uint8_t size_class);
+  void free(uint32_t first, uint32_t count);
+
+  // Recovery: marks a run that the descriptors name as in use.
+  void adopt(uint32_t first, uint32_t count);
+  void reset();  // every page becomes free
+
+  uint32_t limit() const { return limit_; }
+  void set_limit(uint32_t pages) { limit_ = pages; }
+  uint32_t used() const { return used_; }
+  uint32_t available() const { return used_ < limit_ ? limit_ - used_ : 0; }
+  uint32_t first() const { return first_; }
+  uint32_t end() const { return end_; }
+  bool is_used(uint32_t page) const { return used_bits_[page >> 6] >> (page & 63) & 1; }
+  // Gives free pages' memory back to the system, at most `count` pages.
+  void trim(uint32_t count);
+
+ private:
+  uint32_t find(uint32_t count, uint32_t from, uint32_t to) const;
+  void mark(uint32_t first, uint32_t count, bool used);
+  bool back_with_memory(uint32_t first, uint32_t count);
+
+  Arena& arena_;
+  uint32_t first_, end_, limit_, used_ = 0;
+  uint32_t hint_;                     // where the search for a single page begins
+  uint32_t high_hint_;                // and, from the far end down, for one of the index
+  std::vector<uint64_t> used_bits_;
+  std::vector<uint64_t> backed_bits_; // pages for which the file system has set memory aside
+};
+
+}  // namespace predis

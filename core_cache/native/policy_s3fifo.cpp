@@ -1,0 +1,104 @@
+// S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023): a small queue of a tenth of the
+// bytes, where new keys prove themselves, a main queue, and a ghost of keys that left the small one. Hits only count, in
+// the entry; all moving is done at eviction.
+#include "fifo.h"
+#include "ghost.h"
+#include "policy.h"
+
+namespace predis {
+namespace {
+
+constexpr uint8_t kPromoteAt = 2;       // hits in the small queue that earn a place in the main one
+constexpr uint64_t kSmallShare = 10;    // the small queue's share of the bytes: a tenth
+
+class S3Fifo final : public Policy {
+ public:
+  S3Fifo(Arena& arena, Footprint footprint, const void* context)
+      : arena_(arena), footprint_(footprint), context_(context), small_(arena), main_(arena) {}
+
+  void inserted(Entry* entry, uint64_t hash, size_t bytes) override {
+    if (ghost_.take(hash, ghost_capacity())) push_main(entry, bytes);
+    else push_small(entry, bytes);
+  }
+
+  void replaced(Entry* old, Entry* fresh, size_t old_bytes, size_t bytes) override {
+    const bool main = old->kind & kFlagMain;
+    fresh->kind = static_cast<uint8_t>((fresh->kind & ~kFlagMain) | (main ? kFlagMain : 0));
+    if (!queue_of(old).holds(old)) return adopted(fresh, bytes);
+    queue_of(old).replace(old->queue_pos, arena_.ref(fresh));
+    (main ? main_bytes_ : small_bytes_) += bytes - old_bytes;
+  }
+
+  void adopted(Entry* entry, size_t bytes) override {
+    if (queue_of(entry).holds(entry)) return;
+    if (entry->kind & kFlagMain) push_main(entry, bytes);
+    else push_small(entry, bytes);
+  }
+
+  void erased(Entry* entry, size_t bytes) override {
+    if (!queue_of(entry).holds(entry)) return;
+    queue_of(entry).erase(entry->queue_pos);
+    (entry->kind & kFlagMain ? main_bytes_ : small_bytes_) -= bytes;
+    entry->queue_pos = 0;
+  }
+
+  Entry* victim(const Entry* pin) override {
+    // Each pass over an entry lowers its count or moves it on, so this ends.
+    for (uint64_t steps = (small_.size() + main_.size() + 1) * (kMaxFreq + 2); steps > 0; --steps) {
+      const bool from_small = main_.size() == 0 || small_bytes_ * kSmallShare >= small_bytes_ + main_bytes_;
+      Fifo& queue = from_small && small_.size() > 0 ? small_ : main_;
+      const Ref ref = queue.oldest();
+      if (ref == 0) return nullptr;
+      Entry* entry = arena_.at(ref);
+      const size_t bytes = footprint_(context_, entry);
+      const uint8_t freq = entry->freq;
+      const bool keep = entry == pin || (&queue == &small_ ? freq >= kPromoteAt : freq > 0);
+      if (!keep) return entry;
+      const bool was_small = &queue == &small_;
+      erased(entry, bytes);
+      entry->freq = was_small || freq == 0 ? 0 : static_cast<uint8_t>((freq > kMaxFreq ? kMaxFreq : freq) - 1);
+      push_main(entry, bytes);
+    }
+    return nullptr;  // only the pinned entry is left
+  }
+
+  void evicted(const Entry* entry, uint64_t hash) override {
+    if (!(entry->kind & kFlagMain)) ghost_.insert(hash, ghost_capacity());
+  }
+
+  void clear() override {
+    small_.clear();
+    main_.clear();
+    ghost_.clear();
+    small_bytes_ = main_bytes_ = 0;
+  }
+  size_t memory() const override { return sizeof *this + small_.memory() + main_.memory() + ghost_.memory(); }
+
+ private:
+  Fifo& queue_of(const Entry* entry) { return entry->kind & kFlagMain ? main_ : small_; }
+  uint64_t ghost_capacity() const { return (small_.size() + main_.size()) * 9 / 10; }
+  void push_small(Entry* entry, size_t bytes) {
+    entry->kind &= static_cast<uint8_t>(~kFlagMain);
+    small_.push(arena_.ref(entry));
+    small_bytes_ += bytes;
+  }
+  void push_main(Entry* entry, size_t bytes) {
+    entry->kind |= kFlagMain;
+    main_.push(arena_.ref(entry));
+    main_bytes_ += bytes;
+  }
+  Arena& arena_;
+  Footprint footprint_;
+  const void* context_;
+  Fifo small_, main_;
+  Ghost ghost_;
+  uint64_t small_bytes_ = 0, main_bytes_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Policy> make_s3fifo(Arena& arena, Footprint footprint, const void* context) {
+  return std::make_unique<S3Fifo>(arena, footprint, context);
+}
+
+}  // namespace predis

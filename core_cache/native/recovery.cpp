@@ -1,0 +1,173 @@
+// recovery.cpp: makes index, free lists and policy queues anew from the entries that the last writer left behind.
+//
+// Whatever the last writer was doing when it was killed, each entry is either published (version not 0, all of it
+// written) or not there. Two entries can have one key, where an overwrite or a move was cut short: the higher version
+// counts. Lengths are checked against the slot, so that a damaged arena costs entries and never a crash.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "store_impl.h"
+
+namespace predis {
+namespace {
+
+bool plausible(const Entry* entry, size_t room) {
+  if (entry->key_len16 == Entry::kLongKey && room < sizeof(Entry) + 4) return false;
+  const uint64_t bytes = uint64_t{sizeof(Entry)} + entry->key_offset() + entry->key_len() + entry->value_len;
+  return bytes <= room && (entry->kind & 0x0f) == static_cast<uint8_t>(Type::string);
+}
+
+constexpr uint8_t kDropped = 0x80;  // in Entry::kind, during recovery: a twin with a higher version was found
+
+// Sorts by age, oldest first: two rounds of counting over 22 bits of the age. (LSD radix sort)
+void sort_by_access(std::vector<Ref>& refs, const Arena& arena, uint32_t tick) {
+  const auto key = [&](Ref ref) {
+    const uint32_t age = tick - arena.at(ref)->access;
+    return 0x3fffffu - std::min(age, 0x3fffffu);
+  };
+  std::vector<std::pair<uint32_t, Ref>> items(refs.size()), sorted(refs.size());
+  for (size_t i = 0; i < refs.size(); ++i) items[i] = {key(refs[i]), refs[i]};
+  for (const int shift : {0, 11}) {
+    uint32_t counts[2049] = {};
+    for (const auto& item : items) ++counts[(item.first >> shift & 2047) + 1];
+    for (int i = 0; i < 2048; ++i) counts[i + 1] += counts[i];
+    for (const auto& item : items) sorted[counts[item.first >> shift & 2047]++] = item;
+    items.swap(sorted);
+  }
+  for (size_t i = 0; i < refs.size(); ++i) refs[i] = items[i].second;
+}
+
+}  // namespace
+
+void Store::Impl::recover() {
+  const uint64_t began = monotonic_ns();
+  Header& h = arena->header();
+  store_release(h.generation, h.generation | 1);
+  PageDesc* descs = arena->descs();
+  Stats& stats = arena->stats();
+  std::vector<Ref> found;
+  uint64_t highest = std::max(h.next_version, h.cleared_version);
+
+  const auto live = [&](Entry* entry, size_t room, int size_class) {
+    if (entry->version == 0) return false;
+    if (entry->version <= h.cleared_version || !plausible(entry, room) ||
+        slabs.class_of(bytes_of(entry)) != size_class || (size_class < 0 && slabs.footprint(bytes_of(entry)) != room)) {
+      entry->version = 0;
+      return false;
+    }
+    if (expired(entry)) {
+      entry->version = 0;
+      ++stats.expired_active;
+      return false;
+    }
+    highest = std::max(highest, entry->version);
+    found.push_back(arena->ref(entry));
+    return true;
+  };
+
+  for (uint32_t page = pages.first(); page < pages.end();) {
+    PageDesc& desc = descs[page];
+    const auto use = static_cast<PageUse>(desc.use);
+    const uint32_t run = desc.run_pages;
+    const bool fits = run > 0 && run <= pages.end() - page;
+    if (use == PageUse::slab && fits && desc.size_class < slabs.classes() && run == slabs.run_pages(desc.size_class)) {
+      const int size_class = desc.size_class;
+      pages.adopt(page, run);
+      slabs.adopt(page, size_class, [&](Entry* entry) { return live(entry, slabs.slot_size(size_class), size_class); });
+      page += run;
+    } else if (use == PageUse::large && fits && live(reinterpret_cast<Entry*>(arena->page(page)), run * kPageSize, -1)) {
+      pages.adopt(page, run);
+      slabs.adopt_large(page, run);
+      page += run;
+    } else {
+      desc.use = static_cast<uint8_t>(PageUse::free);  // the index too: it is made anew
+      ++page;
+    }
+  }
+  h.next_version = highest + 1;
+
+  uint64_t size_for = found.size();
+  while (!index.build(size_for)) {
+    if (size_for == 0) throw ArenaError("the arena " + arena->path() + " has no room for its index: remove the file");
+    size_for /= 2;
+  }
+  const auto drop = [&](Entry* entry) {
+    const size_t bytes = bytes_of(entry);
+    store_release(entry->version, 0);
+    slabs.free(entry, bytes);
+  };
+  constexpr size_t kBatch = 32;
+  uint64_t hashes[kBatch];
+  size_t kept = 0;
+  for (size_t start = 0; start < found.size(); start += kBatch) {
+    const size_t n = std::min(kBatch, found.size() - start);
+    for (size_t i = 0; i < n; ++i) {
+      hashes[i] = index.hash(arena->at(found[start + i])->key());
+      index.prefetch_bucket(hashes[i]);
+    }
+    for (size_t i = 0; i < n; ++i) {
+      Entry* entry = arena->at(found[start + i]);
+      if (Entry* twin = index.find(entry->key(), hashes[i])) {
+        if (twin->version >= entry->version) {
+          drop(entry);
+          continue;
+        }
+        index.replace(hashes[i], arena->ref(twin), arena->ref(entry));
+        twin->kind |= kDropped;
+        found[kept++] = found[start + i];
+        continue;
+      }
+      if (!index.reserve()) {  // an arena full to the last page: an entry makes way
+        ++stats.evicted_capacity;
+        drop(entry);
+        continue;
+      }
+      index.insert(hashes[i], arena->ref(entry));
+      found[kept++] = found[start + i];
+    }
+  }
+  found.resize(kept);
+  size_t counted = 0;
+  for (const Ref ref : found) {
+    Entry* entry = arena->at(ref);
+    if (entry->kind & kDropped) {
+      drop(entry);
+      continue;
+    }
+    entry->queue_pos = 0;
+    if (const uint64_t at = entry->expire_at()) {
+      ++expires;
+      slabs.note_expire(entry, at);
+    }
+    found[counted++] = ref;
+  }
+  found.resize(counted);
+  if (policy_kind == PolicyKind::s3fifo) sort_by_access(found, *arena, tick);
+  for (const Ref ref : found) policy->adopted(arena->at(ref), slabs.footprint(bytes_of(arena->at(ref))));
+  ++stats.recoveries;
+  stats.recovered_entries += found.size();
+  stats.recovery_nanoseconds += monotonic_ns() - began;
+}
+
+void Store::Impl::carry_over(Impl& source) {
+  arena->header().epoch_unix_ms = source.arena->header().epoch_unix_ms;
+  set_now(now_ms);
+  std::memcpy(&arena->stats(), &source.arena->stats(), sizeof(Stats));
+  uint64_t cursor = 0;
+  do {
+    cursor = source.index.scan(cursor, [&](Ref ref) {
+      const Entry* entry = source.arena->at(ref);
+      Entry* fresh = prepare(entry->key(), entry->value_len, static_cast<Type>(entry->kind & 0x0f), nullptr);
+      if (!fresh) return;
+      std::memcpy(fresh->value_data(), entry->value().data(), entry->value_len);
+      fresh->expire_and_tenant = entry->expire_and_tenant;
+      fresh->access = entry->access;
+      fresh->freq = entry->freq;
+      fresh->kind = entry->kind;
+      commit(fresh, index.hash(entry->key()), nullptr);
+    });
+  } while (cursor != 0);
+}
+
+}  // namespace predis

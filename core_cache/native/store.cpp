@@ -1,0 +1,296 @@
+#include "store.h"
+
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "store_impl.h"
+
+namespace predis {
+
+uint64_t monotonic_ns() {
+  timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return static_cast<uint64_t>(ts.tv_sec) * 1000000000 + static_cast<uint64_t>(ts.tv_nsec);
+}
+
+uint64_t realtime_ms() {
+  timespec ts;
+  clock_gettime(CLOCK_REALTIME, &ts);
+  return static_cast<uint64_t>(ts.tv_sec) * 1000 + static_cast<uint64_t>(ts.tv_nsec) / 1000000;
+}
+
+Store::Impl::Impl(std::unique_ptr<Arena> opened, PolicyKind kind)
+    : arena(std::move(opened)), pages(*arena), slabs(*arena, pages), index(*arena, pages),
+      max_memory(arena->capacity()) {
+  set_now(realtime_ms());
+  make_policy(kind);
+  if (!arena->fresh()) recover();
+  else if (!index.build(0)) throw ArenaError("no memory left for the index of " + arena->path());
+  Header& h = arena->header();
+  store_release(h.generation, (h.generation | 1) + 1);
+}
+
+void Store::Impl::set_now(uint64_t unix_ms) {
+  now_ms = unix_ms;
+  const uint64_t epoch = arena->header().epoch_unix_ms;
+  tick = unix_ms > epoch ? static_cast<uint32_t>((unix_ms - epoch) >> 4) : 0;
+}
+
+void Store::Impl::make_policy(PolicyKind kind) {
+  policy_kind = kind;
+  const auto footprint = [](const void* self, const Entry* entry) {
+    return static_cast<const Impl*>(self)->slabs.footprint(bytes_of(entry));
+  };
+  if (kind == PolicyKind::s3fifo) policy = make_s3fifo(*arena, footprint, this);
+  else policy = make_lru(*arena, index, &tick);  // noeviction never asks it for a victim
+}
+
+Entry* Store::Impl::prepare(std::string_view key, size_t value_len, Type type, Entry* pin) {
+  const size_t bytes = payload_bytes(key.size(), value_len);
+  if (bytes > uint64_t{pages.limit()} * kPageSize / 2 || value_len > 0xffffffff) return nullptr;
+  while (!index.reserve())
+    if (!make_room(kPageSize, pin)) return nullptr;
+  Entry* entry = slabs.allocate(bytes);
+  while (!entry) {
+    if (!make_room(bytes, pin)) {
+      full = policy_kind == PolicyKind::noeviction;
+      return nullptr;
+    }
+    entry = slabs.allocate(bytes);
+  }
+  entry->expire_and_tenant = 0;
+  entry->queue_pos = 0;
+  entry->access = tick;
+  entry->value_len = static_cast<uint32_t>(value_len);
+  entry->key_len16 = static_cast<uint16_t>(std::min<size_t>(key.size(), Entry::kLongKey));
+  entry->kind = static_cast<uint8_t>(type);
+  entry->freq = 0;
+  if (entry->key_len16 == Entry::kLongKey) {
+    const auto length = static_cast<uint32_t>(key.size());
+    std::memcpy(entry->payload(), &length, 4);
+  }
+  std::memcpy(entry->payload() + entry->key_offset(), key.data(), key.size());
+  return entry;
+}
+
+void Store::Impl::commit(Entry* fresh, uint64_t hash, Entry* old) {
+  const size_t bytes = slabs.footprint(bytes_of(fresh));
+  Header& h = arena->header();
+  // From this store on the write survives a SIGKILL.
+  const uint64_t version = h.next_version++;
+  store_release(fresh->version, version);
+  if (const uint64_t at = fresh->expire_at()) {
+    ++expires;
+    slabs.note_expire(fresh, at);
+  }
+  if (!old) {
+    index.insert(hash, arena->ref(fresh));
+    policy->inserted(fresh, hash, bytes);
+    return;
+  }
+  const size_t old_bytes = bytes_of(old);
+  fresh->freq = std::min<uint8_t>(kMaxFreq, static_cast<uint8_t>(old->freq + 1));
+  policy->replaced(old, fresh, slabs.footprint(old_bytes), bytes);
+  index.replace(hash, arena->ref(old), arena->ref(fresh));
+  if (old->expire_at()) --expires;
+  store_release(old->version, 0);
+  slabs.free(old, old_bytes);
+}
+
+void Store::Impl::erase(Entry* entry, uint64_t hash, EraseReason reason) {
+  const size_t bytes = bytes_of(entry);
+  Stats& stats = arena->stats();
+  if (reason == EraseReason::evicted) {
+    ++stats.evicted_capacity;
+    policy->evicted(entry, hash);
+  } else if (reason == EraseReason::expired_lazy) {
+    ++stats.expired_lazy;
+  } else if (reason == EraseReason::expired_active) {
+    ++stats.expired_active;
+  }
+  index.erase(hash, arena->ref(entry));
+  policy->erased(entry, slabs.footprint(bytes));
+  if (entry->expire_at()) --expires;
+  store_release(entry->version, 0);
+  slabs.free(entry, bytes);
+  full = false;
+}
+
+void Store::Impl::clear() {
+  Header& h = arena->header();
+  store_release(h.generation, h.generation + 1);
+  // The one store that empties the cache; the rest is tidying up.
+  store_release(h.cleared_version, h.next_version++);
+  policy->clear();
+  slabs.reset();
+  pages.reset();
+  index.build(0);
+  expires = 0;
+  full = false;
+  orphans_page = sweep_page = 0;
+  store_release(h.generation, h.generation + 1);
+  ++arena->stats().flushes;
+}
+
+// An arena of another size is set aside as PATH.old while its entries are carried over. To find such a file at start means
+// that the carrying over was cut short: it begins again.
+Store::Store(const StoreOptions& options) {
+  const std::string aside = options.path + ".old";
+  if (access(aside.c_str(), F_OK) == 0) ::rename(aside.c_str(), options.path.c_str());
+  auto arena = std::make_unique<Arena>(options.path, options.capacity);
+  if (arena->capacity() == (options.capacity + kPageSize - 1) / kPageSize * kPageSize) {
+    impl_ = std::make_unique<Impl>(std::move(arena), options.policy);
+  } else {
+    arena->rename(aside);
+    Impl source(std::move(arena), PolicyKind::lru);
+    try {
+      impl_ = std::make_unique<Impl>(std::make_unique<Arena>(options.path, options.capacity), options.policy);
+    } catch (...) {
+      source.arena->rename(options.path);
+      throw;
+    }
+    impl_->carry_over(source);
+    unlink(aside.c_str());
+  }
+  refresh_gauges();
+}
+Store::~Store() = default;
+
+void Store::set_now(uint64_t unix_ms) { impl_->set_now(unix_ms); }
+uint64_t Store::now_ms() const { return impl_->now_ms; }
+uint64_t Store::hash(std::string_view key) const { return impl_->index.hash(key); }
+void Store::prefetch_bucket(uint64_t hash) const { impl_->index.prefetch_bucket(hash); }
+void Store::prefetch_entry(uint64_t hash) const { impl_->index.prefetch_entry(hash); }
+
+Entry* Store::find(std::string_view key, uint64_t hash) {
+  Entry* entry = impl_->index.find(key, hash);
+  if (entry && impl_->expired(entry)) {
+    impl_->erase(entry, hash, EraseReason::expired_lazy);
+    return nullptr;
+  }
+  return entry;
+}
+
+void Store::touch(Entry* entry) {
+  if (entry->freq < kMaxFreq) ++entry->freq;
+  if (entry->access != impl_->tick) entry->access = impl_->tick;
+}
+
+Entry* Store::prepare(std::string_view key, size_t value_len, Type type, Entry* pin) {
+  return impl_->prepare(key, value_len, type, pin);
+}
+void Store::commit(Entry* fresh, uint64_t hash, Entry* old) { impl_->commit(fresh, hash, old); }
+void Store::abandon(Entry* fresh) { impl_->slabs.free(fresh, bytes_of(fresh)); }
+void Store::erase(Entry* entry, uint64_t hash, EraseReason reason) { impl_->erase(entry, hash, reason); }
+
+void Store::set_expire_at(Entry* entry, uint64_t hash, uint64_t unix_ms) {
+  unix_ms = std::min(unix_ms, Entry::kExpireMask);
+  const uint64_t word = (entry->expire_and_tenant & ~Entry::kExpireMask) | unix_ms;
+  if (!entry->live()) {  // prepared, not yet published: commit() counts it
+    entry->expire_and_tenant = word;
+    return;
+  }
+  impl_->expires += (unix_ms != 0) - (entry->expire_at() != 0);
+  impl_->index.locked(hash, [&] { store_release(entry->expire_and_tenant, word); });
+  if (unix_ms) impl_->slabs.note_expire(entry, unix_ms);
+}
+
+void Store::clear() { impl_->clear(); }
+
+uint64_t Store::scan(uint64_t cursor, size_t count, const Visit& visit) {
+  std::vector<Ref> refs;
+  size_t visited = 0;
+  // Empty buckets count a little, so that a nearly empty table does not turn one SCAN into a walk over all of it.
+  for (size_t steps = 0; visited < count && steps < count * 10 + 10; ++steps) {
+    refs.clear();
+    cursor = impl_->index.scan(cursor, [&](Ref ref) { refs.push_back(ref); });
+    for (const Ref ref : refs) {
+      Entry* entry = impl_->arena->at(ref);
+      if (impl_->expired(entry)) {
+        impl_->erase(entry, hash(entry->key()), EraseReason::expired_lazy);
+        continue;
+      }
+      visit(entry);
+      ++visited;
+    }
+    if (cursor == 0) break;
+  }
+  return cursor;
+}
+
+Entry* Store::random() {
+  Impl& s = *impl_;
+  while (s.index.size() > 0) {
+    s.random_state = s.random_state * 6364136223846793005 + 1442695040888963407;
+    const uint64_t r = s.random_state ^ s.random_state >> 33;
+    const auto number = static_cast<uint32_t>((static_cast<unsigned __int128>(r * 0x9e3779b97f4a7c15) * s.index.buckets()) >> 64);
+    Ref refs[64];
+    uint32_t n = 0;
+    s.index.each_in(number, [&](Ref ref) { if (n < 64) refs[n++] = ref; });
+    if (n == 0) continue;
+    Entry* entry = s.arena->at(refs[(r >> 32) % n]);
+    if (!s.expired(entry)) return entry;
+    s.erase(entry, hash(entry->key()), EraseReason::expired_lazy);
+  }
+  return nullptr;
+}
+
+Stats& Store::stats() { return impl_->arena->stats(); }
+size_t Store::size() const { return impl_->index.size(); }
+size_t Store::expires() const { return impl_->expires; }
+size_t Store::entry_size(const Entry* entry) const { return impl_->slabs.footprint(bytes_of(entry)); }
+uint64_t Store::idle_ms(const Entry* entry) const { return uint64_t{impl_->tick - entry->access} << 4; }
+
+void Store::refresh_gauges() {
+  Impl& s = *impl_;
+  Stats& stats = s.arena->stats();
+  stats.keys = s.index.size();
+  stats.keys_with_expiry = s.expires;
+  stats.entry_bytes = s.slabs.live_bytes();
+  stats.slab_free_bytes = s.slabs.free_bytes();
+  stats.index_bytes = s.index.bytes();
+  stats.overhead_bytes = uint64_t{s.pages.first()} * kPageSize;
+  stats.policy_bytes = s.policy->memory();
+  stats.used_bytes = stats.entry_bytes + stats.index_bytes + stats.overhead_bytes + stats.policy_bytes;
+  stats.peak_used_bytes = std::max(stats.peak_used_bytes, stats.used_bytes);
+  stats.max_bytes = s.max_memory;
+  stats.pages_used = s.pages.used();
+}
+
+uint64_t Store::max_memory() const { return impl_->max_memory; }
+uint64_t Store::capacity() const { return impl_->arena->capacity(); }
+
+bool Store::set_max_memory(uint64_t bytes) {
+  Impl& s = *impl_;
+  const uint64_t fixed = uint64_t{s.pages.first()} * kPageSize;
+  if (bytes > capacity() || bytes < std::min(fixed + kMinCapacity / 2, capacity())) return false;
+  s.max_memory = bytes;
+  s.pages.set_limit(static_cast<uint32_t>((bytes - fixed) / kPageSize));
+  s.full = false;
+  return true;  // upkeep evicts what is too much
+}
+
+PolicyKind Store::policy() const { return impl_->policy_kind; }
+
+void Store::set_policy(PolicyKind kind) {
+  if (kind == impl_->policy_kind) return;
+  impl_->make_policy(kind);
+  impl_->full = false;
+  // Upkeep shows the entries to the new policy bit by bit. Their old queue positions mean nothing to it.
+  impl_->orphans_page = impl_->pages.first();
+}
+
+bool Store::out_of_memory() const { return impl_->full; }
+
+bool Store::upkeep(uint64_t budget_us) {
+  const uint64_t deadline = monotonic_ns() + budget_us * 1000;
+  bool more = impl_->shrink(deadline);
+  more = impl_->adopt_orphans(deadline) || more;
+  return impl_->expire(deadline) || more;
+}
+
+}  // namespace predis

@@ -1,0 +1,93 @@
+// store.h: the key-value store in the arena, as commands see it. One thread, the writer, uses it.
+//
+// Entry pointers stay valid until the next call that can allocate or free: prepare, commit, erase, clear, or a find
+// that meets an expired key. `pin` (see prepare) is the exception.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "layout.h"
+
+namespace predis {
+
+enum class PolicyKind { lru, s3fifo, noeviction };
+
+struct StoreOptions {
+  std::string path;            // arena file; created with mode 0600 when missing
+  uint64_t capacity = 0;       // bytes, at least 8 MiB
+  PolicyKind policy = PolicyKind::s3fifo;
+};
+
+// Why an arena cannot be opened; what() is a sentence for people.
+struct ArenaError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+enum class EraseReason { deleted, evicted, expired_lazy, expired_active };
+
+class Store {
+ public:
+  explicit Store(const StoreOptions& options);  // throws ArenaError
+  ~Store();
+  Store(const Store&) = delete;
+
+  // --- time: the caller sets it once per batch; nothing in here reads a clock.
+  void set_now(uint64_t unix_ms);
+  uint64_t now_ms() const;
+
+  // --- lookup
+  uint64_t hash(std::string_view key) const;
+  void prefetch_bucket(uint64_t hash) const;  // first of two steps before a find
+  void prefetch_entry(uint64_t hash) const;   // second: the bucket should be in the cache by now
+  // The live, unexpired entry or nullptr. An expired entry is erased and counted as expired_lazy.
+  Entry* find(std::string_view key, uint64_t hash);
+  // Tells the eviction policy that the entry was read or overwritten.
+  void touch(Entry* entry);
+
+  // --- change
+  // A free slot for `key` with room for `value_len` bytes, evicting others as needed; key, lengths, type and expiry
+  // (none) are set, the value is not. nullptr when there is no room. `pin`, if given, is neither evicted nor moved.
+  Entry* prepare(std::string_view key, size_t value_len, Type type = Type::string, Entry* pin = nullptr);
+  // Publishes a prepared entry in place of `old` (what find gave for this key just before prepare, which must have had
+  // it as its pin) or as a new key where old is nullptr. The overwritten key's place in the policy's queue passes on.
+  void commit(Entry* fresh, uint64_t hash, Entry* old);
+  void abandon(Entry* fresh);  // gives a prepared slot back
+  void erase(Entry* entry, uint64_t hash, EraseReason reason = EraseReason::deleted);
+  void set_expire_at(Entry* entry, uint64_t hash, uint64_t unix_ms);  // 0: never
+  void clear();                                        // FLUSHALL
+
+  // --- walk
+  using Visit = std::function<void(Entry*)>;
+  // One step of SCAN: visits the live, unexpired entries of whole buckets until about `count` were visited; gives the
+  // next cursor, 0 at the end. Every key that is present from the first call to the last is visited.
+  uint64_t scan(uint64_t cursor, size_t count, const Visit& visit);
+  Entry* random();  // nullptr when empty
+
+  // --- upkeep, with a time budget (microseconds); gives true when more work is waiting
+  bool upkeep(uint64_t budget_us);
+
+  // --- numbers
+  Stats& stats();
+  size_t size() const;              // keys
+  size_t expires() const;           // keys with an expiry
+  size_t entry_size(const Entry* entry) const;  // bytes it takes up in the arena, overhead included (MEMORY USAGE)
+  uint64_t idle_ms(const Entry* entry) const;
+  void refresh_gauges();            // brings the gauges in stats() up to date
+  uint64_t max_memory() const;
+  bool set_max_memory(uint64_t bytes);  // false when over the arena's capacity or under the least that works
+  uint64_t capacity() const;
+  PolicyKind policy() const;
+  void set_policy(PolicyKind kind);
+  bool out_of_memory() const;       // policy is noeviction and nothing more fits: commands that add data are refused
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace predis

@@ -1,0 +1,71 @@
+// store_impl.h: the parts of a Store and how they hang together; shared by store.cpp, room.cpp and recovery.cpp.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "arena.h"
+#include "index.h"
+#include "pages.h"
+#include "policy.h"
+#include "slabs.h"
+#include "store.h"
+
+namespace predis {
+
+constexpr size_t payload_bytes(size_t key_len, size_t value_len) {
+  return sizeof(Entry) + (key_len >= Entry::kLongKey ? 4 : 0) + key_len + value_len;
+}
+inline size_t bytes_of(const Entry* entry) { return payload_bytes(entry->key_len(), entry->value_len); }
+
+struct Store::Impl {
+  Impl(std::unique_ptr<Arena> opened, PolicyKind kind);
+
+  // store.cpp
+  Entry* prepare(std::string_view key, size_t value_len, Type type, Entry* pin);
+  void commit(Entry* fresh, uint64_t hash, Entry* old);
+  void erase(Entry* entry, uint64_t hash, EraseReason reason);
+  void clear();
+  void set_now(uint64_t unix_ms);
+  bool expired(const Entry* entry) const {
+    const uint64_t at = entry->expire_at();
+    return at != 0 && at < now_ms;
+  }
+  void make_policy(PolicyKind kind);
+
+  // room.cpp: memory for new entries, and upkeep
+  bool make_room(size_t bytes, const Entry* pin);
+  bool make_run(uint32_t need, const Entry* pin);
+  bool evict_one(const Entry* pin);
+  bool compact(const Entry* pin);
+  bool clear_window(uint32_t pages, const Entry* pin);
+  void move(Entry* entry);
+  bool shrink(uint64_t deadline_ns);
+  bool expire(uint64_t deadline_ns);
+  bool adopt_orphans(uint64_t deadline_ns);
+
+  // recovery.cpp
+  void recover();
+  void carry_over(Impl& source);  // from an arena of another size
+
+  std::unique_ptr<Arena> arena;
+  Pages pages;
+  Slabs slabs;
+  Index index;
+  std::unique_ptr<Policy> policy;
+  PolicyKind policy_kind;
+  uint64_t max_memory;
+  uint64_t now_ms = 0;
+  uint32_t tick = 0;          // now, in the units of Entry::access
+  uint64_t expires = 0;       // keys with an expiry
+  bool full = false;          // noeviction: the last write found no room
+  uint32_t sweep_page = 0;    // where active expiry goes on
+  uint64_t sweep_began_ms = 0;
+  uint32_t orphans_page = 0;  // where taking over entries into a new policy goes on, 0: done
+  uint64_t random_state = 0x243f6a8885a308d3;
+};
+
+uint64_t monotonic_ns();
+uint64_t realtime_ms();
+
+}  // namespace predis

@@ -1,0 +1,322 @@
+// Tests of the store against a model (std::map), under the sanitizers; run by tests/core_cache/test_store.py.
+//
+//   store_test model SEED      random commands against the model, reopening the arena now and then
+//   store_test kill DIR SEED   a child writes and is killed with SIGKILL; what it acknowledged must be there
+//   store_test reclaim         sizes shift and grow: memory changes class without losing the cache
+//   store_test resize          the arena's size changes between two lives
+//   store_test scan            SCAN's promise while the table grows
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "../../../core_cache/native/store.h"
+
+using namespace predis;
+
+#define CHECK(condition, ...)                                                              \
+  do {                                                                                     \
+    if (!(condition)) {                                                                    \
+      std::fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition);                 \
+      std::fprintf(stderr, __VA_ARGS__);                                                   \
+      std::fprintf(stderr, "\n");                                                          \
+      std::abort();                                                                        \
+    }                                                                                      \
+  } while (false)
+
+namespace {
+
+std::string arena_path(const char* name) { return "/dev/shm/predis-test-" + std::to_string(getpid()) + "-" + name; }
+
+struct Arena1 {  // a path that is removed at the end
+  std::string path;
+  explicit Arena1(const char* name) : path(arena_path(name)) {}
+  ~Arena1() { unlink(path.c_str()); }
+};
+
+StoreOptions options(const std::string& path, uint64_t mib, PolicyKind policy) { return {path, mib << 20, policy}; }
+
+// The value says which key and version it belongs to, and fills its length with that.
+std::string value_for(const std::string& key, uint64_t version, size_t length) {
+  std::string value = key + ":" + std::to_string(version) + ":";
+  const std::string pattern = value;
+  while (value.size() < length) value += pattern;
+  value.resize(std::max(length, pattern.size()));
+  return value;
+}
+
+bool put(Store& store, const std::string& key, const std::string& value, uint64_t expire_at = 0) {
+  const uint64_t hash = store.hash(key);
+  Entry* old = store.find(key, hash);
+  Entry* fresh = store.prepare(key, value.size(), Type::string, old);
+  if (!fresh) return false;
+  std::memcpy(fresh->value_data(), value.data(), value.size());
+  if (expire_at) store.set_expire_at(fresh, hash, expire_at);
+  store.commit(fresh, hash, old);
+  return true;
+}
+
+Entry* get(Store& store, const std::string& key) {
+  const uint64_t hash = store.hash(key);
+  Entry* entry = store.find(key, hash);
+  if (entry) store.touch(entry);
+  return entry;
+}
+
+bool del(Store& store, const std::string& key) {
+  const uint64_t hash = store.hash(key);
+  Entry* entry = store.find(key, hash);
+  if (entry) store.erase(entry, hash);
+  return entry != nullptr;
+}
+
+size_t some_length(std::mt19937_64& rng) {
+  switch (rng() % 20) {
+    case 0: return rng() % 300000;
+    case 1: case 2: return rng() % 20000;
+    default: return rng() % 400;
+  }
+}
+
+void model(uint64_t seed, PolicyKind policy, uint64_t mib, bool exact) {
+  Arena1 file("model");
+  std::mt19937_64 rng(seed);
+  auto store = std::make_unique<Store>(options(file.path, mib, policy));
+  struct Known { std::string value; uint64_t expire_at; };
+  std::map<std::string, Known> known;
+  uint64_t now = 1800000000000, version = 0;
+  store->set_now(now);
+  const size_t keys = exact ? 3000 : 40000;
+  for (int step = 0; step < 200000; ++step) {
+    const std::string key = (rng() % 50 == 0 ? std::string(70000, 'k') : "key") + std::to_string(rng() % keys);
+    const auto op = rng() % 100;
+    const auto present = known.find(key);
+    if (op < 45) {
+      const uint64_t expire_at = rng() % 5 == 0 ? now + rng() % 5000 : 0;
+      const std::string value = value_for(key.substr(key.size() > 100 ? 70000 : 0), ++version, exact ? some_length(rng) % 9000 : some_length(rng));
+      if (put(*store, key, value, expire_at)) known[key] = {value, expire_at};
+      else CHECK(policy == PolicyKind::noeviction && !exact, "no room for %zu bytes", value.size());
+    } else if (op < 85) {
+      const Entry* entry = get(*store, key);
+      const bool alive = present != known.end() && (present->second.expire_at == 0 || present->second.expire_at >= now);
+      if (entry) {
+        CHECK(alive, "key %.20s is back", key.c_str());
+        CHECK(entry->value() == present->second.value, "another value of %.20s", key.c_str());
+      } else if (exact) {
+        CHECK(!alive, "key %.20s is lost at step %d", key.c_str(), step);
+      }
+    } else if (op < 93) {
+      const bool had = del(*store, key);
+      if (exact && present != known.end() && (present->second.expire_at == 0 || present->second.expire_at >= now)) CHECK(had, "nothing to delete");
+      known.erase(key);
+    } else if (op < 96) {
+      const uint64_t hash = store->hash(key);
+      if (Entry* entry = store->find(key, hash)) {
+        const uint64_t at = rng() % 2 ? now + rng() % 3000 : 0;
+        store->set_expire_at(entry, hash, at);
+        known[key].expire_at = at;
+      }
+    } else if (op < 97) {
+      now += rng() % 100;
+      store->set_now(now);
+      store->upkeep(2000);
+    } else if (rng() % 300 == 0) {
+      store.reset();
+      store = std::make_unique<Store>(options(file.path, mib, policy));
+      store->set_now(now);
+    } else if (rng() % 3000 == 0) {
+      store->clear();
+      known.clear();
+      CHECK(store->size() == 0, "cleared");
+    } else if (rng() % 500 == 0) {
+      store->set_policy(rng() % 2 ? PolicyKind::lru : PolicyKind::s3fifo);
+      if (policy == PolicyKind::noeviction) store->set_policy(policy);
+    }
+  }
+  // The walk sees each live key once, and the counts agree with it.
+  std::set<std::string> seen;
+  size_t with_expiry = 0;
+  uint64_t cursor = 0;
+  do cursor = store->scan(cursor, 100, [&](Entry* e) {
+    CHECK(seen.emplace(e->key()).second, "seen twice");
+    with_expiry += e->expire_at() != 0;
+    const auto it = known.find(std::string(e->key()));
+    CHECK(it != known.end() && it->second.value == e->value(), "unknown entry");
+  });
+  while (cursor);
+  CHECK(seen.size() == store->size(), "%zu seen, %zu counted", seen.size(), store->size());
+  CHECK(with_expiry == store->expires(), "%zu expiries seen, %zu counted", with_expiry, store->expires());
+  store->refresh_gauges();
+  CHECK(store->stats().used_bytes <= store->capacity() + store->stats().policy_bytes, "over the limit");
+  if (!exact && policy != PolicyKind::noeviction) CHECK(store->stats().evicted_capacity > 0, "nothing was evicted");
+  store->set_now(now + 100000);
+  while (store->expires() > 0) {
+    now += 1000;
+    store->set_now(now + 100000);
+    store->upkeep(100000);
+  }
+  std::printf("model seed %lu: %zu keys, %lu evicted, %lu expired, %lu moved, %lu recoveries\n", seed, store->size(),
+              store->stats().evicted_capacity, store->stats().expired_active + store->stats().expired_lazy,
+              store->stats().moved_entries, store->stats().recoveries);
+}
+
+// Shared with the child: for each key the version that was acknowledged last, and the one that is being written.
+struct Ledger {
+  static constexpr int kKeys = 2000;
+  struct { volatile uint64_t acked, begun; } keys[kKeys];  // even: value of that version; odd: deleted
+};
+
+void kill_rounds(uint64_t seed) {
+  Arena1 file("kill");
+  std::mt19937_64 rng(seed);
+  auto* ledger = static_cast<Ledger*>(mmap(nullptr, sizeof(Ledger), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  uint64_t twins = 0;
+  for (int round = 0; round < 60; ++round) {
+    const pid_t child = fork();
+    if (child == 0) {
+      Store store(options(file.path, 48, PolicyKind::s3fifo));
+      store.set_now(1800000000000);
+      std::mt19937_64 mine(rng());
+      for (;;) {
+        const auto k = mine() % Ledger::kKeys;
+        const std::string key = "key" + std::to_string(k);
+        auto& row = ledger->keys[k];
+        uint64_t next = (row.begun | 1) + 1;
+        if (mine() % 10 == 0) {
+          row.begun = ++next;
+          del(store, key);
+        } else {
+          row.begun = next;
+          if (!put(store, key, value_for(key, next, some_length(mine) % 30000))) abort();
+        }
+        row.acked = next;
+        if (mine() % 5000 == 0) store.upkeep(1000);
+      }
+    }
+    usleep(static_cast<useconds_t>(3000 + rng() % 40000));
+    kill(child, SIGKILL);
+    int status;
+    waitpid(child, &status, 0);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "the child died by itself, status %d", status);
+    Store store(options(file.path, 48, PolicyKind::s3fifo));
+    store.set_now(1800000000000);
+    CHECK(store.stats().evicted_capacity == 0, "the test's arena is too small");
+    for (int k = 0; k < Ledger::kKeys; ++k) {
+      auto& row = ledger->keys[k];
+      const std::string key = "key" + std::to_string(k);
+      const Entry* entry = get(store, key);
+      if (!entry) {
+        CHECK(row.acked == 0 || row.acked % 2 == 1 || row.begun % 2 == 1, "round %d: %s is lost", round, key.c_str());
+        row.begun = row.begun | 1;
+        row.acked = row.begun;
+        continue;
+      }
+      const std::string value(entry->value());
+      const uint64_t version = std::strtoull(value.c_str() + key.size() + 1, nullptr, 10);
+      CHECK(version == row.acked || version == row.begun, "round %d: %s has version %lu, acked %lu, begun %lu", round,
+            key.c_str(), version, row.acked, row.begun);
+      CHECK(value == value_for(key, version, value.size()), "round %d: %s is torn", round, key.c_str());
+      row.begun = version;
+      row.acked = version;
+    }
+    twins = store.stats().recovered_entries;
+  }
+  std::printf("kill: 60 rounds, %lu entries recovered\n", twins);
+}
+
+void reclaim() {
+  Arena1 file("reclaim");
+  for (const PolicyKind policy : {PolicyKind::s3fifo, PolicyKind::lru}) {
+    unlink(file.path.c_str());
+    Store store(options(file.path, 64, policy));
+    store.set_now(1800000000000);
+    int n = 0;
+    for (const size_t length : {100, 1000, 90, 20000, 50, 150000, 3000, 1000000, 10, 20000000, 500}) {
+      const int count = static_cast<int>(std::min<size_t>(400000, 300000000 / length));
+      int stored = 0;
+      for (int i = 0; i < count; ++i) stored += put(store, "key" + std::to_string(n++), std::string(length, 'x'));
+      CHECK(stored == count, "length %zu: %d of %d stored", length, stored, count);
+      store.refresh_gauges();
+      const double share = static_cast<double>(store.stats().entry_bytes) / static_cast<double>(store.capacity());
+      std::printf("reclaim: values of %zu bytes: %zu keys, %.2f of the memory holds entries\n", length, store.size(), share);
+      // A value of a third of the memory leaves holes; and lru sees one age here, so it picks neighbours of all sizes.
+      CHECK(share > (length >= 20000000 ? 0.25 : length >= 150000 && policy == PolicyKind::lru ? 0.40 : 0.70), "only %.2f in use", share);
+      CHECK(get(store, "key" + std::to_string(n - 1)), "the newest is gone");
+    }
+    CHECK(!put(store, "huge", std::string(40 << 20, 'x')), "more than half of the arena in one value");
+    CHECK(store.set_max_memory(24 << 20), "maxmemory lowered");
+    for (int i = 0; i < 1000 && store.upkeep(5000); ++i) {}
+    store.refresh_gauges();
+    CHECK(store.stats().used_bytes - store.stats().policy_bytes <= 24u << 20, "%lu bytes after lowering", store.stats().used_bytes);
+  }
+}
+
+void resize() {
+  Arena1 file("resize");
+  for (const uint64_t mib : {16, 64, 12, 32}) {
+    Store store(options(file.path, mib, PolicyKind::s3fifo));
+    if (mib != 16) {
+      CHECK(store.size() == 5000, "%zu keys at %lu MiB", store.size(), mib);
+      for (int i = 0; i < 5000; ++i) {
+        const std::string key = "key" + std::to_string(i);
+        const Entry* entry = get(store, key);
+        CHECK(entry && entry->value() == value_for(key, 1, 200), "%s", key.c_str());
+        CHECK((entry->expire_at() != 0) == (i % 2 == 0), "%s's expiry", key.c_str());
+      }
+    }
+    for (int i = 0; i < 5000; ++i) {
+      const std::string key = "key" + std::to_string(i);
+      put(store, key, value_for(key, 1, 200), i % 2 ? 0 : 4000000000000);
+    }
+  }
+  CHECK(access((file.path + ".old").c_str(), F_OK) != 0, "the old arena is left over");
+}
+
+void scan() {
+  Arena1 file("scan");
+  Store store(options(file.path, 256, PolicyKind::s3fifo));
+  store.set_now(1800000000000);
+  const int fixed = 20000;
+  for (int i = 0; i < fixed; ++i) put(store, "fixed" + std::to_string(i), "x");
+  std::map<std::string, int> seen;
+  uint64_t cursor = 0;
+  int n = 0;
+  do {
+    cursor = store.scan(cursor, 50, [&](Entry* e) { if (e->key().starts_with("fixed")) ++seen[std::string(e->key())]; });
+    for (int i = 0; i < 40; ++i) put(store, "more" + std::to_string(n++), "x");
+  } while (cursor);
+  CHECK(seen.size() == fixed, "%zu of %d seen while the table grew to %zu keys", seen.size(), fixed, store.size());
+  for (const auto& [key, times] : seen) CHECK(times == 1, "%s seen %d times", key.c_str(), times);
+  std::printf("scan: %d keys seen once each while %d were added\n", fixed, n);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  const std::string what = argc > 1 ? argv[1] : "";
+  const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
+  if (what == "model") {
+    model(seed, PolicyKind::s3fifo, 128, true);
+    model(seed + 1, PolicyKind::s3fifo, 12, false);
+    model(seed + 2, PolicyKind::lru, 24, false);
+    model(seed + 3, PolicyKind::noeviction, 16, false);
+  } else if (what == "kill") kill_rounds(seed);
+  else if (what == "reclaim") reclaim();
+  else if (what == "resize") resize();
+  else if (what == "scan") scan();
+  else return std::fprintf(stderr, "store_test model|kill|reclaim|resize|scan [SEED]\n"), 2;
+  std::printf("%s: ok\n", what.c_str());
+  return 0;
+}

@@ -1,0 +1,30 @@
+"""The store's own tests are C++ (tests/core_cache/native/store_test.cpp), built here with the sanitizers and run."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NATIVE = ROOT / "core_cache" / "native"
+STORE = ["arena", "pages", "slabs", "index", "policy_lru", "policy_s3fifo", "store", "room", "recovery"]
+
+
+@pytest.fixture(scope="session")
+def store_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    assert compiler, "no C++ compiler: `make setup` installs one or says which"
+    program = tmp_path_factory.mktemp("native") / "store_test"
+    sources = [Path(__file__).parent / "native" / "store_test.cpp", *(NATIVE / f"{name}.cpp" for name in STORE)]
+    flags = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
+    subprocess.run([compiler, *flags, "-fno-sanitize-recover=all", "-o", program, *sources], check=True)
+    return program
+
+
+@pytest.mark.parametrize("arguments", ["model 1", "model 20", "kill 1", "reclaim", "resize", "scan"])
+def test_store_keeps_its_promises(store_test: Path, arguments: str) -> None:
+    run = subprocess.run([store_test, *arguments.split()], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.endswith("ok\n")
