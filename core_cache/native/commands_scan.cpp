@@ -24,6 +24,7 @@ void reply_keys(Context& ctx, const Keys& found) {
 struct ScanOptions {
   int64_t count = 10;
   std::string_view pattern = "*";
+  bool typed = false;
   std::string_view type = "string";
 };
 
@@ -38,6 +39,7 @@ bool scan_options_or_reply(Context& ctx, ScanOptions& options) {
     } else if (has_value && is_option(args[i], "match")) {
       options.pattern = args[i + 1];
     } else if (has_value && is_option(args[i], "type")) {
+      options.typed = true;
       options.type = args[i + 1];
     } else {
       understood = false;
@@ -70,12 +72,15 @@ void scan(Context& ctx) {
   if (!parse_cursor(ctx.args[1], cursor)) return ctx.reply.error("ERR invalid cursor");
   ScanOptions options;
   if (!scan_options_or_reply(ctx, options)) return;
-  // All values are strings so far: a TYPE that is not "string" filters everything out.
+  // All values are strings so far: a TYPE that is not "string" filters everything out. Redis counts looking at the
+  // types as hits.
   const bool wanted = is_option(options.type, "string");
   const bool all = options.pattern == "*";
   Keys found;
   cursor = ctx.store.scan(cursor, std::min(static_cast<size_t>(options.count), kEveryKey), [&](Entry* entry) {
-    if (wanted && (all || glob_matches(options.pattern, entry->key()))) found.push_back(entry->key());
+    if (!all && !glob_matches(options.pattern, entry->key())) return;
+    if (options.typed) ++ctx.store.stats().keyspace_hits;
+    if (wanted) found.push_back(entry->key());
   });
   ctx.reply.array(2);
   ctx.reply.bulk(std::to_string(cursor));
