@@ -28,7 +28,8 @@ else
 fi
 
 # While this file says 101, package scripts start no service. A policy that is already there stays as it is.
-policy=/usr/sbin/policy-rc.d
+# (POLICY_RC_D is for the tests; apt itself reads no other file.)
+policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d}
 if [ ! -e "$policy" ]; then
     undo() { $as_root rm -f "$policy"; }
     trap undo EXIT

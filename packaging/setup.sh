@@ -26,7 +26,7 @@ if [ -n "${PYTHON:-}" ] && ! new_enough "$PYTHON"; then
     fail "PYTHON=$PYTHON is not a Python 3.11 or newer."
 fi
 if ! python=$(find_python); then
-    sh "$here/install-packages.sh" "Python 3.11 or newer" python3 || exit 1
+    sh "$here/install-packages.sh" "Python 3.11 or newer and a C++ compiler" python3 python3-venv python3-dev g++ || exit 1
     python=$(find_python) || fail "this system's python3 is older than 3.11; name a newer one: make setup PYTHON=/path/to/python3"
 fi
 
