@@ -1,0 +1,70 @@
+// client.h: one connection as the engine sees it. How its bytes travel is the business of its Outlet.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "bytes.h"
+#include "resp.h"
+
+namespace predis {
+
+struct CommandSpec;
+
+// Where a client's replies go. The engine never waits for it.
+class Outlet {
+ public:
+  virtual ~Outlet() = default;
+  // Takes all of `data`; gives how many bytes wait to be sent because the peer does not read.
+  virtual size_t write(std::string_view data) = 0;
+  virtual size_t unsent() = 0;
+  // What is queued is still sent, then the connection ends.
+  virtual void close() = 0;
+  // The connection ends at once.
+  virtual void abort() = 0;
+  // No more input until resume(): the peer must read its replies first.
+  virtual void pause() = 0;
+  virtual void resume() = 0;
+};
+
+// Where get_buffer() let the bytes be written.
+enum class ReadMode : uint8_t { shared, own };
+
+// What CLIENT REPLY asked for.
+enum class ReplyMode : uint8_t { on, off, skip_next, skip };
+
+struct Client {
+  uint64_t id = 0;
+  int fd = -1;  // for CLIENT LIST only
+  int protocol = 2;
+  bool authenticated = false;
+  bool closing = false;   // no more commands are taken from it
+  bool killed = false;    // to be aborted as soon as nothing of it is in use
+  bool stalled = false;   // input waits because output is not read
+  bool no_evict = false;
+  bool unix_socket = false;
+  ReplyMode reply_mode = ReplyMode::on;
+  ReadMode read_mode = ReadMode::shared;
+  size_t shared_head = 0;  // bytes of `input` that were put in front of the shared buffer
+
+  Outlet* outlet = nullptr;
+  Bytes input;             // the beginning of a command, or everything that came while stalled
+  PartialCommand partial;  // how far that command has been read
+  size_t unsent = 0;       // as of the last write
+
+  std::string address, local_address;  // "ip:port", "[v6]:port" or "path:0"
+  std::string name, library_name, library_version;
+  const CommandSpec* last_command = nullptr;
+  uint64_t created_ms = 0, active_ms = 0, closing_since_ms = 0;
+  uint64_t over_soft_limit_since_ms = 0;
+
+  Client *previous = nullptr, *next = nullptr;
+
+  size_t memory() const {
+    return sizeof(Client) + input.capacity() + partial.memory() + unsent + name.capacity() + library_name.capacity() +
+           library_version.capacity() + address.capacity() + local_address.capacity();
+  }
+};
+
+}  // namespace predis

@@ -1,0 +1,60 @@
+// command.h: what a command's implementation sees, and the one table of all commands.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "reply.h"
+#include "store.h"
+
+namespace predis {
+
+class Engine;      // engine.h
+struct Client;     // engine.h: one connection
+
+using Args = std::span<const std::string_view>;  // Args[0] is the command's name as the client wrote it
+
+struct Context {
+  Engine& engine;
+  Client& client;
+  Store& store;
+  Reply& reply;
+  Args args;
+  uint64_t key_hash;  // store.hash(args[first_key]) where the command has a first key
+};
+
+// Flags, named as in COMMAND INFO.
+enum CommandFlag : uint32_t {
+  kWrite = 1, kReadonly = 2, kDenyOom = 4, kAdmin = 8, kPubsub = 16, kNoscript = 32, kLoading = 64, kStale = 128,
+  kFast = 256, kNoAuth = 512, kSkipSlowlog = 1024, kSkipMonitor = 2048, kMovableKeys = 4096, kNoMulti = 8192,
+  kAllowBusy = 16384, kNoAsyncLoading = 32768, kProtected = 65536,
+};
+
+struct CommandSpec {
+  std::string_view name;  // lower case; subcommands as "client|id"
+  int arity;              // as Redis: negative means at least
+  uint32_t flags;
+  int first_key, last_key, key_step;
+  std::string_view group, since, complexity, summary;  // COMMAND DOCS, in our own words
+  std::string_view acl_categories;                     // space-separated, as COMMAND INFO prints them, without '@'
+  void (*handler)(Context&);                           // nullptr for a container (CLIENT, CONFIG, …)
+  uint16_t id = 0;                                     // index into Stats::commands, given at start
+  bool container = false;                              // has subcommands, found at start
+  bool subcommand = false;                             // its name has a '|', found at start
+};
+
+// The tables; each file of commands defines one, table.cpp joins them.
+std::span<CommandSpec> string_commands();      // commands_string.cpp
+std::span<CommandSpec> key_commands();         // commands_key.cpp: generic keys, expiry, scan
+std::span<CommandSpec> connection_commands();  // commands_connection.cpp: HELLO AUTH CLIENT PING ECHO QUIT RESET SELECT
+std::span<CommandSpec> server_commands();      // commands_server.cpp: INFO CONFIG COMMAND SLOWLOG LATENCY MEMORY OBJECT DEBUG …
+
+const CommandSpec* find_command(std::string_view name);  // any case; nullptr when unknown; "client|id" is found too
+const CommandSpec* find_command_of(Args args);           // for a whole command: the subcommand's where it is one
+std::span<const CommandSpec* const> all_commands();
+
+// True for an argument that must not be shown: a password.
+bool holds_secret(const CommandSpec& spec, Args args, size_t index);
+
+}  // namespace predis

@@ -1,0 +1,306 @@
+// commands_config.cpp: CONFIG. What can be set takes effect at once; what cannot be otherwise here says so.
+#include <climits>
+#include <functional>
+#include <map>
+#include <optional>
+
+#include "engine.h"
+#include "glob.h"
+#include "handlers.h"
+#include "numbers.h"
+#include "words.h"
+
+namespace predis {
+
+namespace {
+
+// One parameter: how it reads, and how it is set. `set` gives nullopt, or why the value is no good.
+struct Parameter {
+  std::string_view name;
+  std::function<std::string(Engine&)> get;
+  std::function<std::optional<std::string>(Engine&, std::string_view)> set;  // none: cannot be changed while it runs
+};
+
+std::string range_problem(int64_t least, int64_t most) {
+  return "argument must be between " + std::to_string(least) + " and " + std::to_string(most) + " inclusive";
+}
+
+// "100", "64kb", "1gb": as Redis reads memory sizes.
+std::optional<int64_t> parse_memory(std::string_view text) {
+  size_t digits = 0;
+  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
+  if (digits == 0 || digits > 18) return std::nullopt;
+  const std::string unit = lowered(text.substr(digits));
+  static const std::map<std::string, int64_t> kUnits = {
+      {"", 1},           {"b", 1},           {"k", 1000},          {"kb", 1 << 10}, {"m", 1'000'000},
+      {"mb", 1 << 20},   {"g", 1'000'000'000}, {"gb", 1 << 30}};
+  auto found = kUnits.find(unit);
+  int64_t value;
+  if (found == kUnits.end()) return std::nullopt;
+  if (__builtin_mul_overflow(std::stoll(std::string(text.substr(0, digits))), found->second, &value)) return std::nullopt;
+  return value;
+}
+
+using Field = int64_t ServerConfig::*;
+
+Parameter integer(std::string_view name, Field field, int64_t least, int64_t most) {
+  return {name, [field](Engine& e) { return std::to_string(e.config().*field); },
+          [=](Engine& e, std::string_view text) -> std::optional<std::string> {
+            int64_t value;
+            if (!parse_int64(text, value)) return "argument couldn't be parsed into an integer";
+            if (value < least || value > most) return range_problem(least, most);
+            e.config().*field = value;
+            return std::nullopt;
+          }};
+}
+
+Parameter memory(std::string_view name, Field field, int64_t least, int64_t most) {
+  return {name, [field](Engine& e) { return std::to_string(e.config().*field); },
+          [=](Engine& e, std::string_view text) -> std::optional<std::string> {
+            const std::optional<int64_t> value = parse_memory(text);
+            if (!value) return "argument must be a memory value";
+            if (*value < least || *value > most) return range_problem(least, most);
+            e.config().*field = *value;
+            return std::nullopt;
+          }};
+}
+
+Parameter boolean(std::string_view name, bool ServerConfig::* field) {
+  return {name, [field](Engine& e) { return std::string(e.config().*field ? "yes" : "no"); },
+          [=](Engine& e, std::string_view text) -> std::optional<std::string> {
+            const bool yes = is_word(text, "yes");
+            if (!yes && !is_word(text, "no")) return "argument must be 'yes' or 'no'";
+            e.config().*field = yes;
+            return std::nullopt;
+          }};
+}
+
+// Settable in Redis, but only one value is possible here; setting that one is fine.
+Parameter only(std::string_view name, std::string value) {
+  return {name, [value](Engine&) { return value; },
+          [value](Engine&, std::string_view text) -> std::optional<std::string> {
+            if (text == value || is_word(text, value)) return std::nullopt;
+            return "this server supports only '" + value + "'";
+          }};
+}
+
+Parameter fixed(std::string_view name, std::string value) {
+  return {name, [value](Engine&) { return value; }, nullptr};
+}
+
+Parameter shown(std::string_view name, std::function<std::string(Engine&)> get) { return {name, std::move(get), nullptr}; }
+
+constexpr std::pair<PolicyKind, std::string_view> kPolicies[] = {{PolicyKind::lru, "allkeys-lru"},
+                                                                 {PolicyKind::s3fifo, "allkeys-s3fifo"},
+                                                                 {PolicyKind::noeviction, "noeviction"}};
+
+std::optional<std::string> set_policy(Engine& e, std::string_view text) {
+  for (const auto& [kind, name] : kPolicies) {
+    if (!is_word(text, name)) continue;
+    if (e.store().policy() != kind) e.store().set_policy(kind);
+    return std::nullopt;
+  }
+  return "argument(s) must be one of the following: allkeys-lru, allkeys-s3fifo, noeviction";
+}
+
+std::optional<std::string> set_max_memory(Engine& e, std::string_view text) {
+  const std::optional<int64_t> value = parse_memory(text);
+  if (!value) return "argument must be a memory value";
+  const uint64_t bytes = *value == 0 ? e.store().capacity() : static_cast<uint64_t>(*value);
+  if (bytes == e.store().max_memory() || e.store().set_max_memory(bytes)) return std::nullopt;
+  if (bytes > e.store().capacity()) {
+    return "the arena has room for " + std::to_string(e.store().capacity()) +
+           " bytes; restart with a larger --memory for more";
+  }
+  return "too little memory for the cache to work";
+}
+
+std::string output_limit(Engine& e) {
+  const ServerConfig& config = e.config();
+  return "normal " + std::to_string(config.output_hard_limit) + " " + std::to_string(config.output_soft_limit) + " " +
+         std::to_string(config.output_soft_seconds) + " slave 0 0 0 pubsub 0 0 0";
+}
+
+std::optional<std::string> set_output_limit(Engine& e, std::string_view text) {
+  std::vector<std::string_view> words;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(' ', at), text.size());
+    if (end > at) words.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  if (words.empty() || words.size() % 4 != 0) return "Wrong number of arguments in buffer limit configuration.";
+  for (size_t i = 0; i < words.size(); i += 4) {
+    const bool normal = is_word(words[i], "normal");
+    if (!normal && !is_word(words[i], "slave") && !is_word(words[i], "replica") && !is_word(words[i], "pubsub")) {
+      return "Invalid client class specified in buffer limit configuration.";
+    }
+    const std::optional<int64_t> hard = parse_memory(words[i + 1]), soft = parse_memory(words[i + 2]);
+    int64_t seconds;
+    if (!hard || !soft || !parse_int64(words[i + 3], seconds) || seconds < 0) {
+      return "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
+    }
+    if (!normal) continue;  // there are no replicas and no subscribers
+    e.config().output_hard_limit = *hard;
+    e.config().output_soft_limit = *soft;
+    e.config().output_soft_seconds = seconds;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> set_log_level(Engine& e, std::string_view text) {
+  for (std::string_view level : {"debug", "verbose", "notice", "warning"}) {
+    if (!is_word(text, level)) continue;
+    e.config().log_level = level;
+    return std::nullopt;
+  }
+  return "argument(s) must be one of the following: debug, verbose, notice, warning";
+}
+
+// By name, for both commands.
+const std::map<std::string_view, Parameter>& parameters() {
+  static const std::map<std::string_view, Parameter> all = [] {
+    std::map<std::string_view, Parameter> map;
+    auto add = [&](Parameter parameter) { map.emplace(parameter.name, std::move(parameter)); };
+    add({"maxmemory", [](Engine& e) { return std::to_string(e.store().max_memory()); }, set_max_memory});
+    add({"maxmemory-policy",
+         [](Engine& e) {
+           for (const auto& [kind, name] : kPolicies) {
+             if (kind == e.store().policy()) return std::string(name);
+           }
+           return std::string();
+         },
+         set_policy});
+    // A password is never shown, not even to those who may set it.
+    add({"requirepass", [](Engine&) { return std::string(); },
+         [](Engine& e, std::string_view text) -> std::optional<std::string> {
+           e.config().password = text;
+           return std::nullopt;
+         }});
+    add({"maxclients", [](Engine& e) { return std::to_string(e.config().max_clients); },
+         [](Engine& e, std::string_view text) -> std::optional<std::string> {
+           int64_t value;
+           if (!parse_int64(text, value)) return "argument couldn't be parsed into an integer";
+           if (value < 1 || value > UINT32_MAX) return range_problem(1, UINT32_MAX);
+           e.config().max_clients = value;
+           e.stats().max_clients = static_cast<uint64_t>(value);
+           return std::nullopt;
+         }});
+    add({"client-output-buffer-limit", output_limit, set_output_limit});
+    add({"loglevel", [](Engine& e) { return e.config().log_level; }, set_log_level});
+    add(integer("timeout", &ServerConfig::timeout, 0, INT_MAX));
+    add(integer("tcp-keepalive", &ServerConfig::tcp_keepalive, 0, INT_MAX));
+    add(integer("slowlog-log-slower-than", &ServerConfig::slowlog_slower_than, -1, LLONG_MAX));
+    add({"slowlog-max-len", [](Engine& e) { return std::to_string(e.config().slowlog_max_length); },
+         [](Engine& e, std::string_view text) -> std::optional<std::string> {
+           int64_t value;
+           if (!parse_int64(text, value)) return "argument couldn't be parsed into an integer";
+           if (value < 0) return range_problem(0, LLONG_MAX);
+           e.config().slowlog_max_length = value;
+           return std::nullopt;
+         }});
+    add(integer("latency-monitor-threshold", &ServerConfig::latency_threshold, 0, LLONG_MAX));
+    add(boolean("latency-tracking", &ServerConfig::latency_tracking));
+    add(memory("proto-max-bulk-len", &ServerConfig::max_bulk, 1024 * 1024, LONG_MAX));
+    add(memory("client-query-buffer-limit", &ServerConfig::query_buffer_limit, 1024 * 1024, LONG_MAX));
+    add(memory("maxmemory-clients", &ServerConfig::max_memory_clients, 0, LONG_MAX));
+    add(shown("bind", [](Engine& e) { return e.config().bind; }));
+    add(shown("port", [](Engine& e) { return std::to_string(e.config().port); }));
+    add(shown("unixsocket", [](Engine& e) { return e.config().unix_socket; }));
+    add(shown("tcp-backlog", [](Engine& e) { return std::to_string(e.config().backlog); }));
+    add(shown("dir", [](Engine& e) { return e.config().data_dir; }));
+    add(shown("hz", [](Engine& e) { return std::to_string(e.config().hz); }));
+    add(fixed("unixsocketperm", "600"));
+    add(fixed("databases", "1"));
+    add(fixed("cluster-enabled", "no"));
+    add(fixed("daemonize", "no"));
+    add(fixed("io-threads", "1"));
+    add(fixed("enable-debug-command", "no"));
+    add(fixed("enable-protected-configs", "no"));
+    add(fixed("supervised", "no"));
+    add(fixed("logfile", ""));
+    add(fixed("tls-port", "0"));
+    add(only("save", ""));
+    add(only("appendonly", "no"));
+    add(only("replicaof", ""));
+    add(only("slaveof", ""));
+    add(only("notify-keyspace-events", ""));
+    add(only("activedefrag", "no"));
+    add(only("lazyfree-lazy-eviction", "no"));
+    add(only("lazyfree-lazy-expire", "no"));
+    add(only("protected-mode", "yes"));
+    return map;
+  }();
+  return all;
+}
+
+}  // namespace
+
+void config_get(Context& c) {
+  const auto& all = parameters();
+  std::map<std::string_view, const Parameter*> chosen;
+  for (std::string_view argument : c.args.subspan(2)) {
+    const std::string pattern = lowered(argument);
+    if (pattern.find_first_of("*?[\\") == std::string::npos) {
+      if (auto found = all.find(pattern); found != all.end()) chosen.emplace(found->first, &found->second);
+      continue;
+    }
+    for (const auto& [name, parameter] : all) {
+      if (glob_matches(pattern, name)) chosen.emplace(name, &parameter);
+    }
+  }
+  c.reply.map(chosen.size());
+  for (const auto& [name, parameter] : chosen) {
+    c.reply.bulk(name);
+    c.reply.bulk(parameter->get(c.engine));
+  }
+}
+
+void config_set(Context& c) {
+  if (c.args.size() % 2 != 0) return c.reply.error("ERR wrong number of arguments for 'config|set' command");
+  std::vector<const Parameter*> chosen;
+  auto fail = [&](std::string_view name, std::string_view why) {
+    c.reply.error("ERR CONFIG SET failed (possibly related to argument '" + std::string(name) + "') - " + std::string(why));
+  };
+  for (size_t i = 2; i < c.args.size(); i += 2) {
+    auto found = parameters().find(lowered(c.args[i]));
+    if (found == parameters().end()) {
+      return c.reply.error("ERR Unknown option or number of arguments for CONFIG SET - '" + std::string(c.args[i]) + "'");
+    }
+    if (found->second.set == nullptr) return fail(c.args[i], "can't set immutable config");
+    for (const Parameter* other : chosen) {
+      if (other == &found->second) return fail(c.args[i], "duplicate parameter");
+    }
+    chosen.push_back(&found->second);
+  }
+  // All or nothing: when one value is refused, those before it are put back.
+  const ServerConfig before = c.engine.config();
+  const uint64_t max_memory = c.store.max_memory();
+  const PolicyKind policy = c.store.policy();
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    const std::optional<std::string> problem = chosen[i]->set(c.engine, c.args[2 * i + 3]);
+    if (!problem) continue;
+    c.engine.config() = before;
+    c.engine.stats().max_clients = static_cast<uint64_t>(before.max_clients);
+    if (c.store.max_memory() != max_memory) c.store.set_max_memory(max_memory);
+    if (c.store.policy() != policy) c.store.set_policy(policy);
+    return fail(c.args[2 * i + 2], *problem);
+  }
+  c.engine.trim_slowlog();
+  c.reply.ok();
+}
+
+void config_resetstat(Context& c) {
+  c.engine.reset_stats();
+  c.reply.ok();
+}
+
+void config_rewrite(Context& c) { c.reply.error("ERR The server is running without a config file"); }
+
+void config_help(Context& c) {
+  reply_help(c, "CONFIG",
+             {"GET <pattern>", "    Return parameters matching the glob-like <pattern> and their values.",
+              "SET <directive> <value>", "    Set the configuration <directive> to <value>.", "RESETSTAT",
+              "    Reset statistics reported by the INFO command.", "REWRITE", "    Rewrite the configuration file."});
+}
+
+}  // namespace predis

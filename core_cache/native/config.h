@@ -1,0 +1,38 @@
+// config.h: what CONFIG GET and CONFIG SET know.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace predis {
+
+struct ServerConfig {
+  // Given at start.
+  std::string bind = "127.0.0.1";
+  int64_t port = 0;
+  std::string unix_socket;
+  int64_t backlog = 511;
+  std::string data_dir;
+  std::string arena_file;  // as it is found in data_dir
+  std::string version = "0";
+
+  // Changed by CONFIG SET.
+  std::string password;  // of the user "default"; empty: none is needed
+  int64_t max_clients = 10000;
+  int64_t timeout = 0;          // seconds without a command until a client is closed; 0: never
+  int64_t tcp_keepalive = 300;  // seconds; 0: off
+  int64_t slowlog_slower_than = 10000;  // microseconds; -1: off
+  int64_t slowlog_max_length = 128;
+  int64_t latency_threshold = 0;  // milliseconds; 0: off
+  bool latency_tracking = true;
+  int64_t max_bulk = int64_t{512} << 20;
+  int64_t query_buffer_limit = int64_t{1} << 30;
+  int64_t output_hard_limit = int64_t{1} << 30;  // client-output-buffer-limit normal <hard> <soft> <seconds>
+  int64_t output_soft_limit = 0;
+  int64_t output_soft_seconds = 0;
+  int64_t max_memory_clients = int64_t{2} << 30;  // all clients' buffers together; 0: no limit
+  int64_t hz = 10;
+  std::string log_level = "notice";
+};
+
+}  // namespace predis

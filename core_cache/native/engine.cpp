@@ -1,0 +1,514 @@
+#include "engine.h"
+
+#include <sys/random.h>
+
+#include <algorithm>
+
+namespace predis {
+
+namespace {
+
+std::string random_hex(size_t bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string raw(bytes, '\0');
+  if (getrandom(raw.data(), raw.size(), 0) != static_cast<ssize_t>(raw.size())) {
+    throw std::runtime_error("The system gives no random numbers (getrandom failed).");
+  }
+  std::string hex;
+  for (unsigned char byte : raw) {
+    hex += kDigits[byte >> 4];
+    hex += kDigits[byte & 15];
+  }
+  return hex;
+}
+
+constexpr size_t kMaxErrorCodes = 128;
+constexpr size_t kKeepScratch = 64 * 1024;       // argument views that are kept between batches
+constexpr size_t kKeepReply = 4 * 1024 * 1024;   // bytes of reply buffer that are kept between batches
+
+}  // namespace
+
+Engine::Engine(const StoreOptions& options, ServerConfig config)
+    : config_(std::move(config)), store_(std::make_unique<Store>(options)), shared_(new char[kSharedHead + kReadSize]) {
+  started_ms_ = unix_us() / 1000;
+  store_->set_now(started_ms_);
+  run_id = random_hex(20);
+  args_.reserve(1024);
+  reset_stats();
+  Stats& stats = store_->stats();
+  std::memset(stats.command_names, 0, sizeof stats.command_names);
+  for (const CommandSpec* spec : all_commands()) {
+    const size_t length = std::min(spec->name.size(), sizeof stats.command_names[0] - 1);
+    std::memcpy(stats.command_names[spec->id], spec->name.data(), length);
+  }
+  stats.started_unix_ms = started_ms_;
+  stats.heartbeat_unix_ms = started_ms_;
+  stats.max_clients = static_cast<uint64_t>(config_.max_clients);
+  stats.connected_clients = 0;
+  stats.client_bytes = 0;
+}
+
+Engine::~Engine() = default;
+
+// --- connections
+
+bool Engine::add(Client& client) {
+  if (client_count_ >= static_cast<size_t>(config_.max_clients)) {
+    ++stats().rejected_connections;
+    client.closing = true;
+    client.outlet->write("-ERR max number of clients reached\r\n");
+    client.outlet->close();
+    return false;
+  }
+  client.id = next_client_id_++;
+  client.authenticated = config_.password.empty();
+  client.created_ms = client.active_ms = unix_us() / 1000;
+  client.previous = last_client_;
+  client.next = nullptr;
+  (last_client_ != nullptr ? last_client_->next : clients_) = &client;
+  last_client_ = &client;
+  by_id_[client.id] = &client;
+  ++client_count_;
+  ++stats().total_connections;
+  stats().connected_clients = client_count_;
+  return true;
+}
+
+void Engine::remove(Client& client) {
+  if (by_id_.erase(client.id) == 0) return;
+  (client.previous != nullptr ? client.previous->next : clients_) = client.next;
+  (client.next != nullptr ? client.next->previous : last_client_) = client.previous;
+  --client_count_;
+  client.id = 0;
+  client.closing = true;
+  stats().connected_clients = client_count_;
+}
+
+Client* Engine::find_client(uint64_t id) const {
+  auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : found->second;
+}
+
+Engine::Span Engine::read_span(Client& client) {
+  const size_t held = client.input.size();
+  if (!client.stalled && held <= kSharedHead && client.partial.known_length() <= kSharedHead) {
+    if (held != 0) std::memcpy(shared_.get(), client.input.data(), held);
+    client.read_mode = ReadMode::shared;
+    client.shared_head = held;
+    return {shared_.get() + held, kReadSize};
+  }
+  client.read_mode = ReadMode::own;
+  // The buffer grows with what has arrived, not with what is announced, and a large bulk is read up to its end only,
+  // so that nothing has to be moved to the front afterwards.
+  char* at = client.input.room(16 * 1024);
+  size_t size = client.input.capacity() - held;
+  const size_t known = client.partial.known_length();
+  if (!client.stalled && known > held) size = std::min(size, known - held);
+  return {at, size};
+}
+
+void Engine::received(Client& client, size_t size) {
+  stats().net_input_bytes += size;
+  ++total_reads;
+  if (client.closing) {
+    client.input.shrink_to(client.input.size());
+    return;
+  }
+  if (client.read_mode == ReadMode::own) {
+    client.input.advance(size);
+    peak_client_input = std::max(peak_client_input, client.input.capacity());
+    if (client.stalled) return;
+    char* data = client.input.data();
+    const size_t total = client.input.size();
+    keep_rest(client, data, total, process(client, data, total));
+  } else {
+    char* data = shared_.get();
+    const size_t total = client.shared_head + size;
+    client.input.clear();
+    keep_rest(client, data, total, process(client, data, total));
+  }
+  after_processing(client);
+}
+
+void Engine::feed(Client& client, std::string_view data) {
+  while (!data.empty() && !client.closing) {
+    const Span span = read_span(client);
+    const size_t size = std::min(span.size, data.size());
+    std::memcpy(span.data, data.data(), size);
+    received(client, size);
+    data.remove_prefix(size);
+  }
+}
+
+void Engine::drained(Client& client) {
+  client.unsent = 0;
+  if (!client.stalled) return;
+  client.stalled = false;
+  if (!client.closing && !client.input.empty()) {
+    char* data = client.input.data();
+    const size_t total = client.input.size();
+    client.read_mode = ReadMode::own;
+    keep_rest(client, data, total, process(client, data, total));
+  }
+  if (!client.stalled && !client.closing) client.outlet->resume();
+  after_processing(client);
+}
+
+// Keeps what was not consumed for the next call. `data` is client.input's own or the shared buffer.
+void Engine::keep_rest(Client& client, char* data, size_t size, size_t consumed) {
+  Bytes& input = client.input;
+  const size_t rest = client.closing ? 0 : size - consumed;
+  if (rest == 0) {
+    input.clear();
+    if (input.capacity() != 0) input.shrink_to(0);
+    return;
+  }
+  if (client.read_mode == ReadMode::own) {
+    input.drop_front(consumed);
+    if (input.capacity() > 256 * 1024 && input.capacity() / 4 > rest) input.shrink_to(rest);
+  } else {
+    input.clear();
+    input.append({data + consumed, rest});
+    client.read_mode = ReadMode::own;
+  }
+  if (client.stalled || client.partial.active()) return;
+  // Reads on in the command that is there in part, to know how much of it is missing.
+  ParseLimits limits{config_.max_bulk, client.authenticated};
+  size_t length = 0;
+  args_.clear();
+  if (client.partial.resume(input.data(), input.size(), limits, args_, length, problem_) == Parse::error) {
+    protocol_error(client);
+    flush(client);
+  }
+}
+
+void Engine::after_processing(Client& client) {
+  if (!client.closing &&
+      client.input.capacity() + client.partial.memory() > static_cast<size_t>(config_.query_buffer_limit)) {
+    kill(client);
+  }
+  if (!kills_.empty()) reap();
+}
+
+void Engine::reap() {
+  std::vector<uint64_t> kills;
+  kills.swap(kills_);
+  for (uint64_t id : kills) {
+    if (Client* client = find_client(id)) client->outlet->abort();
+  }
+}
+
+void Engine::kill(Client& client) {
+  if (client.killed) return;
+  client.killed = true;
+  client.closing = true;
+  kills_.push_back(client.id);
+}
+
+void Engine::begin_close(Client& client) {
+  client.closing = true;
+  client.closing_since_ms = store_->now_ms();
+}
+
+void Engine::protocol_error(Client& client) {
+  ++stats().protocol_errors;
+  reply_.protocol = client.protocol;
+  reply_.error("ERR " + problem_);
+  count_error(reply_.error_code);
+  begin_close(client);
+}
+
+bool Engine::flush(Client& client) {
+  Bytes& out = reply_.buffer;
+  if (out.overflowed()) {
+    out.clear();
+    out.reset_overflow();
+    out.shrink_to(0);
+    kill(client);
+    return false;
+  }
+  if (!out.empty()) {
+    stats().net_output_bytes += out.size();
+    ++total_writes;
+    client.unsent = client.killed ? 0 : client.outlet->write(out);
+    peak_client_output = std::max(peak_client_output, client.unsent);
+    out.clear();
+    if (out.capacity() > kKeepReply) out.shrink_to(0);
+    if (client.unsent > static_cast<size_t>(config_.output_hard_limit) && config_.output_hard_limit > 0) {
+      kill(client);
+      return false;
+    }
+  }
+  if (client.closing) {
+    if (!client.killed) client.outlet->close();
+    return false;
+  }
+  if (client.unsent > kOutputPause) {
+    client.stalled = true;
+    client.outlet->pause();
+    return false;
+  }
+  return true;
+}
+
+// --- commands
+
+// Runs the whole commands in the input; gives how many bytes are done with.
+size_t Engine::process(Client& client, char* data, size_t size) {
+  store_->set_now(unix_us() / 1000);
+  client.active_ms = store_->now_ms();
+  reply_.protocol = client.protocol;
+  reply_.buffer.set_limit(config_.output_hard_limit > 0 ? static_cast<size_t>(config_.output_hard_limit) : SIZE_MAX);
+  char* at = data;
+  char* const end = data + size;
+  bool more = true;
+  while (more && at < end && !client.closing && !client.stalled) {
+    char* next = at;
+    const Parse parsed = parse_batch(client, next, end);
+    at = batch_size_ != 0 ? run_batch(client, next) : next;
+    if (args_.capacity() > kKeepScratch) std::vector<std::string_view>().swap(args_);
+    if (client.closing || client.stalled) break;
+    if (parsed == Parse::error) protocol_error(client);
+    more = parsed == Parse::complete;
+  }
+  if (!client.stalled) flush(client);
+  return static_cast<size_t>(at - data);
+}
+
+// Fills the batch from `at` on. incomplete: what follows at `at` is not whole.
+Parse Engine::parse_batch(Client& client, char*& at, char* end) {
+  batch_size_ = 0;
+  args_.clear();
+  const ParseLimits limits{config_.max_bulk, client.authenticated};
+  // AUTH changes the limits of what follows it.
+  const size_t most = client.authenticated ? kBatch : 1;
+  while (batch_size_ < most && args_.size() < kKeepScratch / 2) {
+    if (at == end) break;
+    const size_t first = args_.size();
+    const bool is_inline = *at != '*';
+    // An inline command is changed by reading it, so it must be run as soon as it is read.
+    if (is_inline && batch_size_ != 0) return Parse::complete;
+    Parse result;
+    if (__builtin_expect(client.partial.active(), 0)) {
+      size_t length = 0;
+      result = client.partial.resume(at, static_cast<size_t>(end - at), limits, args_, length, problem_);
+      if (result == Parse::complete) at += length;
+    } else {
+      result = parse_command(at, end, limits, args_, problem_);
+    }
+    if (result != Parse::complete) return result;
+    const size_t count = args_.size() - first;
+    if (count == 0) continue;
+    Pending& command = batch_[batch_size_++];
+    command.first_arg = static_cast<uint32_t>(first);
+    command.args = static_cast<uint32_t>(count);
+    command.end = at;
+    command.hash = 0;
+    command.spec = find_command_of(Args(args_.data() + first, count));
+    if (command.spec != nullptr) {
+      const auto key = static_cast<size_t>(command.spec->first_key);
+      if (key != 0 && key < count) {
+        command.hash = store_->hash(args_[first + key]);
+        store_->prefetch_bucket(command.hash);
+      }
+    }
+    if (is_inline) break;
+  }
+  return Parse::complete;
+}
+
+// Runs the batch; gives where to go on: at `next`, unless the client was stalled or closed on the way.
+char* Engine::run_batch(Client& client, char* next) {
+  if (batch_size_ > 1) {
+    for (size_t i = 0; i < batch_size_; ++i) {
+      if (batch_[i].hash != 0) store_->prefetch_entry(batch_[i].hash);
+    }
+  }
+  ticks_ = clock_.ticks();
+  for (size_t i = 0; i < batch_size_; ++i) {
+    run(client, batch_[i]);
+    if (__builtin_expect(client.closing, 0)) return batch_[i].end;
+    if (__builtin_expect(reply_.buffer.size() > kFlushSize || reply_.buffer.overflowed(), 0)) {
+      if (!flush(client)) return batch_[i].end;
+      ticks_ = clock_.ticks();
+    }
+  }
+  return next;
+}
+
+// Why the command is not run, as an error text; nullptr when it is.
+const char* Engine::refusal(Client& client, const Pending& command) {
+  const CommandSpec& spec = *command.spec;
+  if (spec.flags & kProtected) {
+    return "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a "
+           "local connection, otherwise you need to set this option in the configuration file, and then restart the "
+           "server.";
+  }
+  if (!client.authenticated && !(spec.flags & kNoAuth) && !config_.password.empty()) {
+    return "NOAUTH Authentication required.";
+  }
+  if ((spec.flags & kDenyOom) && store_->out_of_memory()) return errors::kOutOfMemory.data();
+  return nullptr;
+}
+
+void Engine::run(Client& client, const Pending& command) {
+  const size_t reply_start = reply_.buffer.size();
+  const Args args(args_.data() + command.first_arg, command.args);
+  reply_.failed = false;
+  if (__builtin_expect(command.spec == nullptr, 0)) {
+    unknown_command(client, args);
+    count_error(reply_.error_code);
+  } else {
+    const CommandSpec& spec = *command.spec;
+    const int count = static_cast<int>(args.size());
+    const bool arity_ok = spec.arity >= 0 ? count == spec.arity : count >= -spec.arity;
+    const char* refused = nullptr;
+    if (__builtin_expect(!arity_ok || spec.handler == nullptr, 0)) {
+      reply_.error("ERR wrong number of arguments for '" + std::string(spec.name) + "' command");
+    } else if (__builtin_expect((refused = refusal(client, command)) != nullptr, 0)) {
+      reply_.error(refused);
+    }
+    if (__builtin_expect(reply_.failed, 0)) {
+      ++stats().commands[spec.id].rejected;
+      count_error(reply_.error_code);
+    } else {
+      client.last_command = &spec;
+      Context context{*this, client, *store_, reply_, args, command.hash};
+      spec.handler(context);
+      const uint64_t now = clock_.ticks();
+      const uint64_t ns = clock_.to_ns(now - ticks_);
+      ticks_ = now;
+      count_call(spec, client, args, ns);
+    }
+  }
+  if (__builtin_expect(client.reply_mode != ReplyMode::on, 0)) {
+    if (client.reply_mode == ReplyMode::skip_next) {
+      client.reply_mode = ReplyMode::skip;
+    } else {
+      if (client.reply_mode == ReplyMode::skip) client.reply_mode = ReplyMode::on;
+    }
+    if (reply_.buffer.size() > reply_start) reply_.buffer.truncate(reply_start);
+  }
+}
+
+void Engine::unknown_command(Client& client, Args args) {
+  // Redis takes these for an attack by way of somebody's browser.
+  auto is = [&](std::string_view word) {
+    return args[0].size() == word.size() &&
+           std::equal(word.begin(), word.end(), args[0].begin(), [](char a, char b) { return a == (b | 0x20); });
+  };
+  if (is("post") || is("host:")) {
+    kill(client);
+    return;
+  }
+  // Redis prints the arguments as C strings.
+  auto text = [](std::string_view arg, size_t most) {
+    arg = arg.substr(0, most);
+    return std::string(arg.substr(0, arg.find('\0')));
+  };
+  std::string problem;
+  const CommandSpec* container = find_command(args[0]);
+  if (container != nullptr) {
+    std::string upper(args[0]);
+    for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    problem = "ERR unknown subcommand '" + text(args[1], 128) + "'. Try " + upper + " HELP.";
+  } else {
+    std::string listed;
+    for (size_t i = 1; i < args.size() && listed.size() < 128; ++i) {
+      listed += "'" + text(args[i], 128 - listed.size()) + "' ";
+    }
+    problem = "ERR unknown command '" + text(args[0], 128) + "', with args beginning with: " + listed;
+  }
+  reply_.error(problem);
+}
+
+void Engine::count_call(const CommandSpec& spec, Client& client, Args args, uint64_t ns) {
+  Stats& all = stats();
+  CommandStats& stats = all.commands[spec.id];
+  ++all.total_commands;
+  ++stats.calls;
+  stats.nanoseconds += ns;
+  ++stats.latency[latency_bucket(ns)];
+  if (__builtin_expect(reply_.failed, 0)) {
+    ++stats.failed;
+    count_error(reply_.error_code);
+  }
+  if (__builtin_expect(ns >= static_cast<uint64_t>(config_.slowlog_slower_than) * 1000, 0) &&
+      config_.slowlog_slower_than >= 0) {
+    log_slow(spec, client, args, ns);
+  }
+  if (__builtin_expect(config_.latency_threshold != 0, 0)) {
+    const uint64_t ms = ns / 1'000'000;
+    if (ms >= static_cast<uint64_t>(config_.latency_threshold)) {
+      add_latency(spec.flags & kFast ? "fast-command" : "command", ms);
+    }
+  }
+}
+
+void Engine::log_slow(const CommandSpec& spec, Client& client, Args args, uint64_t ns) {
+  ++stats().slow_commands;
+  if ((spec.flags & kSkipSlowlog) || config_.slowlog_max_length == 0) return;
+  constexpr size_t kMaxArgs = 32, kMaxLength = 128;
+  SlowlogEntry entry;
+  entry.id = slowlog_next_id++;
+  entry.unix_seconds = store_->now_ms() / 1000;
+  entry.microseconds = ns / 1000;
+  entry.address = client.address;
+  entry.name = client.name;
+  const size_t count = std::min(args.size(), kMaxArgs);
+  for (size_t i = 0; i < count; ++i) {
+    if (i == kMaxArgs - 1 && args.size() > kMaxArgs) {
+      entry.args.push_back("... (" + std::to_string(args.size() - kMaxArgs + 1) + " more arguments)");
+    } else if (holds_secret(spec, args, i)) {
+      entry.args.emplace_back("(redacted)");
+    } else if (args[i].size() > kMaxLength) {
+      entry.args.push_back(std::string(args[i].substr(0, kMaxLength)) + "... (" +
+                           std::to_string(args[i].size() - kMaxLength) + " more bytes)");
+    } else {
+      entry.args.emplace_back(args[i]);
+    }
+  }
+  slowlog.push_front(std::move(entry));
+  trim_slowlog();
+}
+
+void Engine::trim_slowlog() {
+  while (slowlog.size() > static_cast<size_t>(config_.slowlog_max_length)) slowlog.pop_back();
+}
+
+void Engine::count_error(std::string_view code) {
+  ++stats().error_replies;
+  auto found = error_counts.find(code);
+  if (found != error_counts.end()) {
+    ++found->second;
+  } else if (error_counts.size() < kMaxErrorCodes) {
+    error_counts.emplace(code, 1);
+  }
+}
+
+bool Engine::password_matches(std::string_view given) const {
+  const std::string& password = config_.password;
+  // Takes as long for a wrong password as for the right one; only the length of what was given shows.
+  volatile unsigned char difference = given.size() == password.size() ? 0 : 1;
+  for (size_t i = 0; i < given.size(); ++i) {
+    const char expected = password.empty() ? '\0' : password[i % password.size()];
+    difference = static_cast<unsigned char>(difference | (given[i] ^ expected));
+  }
+  return difference == 0;
+}
+
+void Engine::add_latency(std::string_view event, uint64_t milliseconds) {
+  auto found = latency_events.find(event);
+  if (found == latency_events.end()) found = latency_events.emplace(event, LatencyEvent{}).first;
+  LatencyEvent& history = found->second;
+  const uint64_t now = store_->now_ms() / 1000;
+  history.worst = std::max(history.worst, milliseconds);
+  if (!history.samples.empty() && history.samples.back().unix_seconds == now) {
+    history.samples.back().milliseconds = std::max(history.samples.back().milliseconds, milliseconds);
+    return;
+  }
+  history.samples.push_back({now, milliseconds});
+  if (history.samples.size() > LatencyEvent::kSamples) history.samples.pop_front();
+}
+
+}  // namespace predis

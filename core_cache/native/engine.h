@@ -1,0 +1,148 @@
+// engine.h: takes bytes from clients, runs the commands in them and gives the replies to the clients' outlets. One
+// thread; no socket, no event loop.
+//
+// Commands are run in batches of at most kBatch: all of a batch's commands are parsed first, then their keys' buckets
+// and entries are prefetched, then they run one after the other into one reply buffer, which is written once. Parsing
+// makes views into the input, so a batch ends before the input may move.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "client.h"
+#include "command.h"
+#include "config.h"
+#include "stats.h"
+
+namespace predis {
+
+constexpr size_t kReadSize = 64 * 1024;       // of the read buffer that all clients share
+constexpr size_t kSharedHead = 32 * 1024;     // a beginning up to this size is put in front of the shared buffer
+constexpr size_t kBatch = 128;                // commands
+constexpr size_t kFlushSize = 256 * 1024;     // replies are written when there are more than this many bytes
+constexpr size_t kOutputPause = 1024 * 1024;  // a client with more unsent bytes than this is not read from
+
+struct SlowlogEntry {
+  uint64_t id, unix_seconds, microseconds;
+  std::vector<std::string> args;
+  std::string address, name;
+};
+
+// LATENCY's samples of one event: at most 160, one per second.
+struct LatencyEvent {
+  static constexpr size_t kSamples = 160;
+  struct Sample {
+    uint64_t unix_seconds, milliseconds;
+  };
+  std::deque<Sample> samples;
+  uint64_t worst = 0;
+};
+
+class Engine {
+ public:
+  Engine(const StoreOptions& options, ServerConfig config);  // throws ArenaError
+  ~Engine();
+  Engine(const Engine&) = delete;
+
+  // --- connections
+  // Gives false, having answered and closed it, when there are too many. The client must outlive its removal.
+  bool add(Client& client);
+  void remove(Client& client);
+  struct Span {
+    char* data;
+    size_t size;
+  };
+  Span read_span(Client& client);              // where the next bytes from the client go
+  void received(Client& client, size_t size);  // so many bytes have been put there
+  void feed(Client& client, std::string_view data);  // both, with a copy
+  void drained(Client& client);                // the outlet's queue is empty again
+
+  // --- upkeep, about ten times a second; true when there is more to do at once
+  bool cron(uint64_t budget_us);
+
+  // --- for commands
+  Store& store() { return *store_; }
+  Stats& stats() { return store_->stats(); }
+  ServerConfig& config() { return config_; }
+  Client* first_client() const { return clients_; }
+  size_t client_count() const { return client_count_; }
+  Client* find_client(uint64_t id) const;
+  void kill(Client& client);         // aborted once the running command is done; its replies are lost
+  void begin_close(Client& client);  // takes no more commands; closed once its replies are sent
+  void count_error(std::string_view code);
+  bool password_matches(std::string_view given) const;
+  uint64_t unix_ms() const { return store_->now_ms(); }
+  uint64_t uptime_seconds() const;
+  void reset_stats();
+  void reset_commands_stats();
+  void add_latency(std::string_view event, uint64_t milliseconds);
+  const TickClock& clock() const { return clock_; }
+  uint64_t per_second(size_t metric) const { return rates_[metric]; }  // 0: commands, 1: bytes in, 2: bytes out
+  void trim_slowlog();
+
+  std::deque<SlowlogEntry> slowlog;  // newest first
+  uint64_t slowlog_next_id = 0;
+  std::map<std::string, LatencyEvent, std::less<>> latency_events;
+  std::map<std::string, uint64_t, std::less<>> error_counts;
+  std::string run_id;
+  size_t peak_client_input = 0, peak_client_output = 0;
+  uint64_t total_reads = 0, total_writes = 0;
+  bool shutdown_requested = false;
+
+ private:
+  struct Pending {
+    const CommandSpec* spec;
+    uint32_t first_arg, args;
+    uint64_t hash;
+    char* end;  // behind the command in the input
+  };
+  size_t process(Client& client, char* data, size_t size);
+  Parse parse_batch(Client& client, char*& at, char* end);
+  char* run_batch(Client& client, char* at);
+  void run(Client& client, const Pending& command);
+  void unknown_command(Client& client, Args args);
+  const char* refusal(Client& client, const Pending& command);
+  void count_call(const CommandSpec& spec, Client& client, Args args, uint64_t ns);
+  void log_slow(const CommandSpec& spec, Client& client, Args args, uint64_t ns);
+  bool flush(Client& client);  // false when the client must be stalled or is gone
+  void protocol_error(Client& client);
+  void keep_rest(Client& client, char* data, size_t size, size_t consumed);
+  void after_processing(Client& client);
+  void refresh_clients();
+  void evict_clients(size_t total);
+  void sample_rates();
+  void reap();
+
+  ServerConfig config_;
+  TickClock clock_;
+  std::unique_ptr<Store> store_;
+  Client* clients_ = nullptr;
+  Client* last_client_ = nullptr;
+  size_t client_count_ = 0;
+  uint64_t next_client_id_ = 1;
+  std::unordered_map<uint64_t, Client*> by_id_;
+  std::vector<uint64_t> kills_;
+  std::unique_ptr<char[]> shared_;
+  std::vector<std::string_view> args_;
+  std::array<Pending, kBatch> batch_;
+  size_t batch_size_ = 0;
+  std::string problem_;
+  Reply reply_;
+  uint64_t ticks_ = 0;
+  uint64_t started_ms_ = 0;
+  uint64_t cron_runs_ = 0;
+
+  static constexpr size_t kRateSamples = 16;
+  std::array<std::array<uint64_t, kRateSamples>, 3> rate_samples_{};
+  std::array<uint64_t, 3> rates_{}, rate_last_{};
+  uint64_t rate_last_ms_ = 0;
+  size_t rate_index_ = 0;
+};
+
+}  // namespace predis

@@ -1,0 +1,120 @@
+// engine_cron.cpp: what the engine does about ten times a second, and the numbers that it keeps.
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "engine.h"
+
+namespace predis {
+
+namespace {
+constexpr uint64_t kCloseGraceMs = 10'000;  // for a client that does not read its last replies
+}
+
+uint64_t Engine::uptime_seconds() const { return (store_->now_ms() - std::min(started_ms_, store_->now_ms())) / 1000; }
+
+bool Engine::cron(uint64_t budget_us) {
+  const uint64_t now = unix_us() / 1000;
+  store_->set_now(now);
+  const uint64_t start = clock_.ticks();
+  const bool more = store_->upkeep(budget_us);
+  if (config_.latency_threshold != 0) {
+    const uint64_t ms = clock_.to_ns(clock_.ticks() - start) / 1'000'000;
+    if (ms >= static_cast<uint64_t>(config_.latency_threshold)) add_latency("expire-cycle", ms);
+  }
+  ++cron_runs_;
+  store_->refresh_gauges();
+  stats().heartbeat_unix_ms = now;
+  if (rate_last_ms_ == 0 || now >= rate_last_ms_ + 90) {
+    sample_rates();
+    refresh_clients();
+  }
+  if (!kills_.empty()) reap();
+  return more;
+}
+
+// Closes clients that have been idle for too long or do not read their last replies, and adds up their memory.
+void Engine::refresh_clients() {
+  const uint64_t now = store_->now_ms();
+  size_t total = 0;
+  for (Client* client = clients_; client != nullptr; client = client->next) {
+    if (client->killed) continue;
+    if (client->unsent != 0) client->unsent = client->outlet->unsent();
+    total += client->memory();
+    if (config_.output_soft_limit <= 0 || client->unsent <= static_cast<size_t>(config_.output_soft_limit)) {
+      client->over_soft_limit_since_ms = 0;
+    } else if (client->over_soft_limit_since_ms == 0) {
+      client->over_soft_limit_since_ms = now;
+    } else if (now - client->over_soft_limit_since_ms > static_cast<uint64_t>(config_.output_soft_seconds) * 1000) {
+      kill(*client);
+      continue;
+    }
+    if (client->closing) {
+      if (client->closing_since_ms != 0 && now > client->closing_since_ms + kCloseGraceMs) kill(*client);
+    } else if (config_.timeout > 0 && now > client->active_ms + static_cast<uint64_t>(config_.timeout) * 1000) {
+      kill(*client);
+    }
+  }
+  stats().client_bytes = total;
+  if (config_.max_memory_clients > 0 && total > static_cast<size_t>(config_.max_memory_clients)) evict_clients(total);
+}
+
+// The clients with the largest buffers go first, until the rest fits maxmemory-clients.
+void Engine::evict_clients(size_t total) {
+  std::vector<std::pair<size_t, Client*>> sizes;
+  for (Client* client = clients_; client != nullptr; client = client->next) {
+    if (!client->killed && !client->no_evict) sizes.emplace_back(client->memory(), client);
+  }
+  std::sort(sizes.begin(), sizes.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  for (auto& [size, client] : sizes) {
+    if (total <= static_cast<size_t>(config_.max_memory_clients)) break;
+    total -= size;
+    ++stats().evicted_clients;
+    kill(*client);
+  }
+}
+
+// Commands, bytes in and bytes out per second, over the last 16 samples as in Redis.
+void Engine::sample_rates() {
+  const uint64_t now = store_->now_ms();
+  const uint64_t elapsed = now - std::min(rate_last_ms_, now);
+  const std::array<uint64_t, 3> current = {stats().total_commands, stats().net_input_bytes, stats().net_output_bytes};
+  if (rate_last_ms_ != 0 && elapsed != 0) {
+    for (size_t metric = 0; metric < 3; ++metric) {
+      const uint64_t grown = current[metric] - std::min(rate_last_[metric], current[metric]);
+      rate_samples_[metric][rate_index_] = grown * 1000 / elapsed;
+      uint64_t sum = 0;
+      for (uint64_t sample : rate_samples_[metric]) sum += sample;
+      rates_[metric] = sum / kRateSamples;
+    }
+    rate_index_ = (rate_index_ + 1) % kRateSamples;
+  }
+  rate_last_ = current;
+  rate_last_ms_ = now;
+}
+
+void Engine::reset_commands_stats() {
+  Stats& all = stats();
+  std::memset(all.commands, 0, sizeof all.commands);
+  error_counts.clear();
+}
+
+// All counters but those that tell how this process came by its data.
+void Engine::reset_stats() {
+  Stats& all = stats();
+  const uint64_t recoveries = all.recoveries, entries = all.recovered_entries, took = all.recovery_nanoseconds;
+#define PREDIS_ZERO(name) all.name = 0;
+  PREDIS_COUNTERS(PREDIS_ZERO)
+#undef PREDIS_ZERO
+  all.recoveries = recoveries;
+  all.recovered_entries = entries;
+  all.recovery_nanoseconds = took;
+  reset_commands_stats();
+  total_reads = total_writes = 0;
+  peak_client_input = peak_client_output = 0;
+  rates_ = {};
+  rate_samples_ = {};
+  rate_last_ms_ = 0;
+}
+
+}  // namespace predis

@@ -1,0 +1,61 @@
+// handlers.h: the handlers of connection and server commands that stand in another file than their table.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "command.h"
+
+namespace predis {
+
+// commands_client.cpp
+void client_id(Context&);
+void client_info(Context&);
+void client_list(Context&);
+void client_setname(Context&);
+void client_getname(Context&);
+void client_setinfo(Context&);
+void client_kill(Context&);
+void client_no_evict(Context&);
+void client_reply(Context&);
+void client_help(Context&);
+// Gives the client a name; false, having answered the error, when the name has odd characters.
+bool set_client_name(Context&, std::string_view name);
+
+// commands_config.cpp
+void config_get(Context&);
+void config_set(Context&);
+void config_resetstat(Context&);
+void config_rewrite(Context&);
+void config_help(Context&);
+
+// commands_info.cpp
+void info(Context&);
+
+// commands_command.cpp
+void command(Context&);
+void command_count(Context&);
+void command_info(Context&);
+void command_docs(Context&);
+void command_list(Context&);
+void command_getkeys(Context&);
+void command_getkeysandflags(Context&);
+void command_help(Context&);
+
+// commands_latency.cpp: LATENCY and SLOWLOG
+void latency_latest(Context&);
+void latency_history(Context&);
+void latency_reset(Context&);
+void latency_doctor(Context&);
+void latency_graph(Context&);
+void latency_histogram(Context&);
+void latency_help(Context&);
+void slowlog_get(Context&);
+void slowlog_len(Context&);
+void slowlog_reset(Context&);
+void slowlog_help(Context&);
+
+// Answers HELP: `lines` are one per line of text, as Redis sends them.
+void reply_help(Context&, std::string_view command, std::initializer_list<std::string_view> lines);
+
+}  // namespace predis
