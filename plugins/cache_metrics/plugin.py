@@ -1,4 +1,4 @@
-"""Reads the hosted cache's counters from its shared-memory arena: no command, no lock, nothing that the cache notices."""
+"""Reads the hosted cache's counters from its shared-memory arena: no command, no lock; the cache does not notice."""
 
 from __future__ import annotations
 

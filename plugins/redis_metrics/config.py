@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr, field_validator
 
@@ -25,21 +25,29 @@ class RedisMetricsConfig(PluginConfig):
     def _urls_are_servers(cls, urls: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         names = []
         for number, url in enumerate(urls, 1):
-            parts = urlsplit(url.get_secret_value())
-            if parts.scheme not in SCHEMES or not (parts.path if parts.scheme == "unix" else parts.hostname):
+            name = server_name(url.get_secret_value())
+            if name is None:
                 raise ValueError(
-                    f"entry {number} is no server's URL; write redis://HOST:PORT, rediss://… or unix:///PATH"
+                    f"entry {number} is no server's URL; write redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH"
                 )
-            names.append(server_name(parts))
+            names.append(name)
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ValueError(f"{', '.join(sorted(twice))} is there more than once; name each server once")
         return urls
 
 
-def server_name(url: SplitResult) -> str:
-    """What a server is called in labels: its address, and nothing that is secret."""
-    if url.scheme == "unix":
-        return url.path
-    host = url.hostname or ""
-    return f"[{host}]:{url.port or 6379}" if ":" in host else f"{host}:{url.port or 6379}"
+def server_name(url: str) -> str | None:
+    """What a server is called in labels: its address, and nothing that is secret. None if this is no server's URL."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 6379
+    except ValueError:  # its text quotes the URL, and with a stray / that can be a piece of the password
+        return None
+    if parts.scheme not in SCHEMES:
+        return None
+    if parts.scheme == "unix":
+        return parts.path or None
+    if not host:
+        return None
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -37,7 +37,8 @@ class RedisMetrics:
         if not self._config.urls:
             return "no servers in urls"
         down = ", ".join(f"{server}: {why}" for server, why in sorted(dict(self._down).items()))
-        return f"{len(self._config.urls)} servers" + (f"; not answering: {down}" if down else "")
+        count = len(self._config.urls)
+        return f"{count} server{'s' if count > 1 else ''}" + (f"; not answering: {down}" if down else "")
 
     @hookimpl
     def predis_metric_specs(self) -> Sequence[MetricSpec]:
@@ -48,14 +49,11 @@ class RedisMetrics:
         self._log = host.logger
         if not self._config.urls:
             return  # redis-py costs 9 MB of memory: only who asks servers pays for it
-        self._clients = {server_name(urlsplit(url)): self._client(url) for url in self._urls()}
+        urls = [url.get_secret_value() for url in self._config.urls]
+        self._clients = {name: self._client(url) for url in urls if (name := server_name(url)) is not None}
         if len(self._clients) > 1:
             # Side by side, so that a server that does not answer delays none that does.
             self._pool = ThreadPoolExecutor(min(MAX_WORKERS, len(self._clients)), "redis-metrics")
-
-    def _urls(self) -> Iterator[str]:
-        for url in self._config.urls:
-            yield url.get_secret_value()
 
     def _client(self, url: str) -> Redis:
         from redis import Redis

@@ -1,0 +1,112 @@
+"""Records what NVML answers to gpu_metrics, and plays it back where there is no GPU.
+
+    python -m tests.plugins.nvml_recording > tests/plugins/data/nvml_NAME.json      on a machine with a GPU
+
+A recording is one answer per GPU and call: a number, text, the fields of a structure, or the number of an error.
+The two in data/ were written by hand after NVML's documentation, one for a data-centre GPU that supports everything and
+one for a desktop GPU; recordings of real ones go beside them, and the tests play every file there is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pynvml
+
+from agent.api import CacheAddress, Host
+from plugins.gpu_metrics.plugin import GpuMetrics, GpuMetricsConfig
+
+PER_SYSTEM = ("nvmlSystemGetDriverVersion", "nvmlDeviceGetCount")
+QUIET = ("nvmlInit", "nvmlShutdown")
+DATA = Path(__file__).parent / "data"
+
+
+class RecordedNvml:
+    """Looks like pynvml, and answers from a recording. `errors` overrules calls by name with an error's number."""
+
+    def __init__(self, recording: dict[str, Any]) -> None:
+        self._recording = recording
+        self.errors: dict[str, int] = {}
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("nvml"):
+            return getattr(pynvml, name)  # constants and errors
+
+        def call(*arguments: Any) -> Any:
+            self.calls.append(name)
+            if name in self.errors:
+                raise pynvml.NVMLError(self.errors[name])
+            if name in QUIET:
+                return None
+            if name == "nvmlDeviceGetHandleByIndex":
+                return arguments[0]
+            if name in PER_SYSTEM:
+                return self._recording[name]
+            gpu, *rest = arguments
+            answer = self._recording["gpus"][gpu][" ".join([name, *map(str, rest)])]
+            if isinstance(answer, dict):
+                if "error" in answer:
+                    raise pynvml.NVMLError(answer["error"])
+                return SimpleNamespace(**answer)
+            return answer
+
+        return call
+
+
+class RecordingNvml:
+    """Looks like pynvml, asks it, and keeps the answers."""
+
+    def __init__(self) -> None:
+        self.recording: dict[str, Any] = {"gpus": []}
+        self._numbers: dict[int, int] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(pynvml, name)
+        if not name.startswith("nvml") or name in QUIET:
+            return real
+
+        def call(*arguments: Any) -> Any:
+            if name == "nvmlDeviceGetHandleByIndex":
+                handle = real(*arguments)
+                self.recording["gpus"].append({})
+                self._numbers[id(handle)] = arguments[0]
+                return handle
+            if name in PER_SYSTEM:
+                self.recording[name] = real(*arguments)
+                return self.recording[name]
+            gpu, *rest = arguments
+            answers = self.recording["gpus"][self._numbers[id(gpu)]]
+            key = " ".join([name, *map(str, rest)])
+            try:
+                answer = real(*arguments)
+            except pynvml.NVMLError as error:
+                answers[key] = {"error": error.value}
+                raise
+            plain = isinstance(answer, int | str)
+            answers[key] = answer if plain else {field: getattr(answer, field) for field, _ in answer._fields_}
+            return answer
+
+        return call
+
+
+def main() -> int:
+    """Print a recording of this machine's GPUs."""
+    nvml = RecordingNvml()
+    plugin = GpuMetrics(GpuMetricsConfig(), nvml)
+    nowhere = Path()
+    plugin.predis_start(Host(nowhere, CacheAddress(nowhere, "", 0, None, nowhere), "", logging.getLogger(__name__)))
+    list(plugin.predis_collect())
+    if not nvml.recording["gpus"]:
+        sys.exit(f"nothing to record: {plugin.note}")
+    sys.stdout.write(json.dumps(nvml.recording, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

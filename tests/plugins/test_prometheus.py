@@ -1,0 +1,220 @@
+"""The exporter serves the newest snapshot in both formats, quickly, and gives its port back."""
+
+import gzip
+import http.client
+import math
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from agent.api import Histogram, Host, Kind, MetricSpec, Sample, Snapshot
+from agent.metrics.catalogue import Catalogue
+from agent.metrics.pipeline import Pipeline
+from plugins.prometheus.plugin import CannotListen, Prometheus, PrometheusConfig
+from tests.plugins.conftest import Collect
+from tests.waiting import wait_until
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+SPECS = (
+    MetricSpec("predis_shelf_bytes", Kind.gauge, 'Room on a shelf: "a\\b".', "bytes", ("shelf", "kind")),
+    MetricSpec("predis_visits_total", Kind.counter, "Visits."),
+    MetricSpec("predis_visit_duration_seconds", Kind.histogram, "How long visits are.", "seconds", ("shop",)),
+    MetricSpec("predis_shop_info", Kind.info, "Which shop this is.", "", ("town",)),
+)
+SAMPLES = (
+    Sample("predis_shelf_bytes", 3, ('to"p\\\n', "œuvre")),
+    Sample("predis_shelf_bytes", 2.5e-7, ("low", "")),
+    Sample("predis_visits_total", 2**53 - 1),
+    Sample("predis_visit_duration_seconds", Histogram((1e-6, 0.5, 10.0), (1, 2, 0, 3), 44.25), ("a",)),
+    Sample("predis_visit_duration_seconds", Histogram((1e-6, 0.5, 10.0), (0, 0, 0, 0), 0.0), ("b",)),
+    Sample("predis_shop_info", 1, ("Delft",)),
+)
+
+
+def snapshot_of(*samples: Sample) -> Snapshot:
+    catalogue = Catalogue()
+    catalogue.add("shop", SPECS)
+    pipeline = Pipeline(catalogue, strict=True)
+    pipeline.register("shop", max_series=100_000)
+    pipeline.accept("shop", samples)
+    return pipeline.snapshot()
+
+
+@pytest.fixture
+def plugin(host: Host) -> Iterator[Prometheus]:
+    made = Prometheus(PrometheusConfig(port=0))
+    made.predis_start(host)
+    yield made
+    made.predis_stop()
+
+
+def get(plugin: Prometheus, path: str = "/metrics", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", plugin.port, timeout=10)
+    connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    assert response.status == 200
+    return response, body
+
+
+EXPECTED = {
+    ("predis_shelf_bytes", ("kind", "œuvre"), ("shelf", 'to"p\\\n')): 3,
+    ("predis_shelf_bytes", ("kind", ""), ("shelf", "low")): 2.5e-7,
+    ("predis_visits_total",): 2**53 - 1,
+    ("predis_visit_duration_seconds_bucket", ("le", "1e-06"), ("shop", "a")): 1,
+    ("predis_visit_duration_seconds_bucket", ("le", "0.5"), ("shop", "a")): 3,
+    ("predis_visit_duration_seconds_bucket", ("le", "10.0"), ("shop", "a")): 3,
+    ("predis_visit_duration_seconds_bucket", ("le", "+Inf"), ("shop", "a")): 6,
+    ("predis_visit_duration_seconds_count", ("shop", "a")): 6,
+    ("predis_visit_duration_seconds_sum", ("shop", "a")): 44.25,
+    ("predis_visit_duration_seconds_bucket", ("le", "1e-06"), ("shop", "b")): 0,
+    ("predis_visit_duration_seconds_bucket", ("le", "0.5"), ("shop", "b")): 0,
+    ("predis_visit_duration_seconds_bucket", ("le", "10.0"), ("shop", "b")): 0,
+    ("predis_visit_duration_seconds_bucket", ("le", "+Inf"), ("shop", "b")): 0,
+    ("predis_visit_duration_seconds_count", ("shop", "b")): 0,
+    ("predis_visit_duration_seconds_sum", ("shop", "b")): 0,
+    ("predis_shop_info", ("town", "Delft")): 1,
+}
+
+
+def test_the_text_format_has_every_series_with_help_and_type(plugin: Prometheus) -> None:
+    plugin.predis_export(snapshot_of(*SAMPLES))
+    response, body = get(plugin)
+    assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    families = list(parse_text(body.decode()))
+    assert {(s.name, *sorted(s.labels.items())): s.value for f in families for s in f.samples} == EXPECTED
+    types = {family.name: family.type for family in families}
+    assert types["predis_visit_duration_seconds"] == "histogram"
+    assert types["predis_visits"] == "counter"
+    assert all(family.documentation for family in families)
+
+
+def test_openmetrics_is_served_to_who_asks_for_it_and_is_valid(plugin: Prometheus) -> None:
+    plugin.predis_export(snapshot_of(*SAMPLES))
+    response, body = get(plugin, Accept=f"{OPENMETRICS},text/plain;version=0.0.4;q=0.5")
+    assert response.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert body.endswith(b"# EOF\n")
+    families = list(parse_openmetrics(body.decode()))  # raises where the format is violated
+    assert {(s.name, *sorted(s.labels.items())): s.value for f in families for s in f.samples} == EXPECTED
+    assert {f.name: (f.type, f.unit) for f in families} == {
+        "predis_shelf_bytes": ("gauge", "bytes"),
+        "predis_visits": ("counter", ""),
+        "predis_visit_duration_seconds": ("histogram", "seconds"),
+        "predis_shop": ("info", ""),
+    }
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed; `make peers` installs it")
+def test_promtool_has_nothing_to_complain_about(plugin: Prometheus) -> None:
+    plugin.predis_export(snapshot_of(*SAMPLES))
+    for accept in ("text/plain", "text/plain;version=1.0.0;escaping=underscores"):
+        _, body = get(plugin, Accept=accept)
+        done = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_the_answer_is_compressed_for_who_can_take_it(plugin: Prometheus) -> None:
+    plugin.predis_export(snapshot_of(*SAMPLES))
+    _, plain = get(plugin)
+    response, packed = get(plugin, Accept_Encoding="gzip")
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed) == plain
+
+
+def test_each_scrape_gives_the_newest_snapshot(plugin: Prometheus, collect: Collect) -> None:
+    assert get(plugin)[1] == b""
+    for visits in (1, 2):
+        plugin.predis_export(snapshot_of(Sample("predis_visits_total", visits)))
+        assert f"predis_visits_total {visits}.0\n".encode() in get(plugin)[1]
+        assert f"predis_visits_total {visits}.0\n".encode() in get(plugin)[1]
+    assert collect(plugin) == {("predis_prometheus_scrapes_total", ()): 5}
+
+
+def test_numbers_that_are_no_longer_measured_are_not_served(host: Host) -> None:
+    plugin = Prometheus(PrometheusConfig.model_validate({"port": 0, "stale_after": "1s"}))
+    plugin.predis_start(host)
+    try:
+        plugin.predis_export(snapshot_of(*SAMPLES))
+        assert get(plugin)[1] != b""
+        wait_until(lambda: get(plugin)[1] == b"", what="an empty answer")
+        plugin.predis_export(snapshot_of(*SAMPLES))
+        assert get(plugin)[1] != b""
+    finally:
+        plugin.predis_stop()
+
+
+def test_a_port_in_use_is_one_clear_sentence(plugin: Prometheus, host: Host) -> None:
+    other = Prometheus(PrometheusConfig(port=plugin.port))
+    with pytest.raises(CannotListen) as caught:
+        other.predis_start(host)
+    assert str(caught.value) == (
+        f"cannot listen on http://127.0.0.1:{plugin.port}/metrics: Address already in use; "
+        "stop the program that listens there, or set [plugins.prometheus] port to a free one"
+    )
+    other.predis_stop()
+
+
+def test_an_address_of_another_machine_is_one_clear_sentence(host: Host) -> None:
+    with pytest.raises(CannotListen, match=r"cannot listen on .*; set \[plugins.prometheus\] host"):
+        Prometheus(PrometheusConfig(host="192.0.2.1", port=0)).predis_start(host)
+
+
+def test_stopping_gives_port_and_thread_back_and_twice_is_fine(host: Host) -> None:
+    before = threading.active_count()
+    plugin = Prometheus(PrometheusConfig(port=0))
+    plugin.predis_start(host)
+    port = plugin.port
+    plugin.predis_export(snapshot_of(*SAMPLES))
+    get(plugin)
+    plugin.predis_stop()
+    plugin.predis_stop()
+    wait_until(lambda: threading.active_count() == before, what="the end of the exporter's threads")
+    again = Prometheus(PrometheusConfig(port=port))
+    again.predis_start(host)
+    assert again.port == port
+    again.predis_stop()
+
+
+def test_nothing_listens_before_the_start() -> None:
+    plugin = Prometheus(PrometheusConfig(port=0))
+    plugin.predis_export(snapshot_of(*SAMPLES))
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", plugin.port)) != 0
+
+
+def test_a_client_that_says_nothing_delays_no_other(plugin: Prometheus) -> None:
+    plugin.predis_export(snapshot_of(*SAMPLES))
+    with socket.create_connection(("127.0.0.1", plugin.port)):
+        assert get(plugin)[1] != b""
+
+
+def test_a_scrape_of_many_series_is_quick(plugin: Prometheus) -> None:
+    bounds = tuple(1e-6 * 2**power for power in range(24))
+    histogram = Histogram(bounds, (7,) * 25, 1.0)
+    latencies = (Sample("predis_visit_duration_seconds", histogram, (str(number),)) for number in range(40))
+    shelves = (Sample("predis_shelf_bytes", number + 0.5, (str(number), "x")) for number in range(960))
+    plugin.predis_export(snapshot_of(*latencies, *shelves))  # 2,040 lines
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        get(plugin, Accept=OPENMETRICS)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < 0.1  # measured: 0.02 s; other tests may be running
+
+
+def test_values_of_every_size_come_through(plugin: Prometheus) -> None:
+    numbers = [0, -0.5, 1e-300, 1e300, math.pi, 2**63]
+    plugin.predis_export(
+        snapshot_of(*(Sample("predis_shelf_bytes", number, (str(i), "")) for i, number in enumerate(numbers)))
+    )
+    families = list(parse_openmetrics(get(plugin, Accept=OPENMETRICS)[1].decode()))
+    assert sorted(sample.value for sample in families[0].samples) == sorted(numbers)
