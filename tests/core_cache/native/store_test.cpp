@@ -4,6 +4,7 @@
 //   store_test kill DIR SEED   a child writes and is killed with SIGKILL; what it acknowledged must be there
 //   store_test reclaim         sizes shift and grow: memory changes class without losing the cache
 //   store_test resize          the arena's size changes between two lives
+//   store_test readers SEED    readers in other processes while the writer overwrites, deletes, evicts and clears
 //   store_test scan            SCAN's promise while the table grows
 #include <fcntl.h>
 #include <signal.h>
@@ -21,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "../../../core_cache/native/reader.h"
 #include "../../../core_cache/native/store.h"
 
 using namespace predis;
@@ -283,6 +285,66 @@ void resize() {
   CHECK(access((file.path + ".old").c_str(), F_OK) != 0, "the old arena is left over");
 }
 
+// Each key's acknowledged version stands in the ledger: a reader that began after an acknowledgement must not see an older
+// one, and never a torn or foreign value.
+void readers(uint64_t seed) {
+  Arena1 file("readers");
+  auto* ledger = static_cast<Ledger*>(mmap(nullptr, sizeof(Ledger), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto* counts = static_cast<uint64_t*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto store = std::make_unique<Store>(options(file.path, 16, PolicyKind::s3fifo));
+  store->set_now(1800000000000);
+  for (int k = 0; k < 100; ++k) put(*store, "key" + std::to_string(k), value_for("key" + std::to_string(k), 2, 100));
+  std::vector<pid_t> children;
+  for (int child = 0; child < 2; ++child) {
+    children.push_back(fork());
+    if (children.back() != 0) continue;
+    Reader reader(file.path);
+    std::mt19937_64 rng(seed + static_cast<uint64_t>(child));
+    std::string value;
+    uint64_t hits = 0, misses = 0;
+    while (hits + misses < 400000) {
+      const auto k = rng() % 4 ? rng() % Ledger::kKeys : rng() % 100;
+      const std::string key = "key" + std::to_string(k);
+      const uint64_t acked = ledger->keys[k].acked;
+      const ReadStatus status = reader.get(key, 1800000000000, value);
+      if (status == ReadStatus::unavailable) continue;
+      if (status == ReadStatus::miss) {
+        ++misses;
+        continue;
+      }
+      ++hits;
+      CHECK(value.compare(0, key.size() + 1, key + ":") == 0, "%s got %.30s", key.c_str(), value.c_str());
+      const uint64_t version = std::strtoull(value.c_str() + key.size() + 1, nullptr, 10);
+      CHECK(value == value_for(key, version, value.size()), "%s is torn at version %lu", key.c_str(), version);
+      CHECK(version >= acked, "%s is stale: version %lu, acknowledged %lu", key.c_str(), version, acked);
+    }
+    counts[child] = hits;
+    _exit(0);
+  }
+  std::mt19937_64 rng(seed + 10);
+  size_t waiting = children.size();
+  uint64_t writes = 0;
+  while (waiting > 0) {
+    for (int i = 0; i < 2000; ++i, ++writes) {
+      const auto k = rng() % Ledger::kKeys;
+      const std::string key = "key" + std::to_string(k);
+      const uint64_t version = writes + 4;
+      if (rng() % 10 == 0) del(*store, key);
+      else if (put(*store, key, value_for(key, version, rng() % 12000))) ledger->keys[k].acked = version;
+    }
+    if (rng() % 200 == 0) store->clear();
+    if (rng() % 400 == 0) store = nullptr, store = std::make_unique<Store>(options(file.path, 16, PolicyKind::s3fifo));
+    int status;
+    while (waiting > 0 && waitpid(-1, &status, WNOHANG) > 0) {
+      CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a reader failed");
+      --waiting;
+    }
+  }
+  std::printf("readers: %lu and %lu hits of 400000 reads each, %lu writes, %lu evictions, %lu moves, %lu clears\n", counts[0],
+              counts[1], writes, store->stats().evicted_capacity, store->stats().moved_entries, store->stats().flushes);
+  CHECK(counts[0] > 40000, "the readers found too little to say anything");
+}
+
 void scan() {
   Arena1 file("scan");
   Store store(options(file.path, 256, PolicyKind::s3fifo));
@@ -315,8 +377,9 @@ int main(int argc, char** argv) {
   } else if (what == "kill") kill_rounds(seed);
   else if (what == "reclaim") reclaim();
   else if (what == "resize") resize();
+  else if (what == "readers") readers(seed);
   else if (what == "scan") scan();
-  else return std::fprintf(stderr, "store_test model|kill|reclaim|resize|scan [SEED]\n"), 2;
+  else return std::fprintf(stderr, "store_test model|kill|readers|reclaim|resize|scan [SEED]\n"), 2;
   std::printf("%s: ok\n", what.c_str());
   return 0;
 }
