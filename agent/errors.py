@@ -35,7 +35,7 @@ class Problem:
     def __str__(self) -> str:
         key = f" {self.key}:" if self.key else ""
         mend = f"; {self.mend}" if self.mend else ""
-        return f"{self.where}:{key} {self.what}{mend}"
+        return " ".join(f"{self.where}:{key} {self.what}{mend}".splitlines())
 
 
 class ConfigError(PredisError):

@@ -152,6 +152,9 @@ def _add_environment(environ: Mapping[str, str], sources: Sources, problems: lis
             problems.append(Problem(str(place), None, "", "names no key", mend))
             continue
         value, alternative = _from_text(environ[name])
+        if len(path) == 1 and not isinstance(value, dict):
+            problems.append(Problem(str(place), None, path[0], "is not a key in a section", f"write {name}__KEY"))
+            continue
         sources.add_value(path, value, place, alternative)
 
 
@@ -166,6 +169,9 @@ def _add_override(override: str, sources: Sources, problems: list[Problem]) -> N
         problems.append(Problem("--set", None, "", f'"{key}" is not KEY=VALUE', "write for example cache.port=7000"))
         return
     value, alternative = _from_text(text)
+    if len(path) == 1 and not isinstance(value, dict):
+        problems.append(Problem("--set", None, path[0], "is not a key in a section", f"write {path[0]}.KEY={text}"))
+        return
     sources.add_value(path, value, place, alternative)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from pydantic import (
 )
 
 from agent.config.refuse import refuse
-from agent.config.show import show
+from agent.config.show import mask, show
 from agent.config.units import Duration, Size, duration_between, size_between
 
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -44,14 +45,16 @@ def _check_host(host: str) -> str:
     except ValueError:
         pass
     if "://" in host or "/" in host:
-        raise refuse(f'"{host}" is a URL or a path, not a host', "write the host alone, such as 127.0.0.1")
+        raise refuse(f"{show(host)} is a URL or a path, not a host", "write the host alone, such as 127.0.0.1")
     name, colon, port = host.rpartition(":")
     if colon and port.isdigit() and ":" not in name.strip("[]"):
-        raise refuse(f'"{host}" has a port in it', f'write host = "{name.strip("[]")}" and port = {port}')
+        raise refuse(f"{show(host)} has a port in it", f'write host = "{name.strip("[]")}" and port = {port}')
     if len(host) > 253 or not all(_HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split(".")):
-        raise refuse(f'"{host}" is neither an address nor a host name', "write for example 127.0.0.1, ::1 or localhost")
+        raise refuse(
+            f"{show(host)} is neither an address nor a host name", "write for example 127.0.0.1, ::1 or localhost"
+        )
     if re.fullmatch(r"[0-9.]+", host):
-        raise refuse(f'"{host}" is not an IPv4 address', "an address has four numbers from 0 to 255")
+        raise refuse(f"{show(host)} is not an IPv4 address", "an address has four numbers from 0 to 255")
     return host
 
 
@@ -89,6 +92,11 @@ class Section(BaseModel):
 
     # hide_input: a secret must not get into a traceback by way of pydantic's own message.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        # Configurations end up in logs and tracebacks.
+        for name, value in super().__repr_args__():
+            yield name, mask(name or "", value)
 
 
 class AgentSection(Section):
@@ -129,7 +137,7 @@ class CacheSection(Section):
         host = info.data.get("host")  # absent when the host itself is wrong
         if not auth and host is not None and not is_loopback(host):
             raise refuse(
-                f'auth = false would open the cache to everyone who reaches "{host}"',
+                f"auth = false would open the cache to everyone who reaches {show(host)}",
                 'set auth = true, or host = "127.0.0.1"',
             )
         return auth

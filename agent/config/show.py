@@ -20,6 +20,17 @@ def is_secret_name(key: str) -> bool:
     return _SECRET_NAME.search(key) is not None
 
 
+def mask(key: str, value: object) -> object:
+    """The value, unless its key or its form (a password in a URL) says that it is secret: then what may be shown."""
+    if isinstance(value, str):
+        return MASK if value and is_secret_name(key) else _URL_USER.sub(MASK, value)
+    if isinstance(value, Mapping):
+        return {name: mask(str(name), item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [mask(key, item) for item in value]
+    return value
+
+
 def show(value: object, limit: int = 60) -> str:
     """The value in TOML notation; passwords in URLs are masked, long values end in "…"."""
     text = _notation(value)

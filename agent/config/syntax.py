@@ -38,10 +38,10 @@ def explain_syntax(error: Exception, text: str) -> tuple[int | None, str, str, s
 def _advise(said: str, source: str, at_end: bool) -> tuple[str, str]:
     pair = _PAIR.match(source)
     value = pair[2].split("#")[0].strip() if pair else ""
+    if pair is not None and not value:
+        return "the value is missing", f"write {pair[1]} = VALUE, or remove the line"
     if pair is not None and not at_end:
         key = pair[1]
-        if not value:
-            return "the value is missing", f"write {key} = VALUE, or remove the line"
         if value.lower() in ("true", "false", "yes", "no", "on", "off"):
             meant = str(value.lower() in ("true", "yes", "on")).lower()
             return f"{value} is not TOML", f"write {key} = {meant}"

@@ -1,0 +1,111 @@
+"""What a new configuration changes, key by key, as a plan that people read before or while it takes effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.config.load import LoadedConfig
+from agent.config.locate import KeyPath, format_key
+from agent.config.models import Config
+from agent.config.show import MASK, is_secret_name, show
+from agent.config.units import format_duration, format_size
+
+_DEFAULT = "the default"
+_IN_UNITS: dict[tuple[str, str], Callable[[Any], str]] = {
+    ("agent", "interval"): format_duration,
+    ("cache", "memory"): format_size,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One key that gets another value; ``old`` and ``new`` are written as in TOML, secrets masked."""
+
+    path: KeyPath
+    old: str
+    new: str
+    where: str
+
+    @property
+    def key(self) -> str:
+        """The dotted key."""
+        return format_key(self.path)
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.old} → {self.new} ({self.where})"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All changes, in the order of the sections."""
+
+    changes: tuple[Change, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.changes)) or "nothing changes"
+
+    def touches(self, *key: str) -> bool:
+        """Whether the key, or any key in this table, changes: ``touches("cache")``, ``touches("http", "port")``."""
+        return any(change.path[: len(key)] == key for change in self.changes)
+
+    @property
+    def plugins(self) -> frozenset[str]:
+        """The names of the plugins whose tables change."""
+        return frozenset(str(change.path[1]) for change in self.changes if change.path[:1] == ("plugins",))
+
+
+def plan(old: LoadedConfig, new: LoadedConfig) -> Plan:
+    """What changes from ``old`` to ``new``. A key that is written out with the value it has anyway is no change.
+
+    Plugins' tables are compared as written, since only the plugins know their defaults.
+    """
+    changes = [*_core_changes(old, new), *_plugin_changes(old, new)]
+    return Plan(tuple(changes))
+
+
+def _core_changes(old: LoadedConfig, new: LoadedConfig) -> Iterator[Change]:
+    for section in Config.model_fields:
+        if section == "plugins":
+            continue
+        before, after = getattr(old.config, section), getattr(new.config, section)
+        for name in type(after).model_fields:
+            path = (section, name)
+            was, becomes = getattr(before, name), getattr(after, name)
+            if was != becomes:
+                yield Change(path, _written(path, was), _written(path, becomes), _where(new, path))
+
+
+def _plugin_changes(old: LoadedConfig, new: LoadedConfig) -> Iterator[Change]:
+    before, after = dict(_leaves(old.config.plugins)), dict(_leaves(new.config.plugins))
+    for path in dict.fromkeys((*before, *after)):
+        if path in before and path in after and before[path] == after[path]:
+            continue
+        was = _written(path, before[path]) if path in before else _DEFAULT
+        becomes = _written(path, after[path]) if path in after else _DEFAULT
+        yield Change(path, was, becomes, _where(new, path))
+
+
+def _where(new: LoadedConfig, path: KeyPath) -> str:
+    place = new.sources.places.get(path)
+    return "no longer set" if place is None else str(place)
+
+
+def _leaves(table: Mapping[str, Any], prefix: KeyPath = ("plugins",)) -> Iterator[tuple[KeyPath, Any]]:
+    for key, value in table.items():
+        path = (*prefix, key)
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, path)
+        else:
+            yield path, value
+
+
+def _written(path: KeyPath, value: object) -> str:
+    if is_secret_name(str(path[-1])):
+        return MASK
+    unit = _IN_UNITS.get((str(path[0]), str(path[1])))
+    return f'"{unit(value)}"' if unit is not None else show(value)

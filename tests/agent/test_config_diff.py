@@ -1,0 +1,39 @@
+"""The plan: what a new configuration changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.config import LoadedConfig, load_config
+from agent.config.diff import plan
+
+
+def load(folder: Path, text: str) -> LoadedConfig:
+    (folder / "agent.toml").write_text(text)
+    return load_config(folder / "agent.toml", (), {})
+
+
+def test_the_plan_lists_each_changed_key_with_its_place(tmp_path: Path) -> None:
+    old = load(tmp_path, "[cache]\nmemory = '1GiB'\nport = 1\n[plugins.a]\nx = 1\npassword = 'p'\n[plugins.b]\ny = 1\n")
+    new = load(
+        tmp_path, "[cache]\nmemory = '2GiB'\nport = 1\n[plugins.a]\nx = 2\npassword = 'q'\n[agent]\ninterval = '90s'\n"
+    )
+    changes = plan(old, new)
+    file = tmp_path / "agent.toml"
+    assert str(changes).splitlines() == [
+        f'agent.interval: "10s" → "1m30s" ({file}:8)',
+        f'cache.memory: "1GiB" → "2GiB" ({file}:2)',
+        f"plugins.a.x: 1 → 2 ({file}:5)",
+        f"plugins.a.password: ******** → ******** ({file}:6)",
+        "plugins.b.y: 1 → the default (no longer set)",
+    ]
+    assert changes.touches("cache", "memory")
+    assert not changes.touches("cache", "port")
+    assert not changes.touches("http")
+    assert changes.plugins == {"a", "b"}
+
+
+def test_writing_out_a_default_changes_nothing(tmp_path: Path) -> None:
+    changes = plan(load(tmp_path, ""), load(tmp_path, "[cache]\nport = 6379\nmemory = '1024MiB'\nunix_socket = ''\n"))
+    assert not changes
+    assert str(changes) == "nothing changes"

@@ -1,0 +1,59 @@
+"""The agent.toml in the repository documents every key, and says exactly what the defaults are."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import Config, load_config
+from agent.config.models import Section
+from agent.plugin.manager import PluginManager
+from tests.servers import ROOT
+
+SHIPPED = ROOT / "agent.toml"
+SAMPLES = sorted(ROOT.glob("plugins/*/sample.toml"))
+
+
+def tables() -> dict[str, Any]:
+    return tomllib.loads(SHIPPED.read_text())
+
+
+@pytest.mark.parametrize("section", sorted(set(Config.model_fields) - {"plugins"}))
+def test_every_key_of_a_section_is_there_with_its_default(section: str) -> None:
+    shipped, defaults = load_config(SHIPPED, (), {}), getattr(Config(), section)
+    assert isinstance(defaults, Section)
+    assert set(tables()[section]) == set(type(defaults).model_fields)
+    for key in type(defaults).model_fields:
+        value, default = getattr(getattr(shipped.config, section), key), getattr(defaults, key)
+        assert value == (ROOT / default if isinstance(default, Path) else default), key
+
+
+def test_no_other_section_is_there() -> None:
+    assert set(tables()) == set(Config.model_fields)
+
+
+def test_every_shipped_plugin_is_there_with_every_key_and_its_default() -> None:
+    # given the plugins that the installed package brings
+    manager = PluginManager(load_config(SHIPPED, (), {}))
+    manager.load()
+    own = {name: plugin for name, plugin in manager.plugins.items() if plugin.distribution == "predis-agent"}
+    # then agent.toml has exactly their tables, each with exactly the keys of its model, at their defaults
+    assert set(tables()["plugins"]) == set(own)
+    assert manager.problems == []
+    for name, plugin in own.items():
+        assert set(tables()["plugins"][name]) == set(type(plugin.config).model_fields), name
+        assert plugin.config == type(plugin.config)(), name
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.parent.name)
+def test_a_plugins_table_is_its_sample(sample: Path) -> None:
+    (name, table), *others = tomllib.loads(sample.read_text())["plugins"].items()
+    assert not others
+    assert tables()["plugins"][name] == table
+
+
+def test_there_are_samples() -> None:
+    assert {sample.parent.name for sample in SAMPLES} == set(tables()["plugins"])
