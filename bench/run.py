@@ -7,20 +7,23 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench import agent_cost, cpu_per_op, memory_per_key, recovery
+from bench import agent_cost, cpu_per_op, memory_per_key, miss_ratio, recovery
 from bench.report import Result, machine, write
 
 RESULTS = Path(__file__).resolve().parent / "results"
+TRACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces"
+NAMES = ("cpu_per_op", "memory_per_key", "agent_cost", "recovery", "miss_ratio")
 
 
 def main() -> int:
     """Returns 0 when everything ran, 1 when a benchmark failed; a missed target is printed, not an error."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="cpu_per_op, memory_per_key, agent_cost, recovery")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--pairs", type=int, default=5, help="alternating pairs per case of cpu_per_op (5)")
     parser.add_argument("--scale", type=float, default=1.0, help="length of cpu_per_op's runs (1.0)")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long agent_cost watches the agent (60)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go (bench/results)")
+    parser.add_argument("--traces", type=Path, default=TRACES, help="folder of miss_ratio's traces")
     options = parser.parse_args()
 
     benchmarks: dict[str, Callable[[Path], Result]] = {
@@ -28,6 +31,7 @@ def main() -> int:
         "memory_per_key": memory_per_key.run,
         "agent_cost": partial(agent_cost.run, seconds=options.seconds),
         "recovery": recovery.run,
+        "miss_ratio": partial(miss_ratio.run, traces=options.traces),
     }
     unknown = [name for name in options.names if name not in benchmarks]
     if unknown:

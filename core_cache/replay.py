@@ -168,11 +168,7 @@ def batches(trace: Trace, pipeline: int) -> Iterator[tuple[list[Any], list[int]]
     sizes: list[int] = []
     held: set[Any] = set()
     for start in range(0, len(trace), step):
-        some_keys, some_sizes = trace.keys[start : start + step], trace.sizes[start : start + step]
-        if isinstance(some_keys, np.ndarray):
-            some_keys = some_keys.tolist()
-        if isinstance(some_sizes, np.ndarray):
-            some_sizes = some_sizes.tolist()
+        some_keys, some_sizes = _plain(trace.keys[start : start + step]), _plain(trace.sizes[start : start + step])
         for key, size in zip(some_keys, some_sizes, strict=True):
             if len(keys) == pipeline or key in held:
                 yield keys, sizes
@@ -183,6 +179,12 @@ def batches(trace: Trace, pipeline: int) -> Iterator[tuple[list[Any], list[int]]
             held.add(key)
     if keys:
         yield keys, sizes
+
+
+def _plain(values: Any) -> list[Any]:
+    """Python's own numbers and strings, whatever holds them: they hash and print faster than numpy's."""
+    plain: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
+    return plain
 
 
 def replay(
