@@ -13,7 +13,7 @@ import time
 import zipfile
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,14 @@ class TraceError(Exception):
 
 @dataclass(frozen=True)
 class Trace:
-    """Accesses in their order: keys (whole numbers or text) and, for each, the value's size in bytes."""
+    """Accesses in their order: keys (whole numbers or text) and, for each, the value's size in bytes.
+
+    Both are arrays of numpy or sequences: what the trace was read from decides, so that millions of accesses fit.
+    """
 
     path: Path
-    keys: Sequence[Any]
-    sizes: Sequence[Any]
+    keys: Any
+    sizes: Any
 
     def __len__(self) -> int:
         return len(self.keys)
