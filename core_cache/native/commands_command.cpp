@@ -199,7 +199,7 @@ void describe(Context& c, const CommandSpec& spec) {
   c.reply.integer(spec.key_step);
   const auto categories = words_of(spec.acl_categories);
   c.reply.set(categories.size());
-  for (std::string_view category : categories) c.reply.simple("@" + std::string(category));
+  for (std::string_view category : categories) c.reply.simple(concat({"@", category}));
   const Tips* tips = by_name(kTips, spec.name);
   const auto tip_words = words_of(tips != nullptr ? tips->tips : "");
   c.reply.set(tip_words.size());

@@ -1,8 +1,11 @@
 #include "engine.h"
 
 #include <sys/random.h>
+#include <unistd.h>
 
 #include <algorithm>
+
+#include "words.h"
 
 namespace predis {
 
@@ -41,6 +44,7 @@ Engine::Engine(const StoreOptions& options, ServerConfig config)
     const size_t length = std::min(spec->name.size(), sizeof stats.command_names[0] - 1);
     std::memcpy(stats.command_names[spec->id], spec->name.data(), length);
   }
+  stats.pid = static_cast<uint64_t>(getpid());
   stats.started_unix_ms = started_ms_;
   stats.heartbeat_unix_ms = started_ms_;
   stats.max_clients = static_cast<uint64_t>(config_.max_clients);
@@ -415,7 +419,7 @@ void Engine::unknown_command(Client& client, Args args) {
   } else {
     std::string listed;
     for (size_t i = 1; i < args.size() && listed.size() < 128; ++i) {
-      listed += "'" + text(args[i], 128 - listed.size()) + "' ";
+      listed += concat({"'", text(args[i], 128 - listed.size()), "' "});
     }
     problem = "ERR unknown command '" + text(args[0], 128) + "', with args beginning with: " + listed;
   }

@@ -41,6 +41,7 @@ void Engine::refresh_clients() {
     if (client->killed) continue;
     if (client->unsent != 0) client->unsent = client->outlet->unsent();
     total += client->memory();
+    if (client->stalled && client->unsent == 0) drained(*client);
     if (config_.output_soft_limit <= 0 || client->unsent <= static_cast<size_t>(config_.output_soft_limit)) {
       client->over_soft_limit_since_ms = 0;
     } else if (client->over_soft_limit_since_ms == 0) {

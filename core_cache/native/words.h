@@ -1,6 +1,7 @@
 // words.h: small helpers for reading arguments.
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,12 @@ inline bool is_word(std::string_view text, std::string_view word) {
     if (to_lower(text[i]) != word[i]) return false;
   }
   return true;
+}
+
+inline std::string concat(std::initializer_list<std::string_view> parts) {
+  std::string out;
+  for (std::string_view part : parts) out += part;
+  return out;
 }
 
 inline std::string lowered(std::string_view text) {

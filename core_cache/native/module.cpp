@@ -1,0 +1,246 @@
+// module.cpp: the Python module core_cache._native: Engine, and what belongs to no class.
+#include "module.h"
+
+#include <exception>
+
+namespace predis {
+
+PyObject* arena_error = nullptr;
+PyTypeObject* engine_type = nullptr;
+
+void set_python_error() {
+  try {
+    throw;
+  } catch (const ArenaError& error) {
+    PyErr_SetString(arena_error, error.what());
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+}
+
+namespace {
+
+bool parse_policy(const char* name, PolicyKind& kind) {
+  const std::string_view text = name;
+  if (text == "lru") kind = PolicyKind::lru;
+  else if (text == "s3fifo") kind = PolicyKind::s3fifo;
+  else if (text == "noeviction") kind = PolicyKind::noeviction;
+  else return false;
+  return true;
+}
+
+PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
+  static const char* names[] = {"path", "capacity", "policy", "password", "max_clients", "host", "port",
+                                "unix_socket", "data_dir", "arena_file", "version", "log_level", nullptr};
+  const char *path, *policy, *password = "", *host = "", *unix_socket = "", *data_dir = "", *arena_file = "",
+                             *version = "0", *log_level = "notice";
+  Py_ssize_t password_size = 0;
+  unsigned long long capacity;
+  long long max_clients = 10000, port = 0;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sKs|$s#LsLsssss", const_cast<char**>(names), &path, &capacity, &policy,
+                                   &password, &password_size, &max_clients, &host, &port, &unix_socket, &data_dir,
+                                   &arena_file, &version, &log_level)) {
+    return nullptr;
+  }
+  StoreOptions options;
+  options.path = path;
+  options.capacity = capacity;
+  if (!parse_policy(policy, options.policy)) {
+    PyErr_Format(PyExc_ValueError, "The policy is lru, s3fifo or noeviction, not %s.", policy);
+    return nullptr;
+  }
+  if (max_clients < 1) {
+    PyErr_Format(PyExc_ValueError, "At least one client must be allowed, not %lld.", max_clients);
+    return nullptr;
+  }
+  ServerConfig config;
+  config.password.assign(password, static_cast<size_t>(password_size));
+  config.max_clients = max_clients;
+  config.bind = host;
+  config.port = port;
+  config.unix_socket = unix_socket;
+  config.data_dir = data_dir;
+  config.arena_file = arena_file;
+  config.version = version;
+  config.log_level = log_level;
+  auto* self = reinterpret_cast<EngineObject*>(type->tp_alloc(type, 0));
+  if (self == nullptr) return nullptr;
+  try {
+    self->engine = new Engine(options, std::move(config));
+  } catch (...) {
+    set_python_error();
+    Py_DECREF(self);
+    return nullptr;
+  }
+  return reinterpret_cast<PyObject*>(self);
+}
+
+void close_engine(EngineObject* self) {
+  Engine* engine = self->engine;
+  if (engine == nullptr) return;
+  self->engine = nullptr;
+  while (Client* client = engine->first_client()) {
+    client->outlet->abort();
+    engine->remove(*client);
+  }
+  delete engine;
+}
+
+void engine_dealloc(PyObject* object) {
+  auto* self = reinterpret_cast<EngineObject*>(object);
+  PyTypeObject* type = Py_TYPE(object);
+  close_engine(self);
+  Py_CLEAR(self->shared_view);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+Engine* engine_of(PyObject* object) {
+  Engine* engine = reinterpret_cast<EngineObject*>(object)->engine;
+  if (engine == nullptr) PyErr_SetString(PyExc_RuntimeError, "The engine is closed.");
+  return engine;
+}
+
+PyObject* engine_cron(PyObject* self, PyObject* budget) {
+  Engine* engine = engine_of(self);
+  if (engine == nullptr) return nullptr;
+  const unsigned long long microseconds = PyLong_AsUnsignedLongLong(budget);
+  if (PyErr_Occurred()) return nullptr;
+  try {
+    return PyBool_FromLong(engine->cron(microseconds));
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
+}
+
+PyObject* engine_drain(PyObject* self, PyObject*) {
+  Engine* engine = engine_of(self);
+  if (engine == nullptr) return nullptr;
+  try {
+    for (Client *client = engine->first_client(), *next; client != nullptr; client = next) {
+      next = client->next;
+      drain_connection(*engine, *client);
+    }
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* engine_abort_all(PyObject* self, PyObject*) {
+  Engine* engine = engine_of(self);
+  if (engine == nullptr) return nullptr;
+  for (Client *client = engine->first_client(), *next; client != nullptr; client = next) {
+    next = client->next;
+    client->outlet->abort();
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* engine_close(PyObject* self, PyObject*) {
+  close_engine(reinterpret_cast<EngineObject*>(self));
+  Py_RETURN_NONE;
+}
+
+PyObject* engine_clients(PyObject* self, void*) {
+  Engine* engine = engine_of(self);
+  return engine != nullptr ? PyLong_FromSize_t(engine->client_count()) : nullptr;
+}
+
+PyObject* engine_keys(PyObject* self, void*) {
+  Engine* engine = engine_of(self);
+  return engine != nullptr ? PyLong_FromSize_t(engine->store().size()) : nullptr;
+}
+
+PyObject* engine_log_level(PyObject* self, void*) {
+  Engine* engine = engine_of(self);
+  return engine != nullptr ? PyUnicode_FromString(engine->config().log_level.c_str()) : nullptr;
+}
+
+PyObject* engine_recovered(PyObject* self, void*) {
+  Engine* engine = engine_of(self);
+  return engine != nullptr ? PyLong_FromUnsignedLongLong(engine->stats().recovered_entries) : nullptr;
+}
+
+PyMethodDef engine_methods[] = {
+    {"cron", engine_cron, METH_O,
+     "cron(budget_us) -> bool\n\nUpkeep, to be called about ten times a second: expiry, idle clients, gauges, the heartbeat.\n"
+     "Works for about budget_us microseconds; True means that more is waiting."},
+    {"drain", engine_drain, METH_NOARGS,
+     "drain()\n\nAnswers what has arrived on every connection, then closes it once its replies are sent."},
+    {"abort_all", engine_abort_all, METH_NOARGS, "abort_all()\n\nEnds every connection at once."},
+    {"close", engine_close, METH_NOARGS, "close()\n\nEnds every connection and lets the arena go. The data stay in it."},
+    {nullptr, nullptr, 0, nullptr}};
+
+PyGetSetDef engine_getset[] = {
+    {"clients", engine_clients, nullptr, "How many clients are connected.", nullptr},
+    {"keys", engine_keys, nullptr, "How many keys are stored.", nullptr},
+    {"log_level", engine_log_level, nullptr, "What CONFIG SET loglevel asked for: debug, verbose, notice or warning.", nullptr},
+    {"recovered_keys", engine_recovered, nullptr, "How many keys were found in the arena when it was opened.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr}};
+
+PyType_Slot engine_slots[] = {
+    {Py_tp_new, reinterpret_cast<void*>(engine_new)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(engine_dealloc)},
+    {Py_tp_methods, engine_methods},
+    {Py_tp_getset, engine_getset},
+    {Py_tp_doc, const_cast<char*>(
+                    "Engine(path, capacity, policy, *, password='', max_clients=10000, host='', port=0, unix_socket='',\n"
+                    "       data_dir='', arena_file='', version='0', log_level='notice')\n\n"
+                    "The cache: opens or recovers the arena at path (capacity in bytes) and runs what Connections bring.\n"
+                    "Raises ArenaError when the arena cannot be opened.")},
+    {0, nullptr}};
+
+PyType_Spec engine_spec = {"core_cache._native.Engine", sizeof(EngineObject), 0, Py_TPFLAGS_DEFAULT, engine_slots};
+
+PyObject* latency_bounds(PyObject*, PyObject*) {
+  PyObject* bounds = PyTuple_New(kLatencyBuckets);
+  if (bounds == nullptr) return nullptr;
+  for (uint32_t i = 0; i < kLatencyBuckets; ++i) {
+    const uint64_t ns = latency_bound_ns(i);
+    PyObject* bound = PyFloat_FromDouble(ns == UINT64_MAX ? Py_HUGE_VAL : static_cast<double>(ns) / 1e9);
+    if (bound == nullptr) {
+      Py_DECREF(bounds);
+      return nullptr;
+    }
+    PyTuple_SET_ITEM(bounds, i, bound);
+  }
+  return bounds;
+}
+
+PyMethodDef functions[] = {
+    {"latency_bounds", latency_bounds, METH_NOARGS,
+     "latency_bounds() -> tuple[float, ...]\n\nUpper bounds of the latency buckets in seconds; the last is infinity."},
+    {nullptr, nullptr, 0, nullptr}};
+
+PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "core_cache._native", "The cache core: store, protocol and commands, in C++.", -1,
+    functions, nullptr, nullptr, nullptr, nullptr};
+
+}  // namespace
+
+bool add_engine_type(PyObject* module) {
+  engine_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&engine_spec));
+  return engine_type != nullptr && PyModule_AddType(module, engine_type) == 0;
+}
+
+}  // namespace predis
+
+PyMODINIT_FUNC PyInit__native() {
+  using namespace predis;
+  PyObject* module = PyModule_Create(&definition);
+  if (module == nullptr) return nullptr;
+  arena_error = PyErr_NewExceptionWithDoc("core_cache._native.ArenaError",
+                                          "The arena cannot be opened; the message is a sentence for people.",
+                                          PyExc_RuntimeError, nullptr);
+  if (arena_error == nullptr || PyModule_AddObjectRef(module, "ArenaError", arena_error) != 0 ||
+      !add_engine_type(module) || !add_connection_type(module) || !add_stats_reader_type(module)) {
+    Py_DECREF(module);
+    return nullptr;
+  }
+  return module;
+}
