@@ -106,7 +106,7 @@ GAUGES: tuple[MetricRow, ...] = (
             "policy": "policy_bytes",
             "clients": "client_bytes",
         },
-        "Memory by what it is used for.",
+        "Memory by what it is for: entries, index, overhead and policy count as used; free_slots and clients do not.",
         "bytes",
     ),
     _plain(_G, "predis_memory_used_bytes", "used_bytes", "Memory that counts against the limit.", "bytes"),

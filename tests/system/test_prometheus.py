@@ -1,0 +1,195 @@
+"""A real Prometheus scrapes a real agent under load, and answers what people ask of it."""
+
+import json
+import math
+import shutil
+import signal
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+
+from tests import servers
+from tests.servers import Server
+from tests.waiting import wait_until
+
+P99 = "histogram_quantile(0.99, sum by (le) (rate(predis_command_duration_seconds_bucket[30s])))"
+
+
+class PrometheusServer:
+    """Debian's Prometheus, scraping one exporter every second."""
+
+    def __init__(self, folder: Path, target_port: int) -> None:
+        program = shutil.which("prometheus")
+        assert program is not None
+        self.port = servers.free_port()
+        config = folder / "prometheus.yml"
+        # JSON is YAML, and needs no quoting of our own.
+        config.write_text(
+            json.dumps(
+                {
+                    "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+                    "scrape_configs": [
+                        {"job_name": "predis", "static_configs": [{"targets": [f"127.0.0.1:{target_port}"]}]}
+                    ],
+                }
+            )
+        )
+        self.log = folder / "prometheus.log"
+        options = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
+        options += [f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"]
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen([program, *options], stdout=output, stderr=output, cwd=folder)
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """The data of an answer of its HTTP API."""
+        url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            reply = json.load(answer)
+        assert reply["status"] == "success", reply
+        return reply["data"]
+
+    def value(self, query: str) -> float | None:
+        """The one value that a query has, or None while it has none."""
+        result = self.ask("query", query=query)["result"]
+        assert len(result) <= 1, f"{query} has {len(result)} series"
+        return float(result[0]["value"][1]) if result else None
+
+    def ready(self) -> bool:
+        assert self.process.poll() is None, f"prometheus ended:\n{self.log.read_text()}"
+        return servers.http_status(f"http://127.0.0.1:{self.port}/-/ready") == 200
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Server]:
+    """An agent that collects every second."""
+    started = servers.start_agent(tmp_path, "agent.interval=1s")
+    yield started
+    try:
+        started.stop()
+    finally:
+        servers.stop_cache_of(started)
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path, agent: Server) -> Iterator[PrometheusServer]:
+    """A Prometheus that scrapes the agent; skipped loudly where it is not installed."""
+    if shutil.which("prometheus") is None:
+        pytest.skip("prometheus is not installed; `make peers` installs it")
+    folder = tmp_path / "prometheus"
+    folder.mkdir()
+    server = PrometheusServer(folder, agent.extra["prometheus"])
+    try:
+        wait_until(server.ready, 30, "Prometheus' readiness")
+        yield server
+    finally:
+        server.stop()
+
+
+def load(agent: Server) -> None:
+    """A short burst of real load from redis-benchmark."""
+    command = ["redis-benchmark", "-h", "127.0.0.1", "-p", str(agent.port), "-a", str(agent.password), "-q"]
+    command += ["-t", "get,set,incr", "-n", "3000", "-c", "10", "-P", "16", "-r", "1000"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+def scrape(agent: Server, accept: str) -> str:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{agent.extra['prometheus']}/metrics", headers={"Accept": accept}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+needs_benchmark = pytest.mark.skipif(
+    shutil.which("redis-benchmark") is None, reason="redis-benchmark is not installed; `make peers` installs it"
+)
+
+
+@needs_benchmark
+def test_prometheus_answers_a_p99_query_over_the_latencies(agent: Server, prometheus: PrometheusServer) -> None:
+    def p99_under_load() -> float | None:
+        load(agent)
+        value = prometheus.value(P99)
+        return value if value is not None and math.isfinite(value) else None
+
+    p99 = wait_until(p99_under_load, 60, "a p99 in Prometheus")
+    assert p99 is not None
+    assert 0 < p99 < 1
+    assert prometheus.value("up") == 1
+    targets = prometheus.ask("targets")["activeTargets"]
+    assert [(target["health"], target["lastError"]) for target in targets] == [("up", "")]
+
+    # Per command: exactly the commands that were sent, over the whole way from the engine to Prometheus.
+    with agent.client() as client:
+        info = client.command("INFO", "commandstats")
+    text = info.decode() if isinstance(info, bytes) else str(info)
+    calls = next(line for line in text.splitlines() if line.startswith("cmdstat_get:"))
+    sent = int(calls.partition("calls=")[2].partition(",")[0])
+    assert sent % 3000 == 0
+    for query in ('predis_commands_total{command="get"}', 'predis_command_duration_seconds_count{command="get"}'):
+        wait_until(lambda query=query: prometheus.value(query) == sent, 20, f"{query} = {sent}")  # type: ignore[misc]
+
+    # The unit is in OpenMetrics only: Prometheus asked for that, and understood it.
+    metadata = prometheus.ask("metadata", metric="predis_command_duration_seconds")
+    (described,) = metadata["predis_command_duration_seconds"]
+    assert (described["type"], described["unit"]) == ("histogram", "seconds")
+
+
+def test_promtool_has_nothing_to_complain_about_and_openmetrics_is_valid(agent: Server) -> None:
+    def complete() -> str | None:
+        text = scrape(agent, "text/plain;version=0.0.4")
+        return text if "predis_cache_up 1.0" in text and "predis_plugin_runs_total" in text else None
+
+    with agent.client() as client:
+        client.command("SET", "a", "1")
+        client.command("GET", "a")
+    text = wait_until(complete, 20, "a scrape with the cache's and the plugins' metrics")
+    assert text is not None
+    assert "predis_command_duration_seconds_bucket" in text
+    assert "predis_build_info{" in text
+    assert 'predis_supervisor_restarts_total{reason="killed"} 0.0' in text
+    openmetrics = scrape(agent, "application/openmetrics-text;version=1.0.0")
+    families = list(parse_openmetrics(openmetrics))
+    assert len(families) >= 25
+    plugins = {sample.labels["plugin"] for f in families if f.name == "predis_plugin_runs" for sample in f.samples}
+    assert plugins >= {"cache_metrics", "host_metrics", "gpu_metrics", "prometheus"}
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed; `make peers` installs it")
+    for exposition in (text, scrape(agent, "text/plain;version=1.0.0")):
+        done = subprocess.run(["promtool", "check", "metrics"], input=exposition, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_scrape_is_quick_and_the_exporters_port_is_free_after_the_stop(agent: Server) -> None:
+    wait_until(lambda: "predis_cache_up 1.0" in scrape(agent, "text/plain"), 20, "a scrape")
+    with agent.client() as client:
+        for command in ("SET k v", "GET k", "INCR n", "DEL k", "EXISTS k", "TTL k", "STRLEN k", "APPEND k v", "DBSIZE"):
+            client.command(*command.split())
+
+    def milliseconds() -> float:
+        done = subprocess.run(
+            ["curl", "-s", "-o", "/dev/null", "-w", "%{time_total}", f"http://127.0.0.1:{agent.extra['prometheus']}/"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return float(done.stdout) * 1000
+
+    assert min(milliseconds() for _ in range(5)) < 30
+    agent.stop()
+    assert servers.http_status(f"http://127.0.0.1:{agent.extra['prometheus']}/metrics") == 0
