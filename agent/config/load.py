@@ -59,7 +59,7 @@ class LoadedConfig:
         """The plugin's table ``[plugins.NAME]`` in its own model, or everything that is wrong with it."""
         raw = self.sources.data.get("plugins", {}).get(name, {})
         config, problems, _ = _read(model, raw, ("plugins", name), self.sources, self.environ)
-        return config, problems
+        return config, _in_order(problems)
 
     def reload(self) -> LoadedConfig:
         """The configuration as the files say now, with the same overrides. Raises ConfigError."""
