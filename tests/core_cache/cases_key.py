@@ -65,6 +65,7 @@ KEY_CASES = {
     "expire in the past deletes": """
         SET k v
         EXPIRE k 0
+        DBSIZE
         GET k
         SET k v
         EXPIRE k -1
@@ -77,6 +78,7 @@ KEY_CASES = {
         EXISTS k
         SET k v
         PEXPIREAT k 0
+        DBSIZE
         EXISTS k
         SET k v
         EXPIREAT k -5

@@ -196,9 +196,11 @@ STRING_CASES = {
     "getex deletes what expired in the past": """
         SET k v
         GETEX k EXAT 1
+        DBSIZE
         GET k
         SET k v
         GETEX k PXAT 1
+        DBSIZE
         EXISTS k
     """,
     "getex with wrong options": """

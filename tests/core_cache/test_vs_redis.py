@@ -63,6 +63,14 @@ def test_short_times_to_live_end_alike(pair: Pair) -> None:
     assert differences(pair.both([*after, words("TTL l")])) == ""
 
 
+def test_seconds_are_rounded_as_redis_rounds_them(pair2: Pair) -> None:
+    """Half a second counts as one; the times are absolute, so the two servers must agree to the letter."""
+    for milliseconds in (0, 1, 499, 500, 501, 999):
+        at = b"%d" % (4102444800000 + milliseconds)
+        replies = pair2.both([(b"SET", b"k", b"v", b"PXAT", at), (b"EXPIRETIME", b"k"), (b"PEXPIRETIME", b"k")])
+        assert [redis for _, redis, _ in replies] == [ours for _, _, ours in replies]
+
+
 def test_active_expiry_empties_the_keyspace(pair2: Pair) -> None:
     """Keys that nobody reads go away by themselves, and the db0 line with them."""
     pair2.both([(b"SET", b"k%d" % i, b"v", b"PX", b"20") for i in range(500)])
