@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -92,6 +93,17 @@ class CacheFiles:
         with contextlib.suppress(FileNotFoundError):
             return self.password.read_text().strip()
         return None
+
+    def make_password(self) -> str | None:
+        """Makes a password when there is none, in a file of mode 0600, and returns it; None when there is one."""
+        try:
+            handle = os.open(self.password, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return None
+        password = secrets.token_urlsafe(32)
+        with os.fdopen(handle, "w") as file:
+            file.write(password + "\n")
+        return password
 
     def write_arguments(self, pid: int, settings: CacheSettings, capacity: int) -> None:
         """Notes with which settings the process of this pid runs; `capacity` is the memory it was started with."""

@@ -202,6 +202,9 @@ class CacheSupervisor:
                         self._watch(process)
                 except OSError as error:  # the data folder is gone, no more processes, …
                     self._fail(f"the cache cannot be started: {error}")
+                except Exception as error:
+                    log.exception("the supervisor failed unexpectedly and goes on")
+                    self._fail(f"the supervisor failed unexpectedly: {type(error).__name__}: {error}")
                 if not self._stop:
                     self._back_off()
             if self._process is not None:

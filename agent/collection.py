@@ -1,0 +1,211 @@
+"""All plugins at work: the scheduler triggers each at its interval, and none of them waits for another.
+
+Collectors run at their interval; exporters a moment after it, so that they get what was just collected. At the start an
+export follows each plugin's first delivery, so that nobody waits an interval for the first numbers.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from apscheduler.executors.debug import DebugExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from agent.metrics.model import MetricSpec, Sample
+from agent.metrics.pipeline import Pipeline
+from agent.metrics.self_metrics import PLUGIN_NAME, SelfMetrics
+from agent.plugin.host import Host
+from agent.plugin.loaded import LoadedPlugin
+from agent.plugin.manager import PluginChanges, PluginManager
+from agent.plugin_worker import PluginWorker
+
+log = logging.getLogger(__name__)
+
+TICK = 5.0  # seconds between the scheduler's own signs of life
+STOP_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What the scheduler holds for a plugin: it triggers, and a trigger never blocks."""
+
+    name: str
+    work: Callable[[], None]
+    interval: float
+    delay: float = 0.0
+
+
+class Collection:
+    """The active plugins of a manager, their pipeline and their scheduler.
+
+    own: gives the agent's own samples. beat: called by the scheduler's thread every few seconds.
+    """
+
+    def __init__(
+        self,
+        manager: PluginManager,
+        pipeline: Pipeline,
+        self_metrics: SelfMetrics,
+        *,
+        own: Callable[[], Iterable[Sample]],
+        beat: Callable[[], None],
+    ) -> None:
+        self.manager = manager
+        self.pipeline = pipeline
+        self._self_metrics, self._own, self._beat = self_metrics, own, beat
+        self._workers: dict[str, PluginWorker] = {}
+        self._lock = threading.Lock()
+        self._first_runs: set[str] = set()  # whose next run is followed by an export
+        self._interval = 10.0
+        # Triggers take microseconds and never block, so the scheduler's thread itself runs them: no pool of threads.
+        self._scheduler = BackgroundScheduler(
+            executors={"default": DebugExecutor()},
+            timezone=datetime.UTC,
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+
+    def start(self, host: Host, interval: float) -> None:
+        """Starts the active plugins and collects at once; `interval` (seconds) is for plugins without their own."""
+        self._interval = interval
+        self.pipeline.register(PLUGIN_NAME, interval=interval)
+        self._schedule(_Job("scheduler", self._beat, TICK))
+        self._schedule(_Job(PLUGIN_NAME, self._collect_own, interval))
+        self._declare(self.manager.plugins)
+        for plugin in self.manager.active:
+            self._add(plugin, host)
+        self._scheduler.start()
+
+    def collect(self) -> None:
+        """Asks every collector for a run now, and for exports after them; returns at once."""
+        with self._lock:
+            workers = list(self._workers.values())
+            self._first_runs.update(self._workers)
+        for worker in workers:
+            worker.collect()
+
+    def change(self, changes: PluginChanges, host: Host, interval: float) -> None:
+        """Puts a prepared reload in force: what it keeps runs on, untouched unless its interval is another."""
+        self._stop([plugin.name for plugin in changes.stopped])
+        gone = {plugin.name for plugin in changes.stopped} - {plugin.name for plugin in changes.started}
+        catalogue = self.pipeline.catalogue
+        for plugin in changes.stopped:
+            catalogue.remove(plugin.name)
+        for name in gone:
+            self.pipeline.forget(name)
+        self._interval = interval
+        self.manager.commit(changes)
+        self._declare({plugin.name for plugin in changes.started})
+        self.pipeline.register(PLUGIN_NAME, interval=interval)
+        self._schedule(_Job(PLUGIN_NAME, self._collect_own, interval))
+        for plugin in self.manager.active:
+            worker = self._workers.get(plugin.name)
+            if worker is None:
+                self._add(plugin, host)
+            elif worker.interval != (new := plugin.config.interval or interval):
+                worker.interval = new
+                self.pipeline.register(plugin.name, max_series=plugin.config.max_series, interval=new)
+                self._schedule_worker(worker)
+
+    def stop(self) -> None:
+        """Ends collecting and exporting, and stops the plugins; takes little more than STOP_TIMEOUT seconds."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        self._stop(list(self._workers))
+
+    def not_delivering(self) -> list[str]:
+        """Why each plugin that should deliver does not: a sentence for each."""
+        with self._lock:
+            workers = list(self._workers.values())
+        late = [reason for worker in workers if (reason := worker.late()) is not None]
+        failed = [p for p in list(self.manager.plugins.values()) if p.state == "failed"]
+        return [f"plugin {plugin.name} could not be loaded: {plugin.error}" for plugin in failed] + late
+
+    def status(self) -> list[dict[str, Any]]:
+        """One entry for each plugin that is installed or configured, by name."""
+        with self._lock:
+            workers = dict(self._workers)
+        return [
+            workers[name].status() if name in workers else _idle(plugin)
+            for name, plugin in sorted(self.manager.plugins.items())
+        ]
+
+    def _declare(self, names: Container[str]) -> None:
+        def add(name: str, specs: tuple[MetricSpec, ...]) -> None:
+            if name in names:
+                self.pipeline.catalogue.add(name, specs)
+
+        self.manager.declare(add)
+
+    def _add(self, plugin: LoadedPlugin, host: Host) -> None:
+        own_host = Host(host.data_dir, host.cache, host.version, logging.getLogger(f"predis.plugins.{plugin.name}"))
+        interval = plugin.config.interval or self._interval
+        worker = PluginWorker(plugin, own_host, self.pipeline, interval, self._ran)
+        with self._lock:
+            self._workers[plugin.name] = worker
+            self._first_runs.add(plugin.name)
+        self._schedule_worker(worker)
+
+    def _schedule_worker(self, worker: PluginWorker) -> None:
+        name = worker.plugin.name
+        self._schedule(_Job(f"collect {name}", worker.collect, worker.interval))
+        if worker.exports:
+            self._schedule(_Job(f"export {name}", worker.export, worker.interval, min(1.0, worker.interval / 4)))
+
+    def _schedule(self, job: _Job) -> None:
+        first = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=job.delay)
+        self._scheduler.add_job(
+            job.work, "interval", seconds=job.interval, id=job.name, next_run_time=first, replace_existing=True
+        )
+
+    def _collect_own(self) -> None:
+        self.pipeline.accept(PLUGIN_NAME, self._own())
+
+    def _ran(self, name: str, seconds: float, outcome: str) -> None:
+        """After each run, on the plugin's thread."""
+        self._self_metrics.runs(name, seconds, outcome)
+        with self._lock:
+            first = name in self._first_runs
+            self._first_runs.discard(name)
+            exporters = [worker for worker in self._workers.values() if worker.exports] if first else []
+        for worker in exporters:
+            if worker.plugin.name != name:
+                worker.export()
+
+    def _stop(self, names: Iterable[str]) -> None:
+        with self._lock:
+            workers = [worker for name in names if (worker := self._workers.pop(name, None)) is not None]
+        for worker, kind in itertools.product(workers, ("collect", "export")):
+            job = f"{kind} {worker.plugin.name}"
+            if self._scheduler.get_job(job) is not None:
+                self._scheduler.remove_job(job)
+        threads = [
+            threading.Thread(target=worker.stop, args=(STOP_TIMEOUT,), name=f"stop {worker.plugin.name}", daemon=True)
+            for worker in workers
+        ]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + STOP_TIMEOUT + 1.0
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _idle(plugin: LoadedPlugin) -> dict[str, Any]:
+    return {
+        "name": plugin.name,
+        "state": str(plugin.state),
+        "distribution": plugin.distribution,
+        "last_success_seconds_ago": None,
+        "runs": 0,
+        "failures": 0,
+        "overdue": 0,
+        "series": 0,
+        "dropped": {},
+        "error": plugin.error,
+    }

@@ -1,0 +1,113 @@
+"""The routes: /livez, /readyz, /api/v1/status, /api/v1/metrics, and / which lists them.
+
+Handlers only read what the agent's loops left for them, so they never wait for the cache or for a plugin.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from agent import __version__
+from agent.http.auth import TRUSTED, Guard
+from agent.metrics.model import Histogram, Snapshot
+
+
+class AgentView(Protocol):
+    """What the HTTP server knows of the agent. All methods return at once and may be called from any thread."""
+
+    def not_live(self) -> list[str]:
+        """Why the agent's own loops make no progress; empty when they do."""
+
+    def not_ready(self) -> list[str]:
+        """Why the cache cannot be used or metrics are not what they should be; empty when all is well."""
+
+    def status(self) -> dict[str, Any]:
+        """The document of /api/v1/status."""
+
+    def snapshot(self) -> Snapshot:
+        """All series now."""
+
+
+def build_app(view: AgentView, token: str | None) -> Starlette:
+    """The application; `token` None means that it listens on loopback and is open to who is there."""
+
+    async def index(request: Request) -> JSONResponse:
+        paths = {
+            "/livez": "200 while the agent itself makes progress, else 503",
+            "/readyz": "200 while the cache answers and every collector delivers, else 503 with the reasons",
+            "/api/v1/status": "the agent, its cache and its plugins",
+            "/api/v1/metrics": "the newest value of every series",
+        }
+        return JSONResponse({"service": "predis-agent", "version": __version__, "paths": paths})
+
+    async def livez(request: Request) -> JSONResponse:
+        return _health(request, "live", view.not_live())
+
+    async def readyz(request: Request) -> JSONResponse:
+        return _health(request, "ready", view.not_live() + view.not_ready())
+
+    async def status(request: Request) -> JSONResponse:
+        return _fresh(view.status())
+
+    async def metrics(request: Request) -> JSONResponse:
+        return _fresh(metrics_document(view.snapshot()))
+
+    routes = [
+        Route("/", index),
+        Route("/livez", livez),
+        Route("/readyz", readyz),
+        Route("/api/v1/status", status),
+        Route("/api/v1/metrics", metrics),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(Guard, token=token)])
+
+
+def metrics_document(snapshot: Snapshot) -> dict[str, Any]:
+    """A snapshot as JSON has it. JSON has no NaN and no infinity: they are the strings Prometheus' API uses."""
+    return {
+        "time": snapshot.time,
+        "metrics": [
+            {
+                "name": spec.name,
+                "kind": spec.kind.value,
+                "unit": spec.unit,
+                "help": spec.help,
+                "samples": [
+                    {"labels": dict(zip(spec.labels, sample.labels, strict=True)), "value": _value(sample.value)}
+                    for sample in samples
+                ],
+            }
+            for spec, samples in snapshot.families()
+        ],
+    }
+
+
+def _value(value: float | Histogram) -> Any:
+    if isinstance(value, Histogram):
+        return {
+            "bounds": list(value.bounds),
+            "counts": list(value.counts),
+            "sum": _value(value.sum),
+            "count": value.count,
+        }
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+
+
+def _health(request: Request, what: str, reasons: list[str]) -> JSONResponse:
+    document: dict[str, Any] = {what: not reasons}
+    if request.scope[TRUSTED]:
+        document["reasons"] = reasons
+    return _fresh(document, 503 if reasons else 200)
+
+
+def _fresh(document: dict[str, Any], status: int = 200) -> JSONResponse:
+    return JSONResponse(document, status, {"Cache-Control": "no-store"})

@@ -1,0 +1,161 @@
+"""One plugin at work: it is started, collects or exports when triggered, and is stopped, all on threads of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from agent.metrics.model import Sample, Snapshot
+from agent.metrics.pipeline import Pipeline
+from agent.plugin.guard import Guarded, Overdue, Raised, describe
+from agent.plugin.host import Host
+from agent.plugin.loaded import LoadedPlugin
+from agent.plugin.runner import OnRun, PluginRunner
+
+log = logging.getLogger(__name__)
+
+LATE_INTERVALS = 3  # a collector is late when it delivered nothing for so many intervals, and a deadline
+
+
+class PluginWorker:
+    """Runs a plugin's hooks. `interval` is in seconds; `on_run` is called after every run, on the plugin's thread.
+
+    predis_start belongs to the first run, so that a plugin that hangs or fails there is counted, named and tried again
+    like any other failure.
+    """
+
+    def __init__(
+        self,
+        plugin: LoadedPlugin,
+        host: Host,
+        pipeline: Pipeline,
+        interval: float,
+        on_run: OnRun = lambda name, seconds, outcome: None,
+    ) -> None:
+        self.plugin = plugin
+        self.interval = interval
+        self.collects = plugin.implements("predis_collect")
+        self.exports = plugin.implements("predis_export")
+        self._host, self._pipeline = host, pipeline
+        self._deadline = plugin.config.deadline
+        self._start_lock = threading.Lock()
+        self._started = False
+        self._began = time.monotonic()
+        self._delivered: float | None = None
+        pipeline.register(plugin.name, max_series=plugin.config.max_series, interval=interval)
+        self._collector = self._runner(self._collect, on_run) if self.collects or not self.exports else None
+        self._exporter = self._runner(self._export, on_run, keep_newest=True) if self.exports else None
+
+    def _runner(self, work: Callable[[Any], int | None], on_run: OnRun, keep_newest: bool = False) -> PluginRunner:
+        return PluginRunner(
+            self.plugin.name,
+            work,
+            deadline=self._deadline,
+            interval=self.interval,
+            keep_newest=keep_newest,
+            on_run=on_run,
+        )
+
+    def collect(self) -> None:
+        """Asks for a collection; returns at once. A plugin that neither collects nor exports is started by it."""
+        if self._collector is not None and (self.collects or not self._started):
+            self._collector.trigger()
+
+    def export(self) -> None:
+        """Asks for an export of what is newest then; returns at once."""
+        if self._exporter is not None:
+            self._exporter.trigger()
+
+    def stop(self, timeout: float) -> None:
+        """Lets a run end, then calls predis_stop; `timeout` seconds in all. A plugin that hangs is left behind."""
+        deadline = time.monotonic() + timeout
+        for runner in self._runners():
+            if not runner.stop(max(0.0, deadline - time.monotonic())):
+                log.warning("plugin %s still hangs in a run: it is left behind", self.plugin.name)
+                return
+        if not self._started:
+            return
+        try:
+            Guarded(self.plugin.stop, f"stop {self.plugin.name}").result(max(0.1, deadline - time.monotonic()))
+        except Overdue:
+            log.warning("plugin %s hangs in predis_stop: it is left behind", self.plugin.name)
+        except Raised as raised:
+            log.warning("plugin %s failed in predis_stop: %s", self.plugin.name, describe(raised.error))
+
+    def late(self) -> str | None:
+        """Why it counts as not delivering, in a sentence; None for one that delivers, or that does not collect."""
+        if not self.collects:
+            return None
+        now, patience = time.monotonic(), LATE_INTERVALS * self.interval + self._deadline
+        if self._delivered is not None and now - self._delivered <= patience:
+            return None
+        error = self.status()["error"]
+        because = f": {error}" if error else ""
+        if self._delivered is None:
+            return f"plugin {self.plugin.name} has delivered nothing yet{because}"
+        return f"plugin {self.plugin.name} has delivered nothing for {now - self._delivered:.0f} s{because}"
+
+    def status(self) -> dict[str, Any]:
+        """Its entry in the status document: the runs of its collector, else of its exporter, and its series."""
+        runners = [runner.status() for runner in self._runners()]
+        run = max(runners, key=lambda status: (status["failures_in_a_row"], status["state"] == "hung"))
+        healthy = run["failures_in_a_row"] == 0 and run["state"] != "hung"
+        return {
+            "name": self.plugin.name,
+            "state": "active" if run["state"] in ("idle", "running") else run["state"],
+            "distribution": self.plugin.distribution,
+            "interval": self.interval,
+            "collects": self.collects,
+            "exports": self.exports,
+            **{
+                key: run[key]
+                for key in ("last_success", "last_success_seconds_ago", "duration", "running_for", "retry_in")
+            },
+            "runs": sum(status["runs"] for status in runners),
+            "failures": sum(status["failures"] for status in runners),
+            "overdue": sum(status["overdue"] for status in runners),
+            "skipped": sum(status["skipped"] for status in runners),
+            "last_error": run["last_error"],
+            "error": None if healthy else run["last_error"],
+            **self._pipeline.status(self.plugin.name),
+        }
+
+    def _runners(self) -> list[PluginRunner]:
+        return [runner for runner in (self._collector, self._exporter) if runner is not None]
+
+    def _ensure_started(self) -> None:
+        with self._start_lock:
+            if not self._started:
+                self.plugin.start(self._host)
+                self._started = True
+
+    def _collect(self, _: object) -> int:
+        self._ensure_started()
+        if not self.collects:
+            return 0
+        given = _Counted(self.plugin.collect())
+        accepted = self._pipeline.accept(self.plugin.name, given)
+        if accepted or not given.number:  # one that has nothing to measure delivered all it has
+            self._delivered = time.monotonic()
+        return accepted
+
+    def _export(self, _: object) -> None:
+        self._ensure_started()
+        snapshot: Snapshot = self._pipeline.snapshot()
+        self.plugin.export(snapshot)
+
+
+class _Counted:
+    """Samples, and how many there were."""
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._samples = samples
+        self.number = 0
+
+    def __iter__(self) -> Iterator[Sample]:
+        for sample in self._samples:
+            self.number += 1
+            yield sample

@@ -1,0 +1,143 @@
+"""Reload: read, check, plan, swap. What cannot be used leaves what runs as it is, and says why.
+
+The order is the one in which things can fail: the configuration, the plugins, the HTTP port, the cache. Only then comes
+what cannot fail: plugins are stopped and started. What did not change keeps running, with its counters and its state.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotDone
+
+from agent.cache_settings import CacheSettings
+from agent.collection import Collection
+from agent.config.load import LoadedConfig
+from agent.config.models import HttpSection
+from agent.errors import ConfigError, PredisError
+from agent.own_metrics import ReloadState
+from agent.plugin.host import Host
+from agent.plugin.manager import PluginChanges
+from agent.supervisor import CacheSupervisor
+
+log = logging.getLogger(__name__)
+
+
+class Reloader:
+    """Brings new configurations into force, one at a time, on a thread that may take its time.
+
+    `move_http` makes the HTTP server listen elsewhere, or raises PredisError and leaves it where it is. `set_log_level`
+    cannot fail. `host` makes what plugins are told. `loaded` is the configuration in force.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        supervisor: CacheSupervisor,
+        collection: Collection,
+        state: ReloadState,
+        *,
+        move_http: Callable[[LoadedConfig], None],
+        set_log_level: Callable[[str], None],
+        host: Callable[[LoadedConfig], Host],
+    ) -> None:
+        self.loaded = loaded
+        self.state = state
+        self._supervisor, self._collection = supervisor, collection
+        self._move_http, self._set_log_level, self._host = move_http, set_log_level, host
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reload is under way."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begins a reload; not while one is busy."""
+        self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Waits for a reload under way, at most so many seconds, and tells it not to wait for the cache."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            plan = self._reload()
+        except PredisError as error:
+            self.state.refused(str(error))
+            log.error("the new configuration is not used, the old one goes on:\n%s", error)
+        except Exception as error:
+            self.state.refused(f"unexpected {type(error).__name__}: {error}")
+            log.exception("the reload failed unexpectedly")
+        else:
+            self.state.applied(plan)
+            log.info("configuration reloaded: %s", "; ".join(plan) or "nothing has changed")
+
+    def _reload(self) -> list[str]:
+        old, new = self.loaded, self.loaded.reload()
+        if os.path.abspath(new.config.agent.data_dir) != os.path.abspath(old.config.agent.data_dir):
+            raise PredisError(
+                f"agent.data_dir ({new.locate('agent.data_dir')}) cannot change while the agent runs: restart the agent"
+            )
+        changes = self._collection.manager.prepare(new)
+        known = {(problem.key, problem.what) for problem in self._collection.manager.problems}
+        problems = [problem for problem in changes.problems if (problem.key, problem.what) not in known]
+        if problems:
+            raise ConfigError(problems)
+        plan = []
+        moved = _http_moves(old.config.http, new.config.http)
+        if moved:
+            self._move_http(new)
+            plan.append(f"HTTP now on {new.config.http.host} port {new.config.http.port}")
+        try:
+            plan += self._change_cache(CacheSettings.of(new.config))
+        except PredisError:
+            if moved:
+                self._move_http(old)
+            raise
+        self.loaded = new
+        self._set_log_level(new.config.agent.log_level)
+        self._collection.change(changes, self._host(new), new.config.agent.interval)
+        if new.config.agent.interval != old.config.agent.interval:
+            plan.append(f"collecting every {new.config.agent.interval:g} s")
+        if new.config.agent.log_level != old.config.agent.log_level:
+            plan.append(f"log level {new.config.agent.log_level}")
+        return plan + _plugin_plan(changes)
+
+    def _change_cache(self, wanted: CacheSettings) -> list[str]:
+        changed = self._supervisor.settings.changes(wanted)
+        if not changed:
+            return []
+        answer = self._supervisor.apply(wanted)
+        how = self._await(answer)
+        return [f"cache {', '.join(f'{name} = {value}' for name, value in changed.items())} ({how})"]
+
+    def _await(self, answer: Future[str]) -> str:
+        while not self._stopping.is_set():
+            try:
+                return answer.result(timeout=0.2)
+            except NotDone:
+                continue
+        raise PredisError("the agent stops")
+
+
+def _http_moves(old: HttpSection, new: HttpSection) -> bool:
+    return (old.host, old.port) != (new.host, new.port)
+
+
+def _plugin_plan(changes: PluginChanges) -> list[str]:
+    stopped = {plugin.name for plugin in changes.stopped}
+    started = {plugin.name for plugin in changes.started}
+    parts = (
+        ("restarted", stopped & started),
+        ("stopped", stopped - started),
+        ("started", started - stopped),
+    )
+    return [f"plugins {word}: {', '.join(sorted(names))}" for word, names in parts if names]

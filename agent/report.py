@@ -1,0 +1,157 @@
+"""What the agent says of itself: health, the status document, and where everything is."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agent import __version__
+from agent.cache_settings import CacheFiles
+from agent.collection import Collection
+from agent.config.load import LoadedConfig
+from agent.metrics.model import Snapshot
+from agent.own_metrics import ReloadState
+from agent.pulse import Pulse
+from agent.supervisor import CacheSupervisor
+
+CACHE_PATIENCE = 8.0  # the cache answered lately when it did so within so many seconds
+
+
+class Report:
+    """Reads the parts of a running agent; methods return at once and may be called from any thread.
+
+    `loaded` and `http_address` tell what is in force at the moment.
+    """
+
+    def __init__(
+        self,
+        pulse: Pulse,
+        supervisor: CacheSupervisor,
+        collection: Collection,
+        reloads: ReloadState,
+        loaded: Callable[[], LoadedConfig],
+        http_address: Callable[[], tuple[str, int]],
+        born: float,
+    ) -> None:
+        """`born`: when the process started, on the monotonic clock."""
+        self._pulse, self._supervisor, self._collection, self._reloads = pulse, supervisor, collection, reloads
+        self._loaded, self._http_address, self._born = loaded, http_address, born
+        self.started_in: float | None = None  # seconds until it was ready for the first time
+        self.stopping = False
+
+    def not_live(self) -> list[str]:
+        """Which of the agent's own loops make no progress."""
+        return [f"the {name} has made no progress for {age:.0f} s" for name, age in self._pulse.late().items()]
+
+    def not_ready(self) -> list[str]:
+        """Why the cache cannot be used, or which collectors deliver nothing."""
+        if self.stopping:
+            return ["the agent is stopping"]
+        reasons = self._collection.not_delivering()
+        trouble = self._supervisor.trouble
+        if trouble is None and not self._supervisor.answered_within(CACHE_PATIENCE):
+            trouble = "the cache has not answered lately"
+        return reasons if trouble is None else [trouble, *reasons]
+
+    def note_ready(self) -> bool:
+        """Whether it is ready; the first time, how long that took is kept."""
+        if self.started_in is None:
+            if self.not_live() or self.not_ready():
+                return False
+            self.started_in = round(time.monotonic() - self._born, 3)
+        return True
+
+    def summary(self) -> str:
+        """One line for `systemctl status`."""
+        reasons = self.not_live() + self.not_ready()
+        if not reasons:
+            error = self._reloads.error
+            return "ready" if error is None else f"ready; the last reload was refused: {error}"
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        return f"not ready: {reasons[0]}{more}"
+
+    def snapshot(self) -> Snapshot:
+        """All series now."""
+        return self._collection.pipeline.snapshot()
+
+    def status(self) -> dict[str, Any]:
+        """The document of /api/v1/status."""
+        loaded = self._loaded()
+        not_live, not_ready = self.not_live(), self.not_ready()
+        host, port = self._http_address()
+        return {
+            "agent": {
+                "version": __version__,
+                "pid": os.getpid(),
+                "uptime_seconds": round(time.monotonic() - self._born, 1),
+                "started_in_seconds": self.started_in,
+                "config_file": str(loaded.path) if loaded.path is not None else None,
+                "config_reload": self._reloads.status(),
+                "data_dir": str(loaded.config.agent.data_dir),
+                "http": {"host": host, "port": port},
+            },
+            "cache": self._supervisor.status(),
+            "plugins": self._plugins(),
+            "health": {"live": not not_live, "ready": not (not_live or not_ready), "reasons": not_live + not_ready},
+        }
+
+    def _plugins(self) -> list[dict[str, Any]]:
+        plugins = self._collection.status()
+        notes = {plugin.name: _note(plugin.instance) for plugin in self._collection.manager.active}
+        return [{**plugin, "note": notes.get(str(plugin["name"]))} for plugin in plugins]
+
+    def banner(self, new_password: str | None) -> str:
+        """Where everything is, for the person who started it; `new_password` is shown, as it was made just now."""
+        loaded = self._loaded()
+        config, files = loaded.config, CacheFiles(loaded.config.agent.data_dir)
+        host, port = self._http_address()
+        password = f' --no-auth-warning -a "$(cat {_quoted(files.password)})"' if config.cache.auth else ""
+        rows: list[tuple[str, str]] = []
+        if config.cache.port:
+            at = "" if config.cache.host in ("127.0.0.1", "localhost", "0.0.0.0") else f" -h {config.cache.host}"
+            rows.append(("cache", f"redis-cli{at} -p {config.cache.port}{password}"))
+        rows.append(("" if rows else "cache", f"redis-cli -s {_quoted(config.unix_socket)}{password}"))
+        if new_password is not None:
+            rows.append(("password", f"{new_password}   (new; shown once, kept in {_short(files.password)})"))
+        rows.append(("status", f"http://{_bracketed(host)}:{port}/api/v1/status   (also /readyz, /livez)"))
+        plugins = self._plugins()
+        widest = max((len(str(plugin["name"])) for plugin in plugins), default=0)
+        for number, plugin in enumerate(plugins):
+            line = (
+                f"{plugin['name']:<{widest}}  {plugin['state']:<8}  {plugin['error'] or plugin['note'] or ''}".rstrip()
+            )
+            rows.append(("" if number else "plugins", line))
+        rows.append(("config", _short(loaded.path) if loaded.path is not None else "built-in defaults"))
+        rows.append(("data", f"{_short(files.data_dir)}   (the cache's log: {files.log.name})"))
+        rows += [("not ready", reason) for reason in self.not_live() + self.not_ready()]
+        width = max(len(name) for name, _ in rows)
+        head = f"Predis agent {__version__}, pid {os.getpid()}"
+        head += f": ready after {self.started_in:.2f} s" if self.started_in is not None else ": up, but not ready"
+        return "\n".join([head, *(f"  {name:<{width}}  {text}" for name, text in rows)])
+
+
+def _note(instance: object) -> str | None:
+    """What a plugin says of where it is, if it says anything; a property of it may raise."""
+    try:
+        note = getattr(instance, "note", None)
+    except Exception:  # noqa: BLE001  # plugin code
+        return None
+    return note if isinstance(note, str) else None
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _short(path: Path) -> str:
+    """Relative where that is inside the current folder, as one would type it."""
+    absolute, here = Path(os.path.abspath(path)), Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(_short(path))

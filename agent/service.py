@@ -1,0 +1,279 @@
+"""The agent's life: start → run → reload (SIGHUP) → drain → stop (SIGTERM, SIGINT; a second one stops at once).
+
+The main thread only takes signals, feeds the watchdog and says how things are; all work is done by the loops of the
+supervisor, the scheduler, the plugins and the HTTP server. The cache process is started first, since it takes longest.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import queue
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from agent import __version__, notify
+from agent.cache_link import arena_heartbeat
+from agent.cache_settings import CacheFiles, CacheSettings, CommandLine, command_line
+from agent.collection import Collection
+from agent.config.load import LoadedConfig
+from agent.errors import PredisError
+from agent.http.site import HttpSite
+from agent.metrics.catalogue import Catalogue
+from agent.metrics.model import Sample
+from agent.metrics.pipeline import Pipeline
+from agent.metrics.self_metrics import PLUGIN_NAME, SelfMetrics
+from agent.own_metrics import SPECS, ReloadState
+from agent.plugin.host import CacheAddress, Host
+from agent.plugin.manager import PluginManager
+from agent.pulse import Pulse
+from agent.reload import Reloader
+from agent.report import Report
+from agent.supervisor import CacheRefused, CacheSupervisor, Timings
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+LIMITS = {"main loop": 15.0, "scheduler": 20.0, "supervisor": 15.0}  # seconds without progress
+STARTING_TICK = 0.02
+TICK = 1.0
+STATUS_INTERVAL = 5.0
+SHOW_AFTER = 5.0  # seconds after which it says where everything is, though not all of it works
+STOP_TIMEOUT = 15.0  # for the cache process, which is killed when it takes longer to drain
+
+
+class Service:
+    """One agent. `run` is called once, in the main thread, and returns the exit status."""
+
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        *,
+        out: TextIO | None = None,
+        command: CommandLine = command_line,
+        timings: Timings | None = None,
+    ) -> None:
+        self._born = time.monotonic() - _process_age()
+        self._out = out or sys.stdout
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._stopping = False
+        self._files = CacheFiles(loaded.config.agent.data_dir)
+        self._loaded = loaded
+        self._pulse = Pulse(LIMITS)
+        self._catalogue = Catalogue()
+        self._pipeline = Pipeline(self._catalogue, interval=loaded.config.agent.interval)
+        self._self_metrics = SelfMetrics(__version__, self._pipeline)
+        self._catalogue.add(PLUGIN_NAME, (*self._self_metrics.specs(), *SPECS))
+        self._reloads = ReloadState()
+        self._supervisor = CacheSupervisor(
+            CacheSettings.of(loaded.config),
+            self._files,
+            restarted=self._self_metrics.restart,
+            beat=lambda: self._pulse.beat("supervisor"),
+            heartbeat=arena_heartbeat(self._files.arena),
+            command=command,
+            timings=timings,
+        )
+
+    def run(self) -> int:
+        """Runs until SIGTERM or SIGINT. Raises PredisError, with nothing left running, when it cannot start."""
+        config = self._loaded.config
+        with ExitStack() as stack:
+            stack.enter_context(_logging(config.agent.log_level))
+            stack.callback(log.info, "stopped")
+            notifier, period = notify.from_environment(os.environ)
+            stack.callback(notifier.close)
+            stack.enter_context(_data_dir_taken(self._files.data_dir))
+            site = HttpSite(self._loaded)
+            stack.callback(site.stop)
+            new_password = self._files.make_password() if config.cache.auth else None
+            stack.enter_context(self._signals_taken())
+            self._supervisor.start()
+            stack.callback(self._supervisor.stop, STOP_TIMEOUT)
+            # The cache process starts while this one imports the plugins.
+            manager = PluginManager(self._loaded)
+            manager.load()
+            collection = Collection(
+                manager,
+                self._pipeline,
+                self._self_metrics,
+                own=self._own_samples,
+                beat=lambda: self._pulse.beat("scheduler"),
+            )
+            reloader = Reloader(
+                self._loaded,
+                self._supervisor,
+                collection,
+                self._reloads,
+                move_http=site.move,
+                set_log_level=_set_log_level,
+                host=self._host,
+            )
+            report = Report(
+                self._pulse,
+                self._supervisor,
+                collection,
+                self._reloads,
+                lambda: reloader.loaded,
+                lambda: site.address,
+                self._born,
+            )
+            stack.callback(collection.stop)
+            collection.start(self._host(self._loaded), config.agent.interval)
+            site.serve(report)
+            watchdog = notify.Watchdog(notifier, self._pulse, period)
+            self._start_up(report, collection, watchdog, new_password)
+            if not self._stopping:
+                notifier.ready(report.summary())
+                # Not into the journal: there a password would stay, for others to read.
+                shown = None if os.environ.get("JOURNAL_STREAM") else new_password
+                print(report.banner(shown), file=self._out, flush=True)
+            self._main_loop(report, notifier, watchdog, reloader)
+            report.stopping = True
+            notifier.stopping("draining")
+            log.info("stopping: the cache answers what it has received, plugins end their runs")
+            self._supervisor.stop(timeout=0)  # begins to drain, while the plugins are stopped
+            reloader.stop(STOP_TIMEOUT)
+        return 0
+
+    def _start_up(
+        self, report: Report, collection: Collection, watchdog: notify.Watchdog, new_password: str | None
+    ) -> None:
+        """Until all works or SHOW_AFTER is over. Raises CacheRefused when the cache cannot run like this."""
+        deadline = time.monotonic() + SHOW_AFTER
+        first, seen = self._supervisor.first, False
+        while time.monotonic() < deadline and not self._stopping:
+            if first.done() and not seen:
+                seen = True
+                if isinstance(error := first.exception(), CacheRefused):
+                    self._supervisor.stop(STOP_TIMEOUT)
+                    if new_password is not None:  # nobody has seen it: the next start shows its own
+                        self._files.password.unlink(missing_ok=True)
+                    raise error
+                collection.collect()  # what was collected before tells of no cache
+            if report.note_ready():
+                return
+            self._pulse.beat("main loop")
+            watchdog.tick()
+            time.sleep(STARTING_TICK)
+
+    def _main_loop(
+        self, report: Report, notifier: notify.Notifier, watchdog: notify.Watchdog, reloader: Reloader
+    ) -> None:
+        reload_wanted, reloading, next_status = False, False, time.monotonic()
+        while not self._stopping:
+            self._pulse.beat("main loop")
+            watchdog.tick()
+            if reloading and not reloader.busy:
+                reloading = False
+                notifier.ready(report.summary())
+            if reload_wanted and not reloading:
+                reload_wanted, reloading = False, True
+                notifier.reloading()
+                reloader.start()
+            if not reloading and time.monotonic() >= next_status:
+                report.note_ready()
+                notifier.status(report.summary())
+                next_status = time.monotonic() + STATUS_INTERVAL
+            try:
+                number = self._signals.get(timeout=STARTING_TICK if reloading else TICK)
+            except queue.Empty:
+                continue
+            reload_wanted = reload_wanted or number == signal.SIGHUP
+
+    @contextmanager
+    def _signals_taken(self) -> Iterator[None]:
+        previous = [(number, signal.signal(number, self._on_signal)) for number in SIGNALS]
+        try:
+            yield
+        finally:
+            for number, handler in previous:
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGHUP:
+            if self._stopping:
+                self._stop_at_once(number)
+            self._stopping = True
+        self._signals.put(number)  # SimpleQueue may be used in a signal handler
+
+    def _stop_at_once(self, number: int) -> None:
+        """The cache's data are safe from SIGKILL; runs of plugins and answers in the making are not waited for."""
+        self._supervisor.kill()
+        os.write(2, b"stopped at once\n")  # the logging's lock may be held by what was interrupted
+        os._exit(128 + number)
+
+    def _own_samples(self) -> Iterator[Sample]:
+        yield from self._self_metrics.collect()
+        yield from self._reloads.collect()
+
+    def _host(self, loaded: LoadedConfig) -> Host:
+        config, files = loaded.config, self._files
+        address = CacheAddress(
+            unix_socket=config.unix_socket,
+            host=config.cache.host,
+            port=config.cache.port,
+            password_file=files.password if config.cache.auth else None,
+            arena=files.arena,
+        )
+        return Host(files.data_dir, address, __version__, logging.getLogger("predis.plugins"))
+
+
+def _process_age() -> float:
+    """Seconds since this process was started, its imports included."""
+    after_name = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(after_name[19]) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def _data_dir_taken(data_dir: Path) -> Iterator[None]:
+    """Makes the data folder and holds it: two agents would fight over one cache process. Raises PredisError."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(data_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise PredisError(
+            f"the data folder {data_dir} cannot be used: {reason}; set agent.data_dir to a folder of yours"
+        ) from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+            raise PredisError(
+                f"another agent (pid {holder}) runs with the data folder {data_dir}: stop it, or set agent.data_dir"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _logging(level: str) -> Iterator[None]:
+    """Plain lines on standard error; the journal has its own time."""
+    handler = logging.StreamHandler()
+    stamp = "" if os.environ.get("JOURNAL_STREAM") else "%(asctime)s "
+    handler.setFormatter(logging.Formatter(f"{stamp}%(levelname)-7s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    _set_log_level(level)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+def _set_log_level(level: str) -> None:
+    logging.getLogger().setLevel(level.upper())
+    for talkative in ("apscheduler", "uvicorn", "asyncio"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
