@@ -297,7 +297,7 @@ void command_info(Context& c) {
     if (const CommandSpec* spec = find_command(name)) {
       describe(c, *spec);
     } else {
-      c.reply.null_array();
+      c.reply.null();
     }
   }
 }
