@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import typer
@@ -64,17 +64,25 @@ def _show(answer: Mapping[str, Any]) -> None:
             str(plugin.get("name")),
             str(plugin.get("state")),
             _ago(plugin.get("last_success_seconds_ago"), " ago"),
-            _count(plugin.get("runs")),
-            _count(plugin.get("failures")),
-            _count(plugin.get("overdue")),
-            _count(plugin.get("series")),
-            _count(_dropped(plugin.get("dropped"))),
+            *(_count(plugin.get(key)) for key in ("runs", "failures", "overdue", "series")),
+            _count(_dropped(plugin)),
         )
         for plugin in plugins
     ]
     headers = ("plugin", "state", "last success", "runs", "failures", "overdue", "series", "dropped")
     print_table(headers, rows, state_column=1)
-    print_pairs([(str(plugin["name"]), str(plugin["error"])) for plugin in plugins if plugin.get("error")])
+    print_pairs([(str(plugin.get("name")), remark) for plugin in plugins for remark in _remarks(plugin)])
+
+
+def _remarks(plugin: Mapping[str, Any]) -> Iterator[str]:
+    """What there is to say of a plugin besides its numbers: its error, the worst of what it drops, its own note."""
+    if plugin.get("error"):
+        yield str(plugin["error"])
+    if plugin.get("offenders"):
+        metric, reason, samples = plugin["offenders"][0]
+        yield f"dropped most: {metric}, {_count(samples)} samples ({reason})"
+    if plugin.get("note"):
+        yield str(plugin["note"])
 
 
 def _cache_line(cache: Mapping[str, Any]) -> str:
@@ -107,5 +115,6 @@ def _count(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else "-"
 
 
-def _dropped(value: object) -> object:
-    return sum(value.values()) if isinstance(value, dict) else value
+def _dropped(plugin: Mapping[str, Any]) -> object:
+    dropped = plugin.get("dropped")
+    return sum(dropped.values()) if isinstance(dropped, dict) else dropped
