@@ -76,7 +76,6 @@ COUNTERS: tuple[MetricRow, ...] = (
     _plain(_C, "predis_auth_failures_total", "auth_failures", "Attempts to authenticate that were refused."),
     _plain(_C, "predis_error_replies_total", "error_replies", "Errors answered to clients."),
     _plain(_C, "predis_slow_commands_total", "slow_commands", "Commands slower than slowlog-log-slower-than."),
-    _plain(_C, "predis_written_bytes_total", "set_bytes", "Bytes of values written.", "bytes"),
     _plain(_C, "predis_flushes_total", "flushes", "Times that all keys were removed by FLUSHDB or FLUSHALL."),
     _plain(_C, "predis_recoveries_total", "recoveries", "Times that the cache came back with the keys it had."),
     _plain(_C, "predis_recovered_keys_total", "recovered_entries", "Keys found again by these recoveries."),
@@ -115,7 +114,6 @@ GAUGES: tuple[MetricRow, ...] = (
     _plain(_G, "predis_arena_pages_used", "pages_used", "Pages of the shared-memory arena in use, 64 KiB each."),
     _plain(_G, "predis_connections", "connected_clients", "Connections open."),
     _plain(_G, "predis_connections_max", "max_clients", "Connections that may be open (max-clients)."),
-    _plain(_G, "predis_connections_blocked", "blocked_clients", "Connections waiting in a blocking command."),
     _plain(
         _G,
         "predis_cache_start_time_seconds",

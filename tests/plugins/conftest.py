@@ -19,7 +19,7 @@ Collect = Callable[[Any], Values]
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     """An agent whose cache has not started yet."""
-    data_dir = tmp_path / "data"
+    data_dir = tmp_path / "agent-data"
     data_dir.mkdir()
     cache = CacheAddress(data_dir / "cache.sock", "127.0.0.1", 0, None, data_dir / "cache.arena")
     return Host(data_dir, cache, "1.2.3", logging.getLogger("tests.plugins"))
