@@ -40,7 +40,7 @@ class CacheLink:
 
     def change(self, settings: Mapping[str, object]) -> None:
         """CONFIG SET of settings that a running cache can take."""
-        pairs = [part for name, value in settings.items() for part in (LIVE[name], str(value))]
+        pairs = [part for name, value in settings.items() for part in (LIVE[name], _value(value))]
         self._command("CONFIG", "SET", *pairs)
 
     def close(self) -> None:
@@ -72,6 +72,11 @@ class CacheLink:
             client.close()
             raise
         return client
+
+
+def _value(value: object) -> str:
+    """As CONFIG SET has it: Redis has no level "info", and one with another name below "error"."""
+    return {"info": "notice", "error": "warning"}.get(str(value), str(value))
 
 
 def arena_heartbeat(arena: Path) -> Callable[[], float | None]:

@@ -78,16 +78,17 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def find(pid_file: Path, lock: Path) -> CacheProcess | None:
-    """The process that the pid file names, if it is the one that holds the lock."""
-    try:
-        process = CacheProcess(int(pid_file.read_text()))
-    except (OSError, ValueError, OverflowError):
-        return None
-    # With the pidfd open first, the number still means the same process when the lock is looked at.
-    if process.alive() and process.pid in lock_holders(lock):
-        return process
-    os.close(process.pidfd)
+def find(lock: Path) -> CacheProcess | None:
+    """The process that holds the lock."""
+    for pid in lock_holders(lock):
+        try:
+            process = CacheProcess(pid)
+        except OSError:
+            continue
+        # With the pidfd open first, the number still means the same process when the lock is looked at again.
+        if process.alive() and pid in lock_holders(lock):
+            return process
+        os.close(process.pidfd)
     return None
 
 

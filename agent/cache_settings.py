@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,9 +14,28 @@ from pathlib import Path
 from typing import Any
 
 from agent.config.models import Config
+from agent.errors import PredisError
+from core_cache.password import load_or_create
 
-LIVE = {"memory": "maxmemory", "policy": "maxmemory-policy", "max_clients": "maxclients"}
+LIVE = {
+    "memory": "maxmemory",
+    "policy": "maxmemory-policy",
+    "max_clients": "maxclients",
+    "log_level": "loglevel",
+}
 """Settings that a running cache takes by CONFIG SET, under the names that it has there."""
+
+_OPTIONS = {
+    "--host": "host",
+    "--port": "port",
+    "--unix-socket": "unix_socket",
+    "--memory": "memory",
+    "--policy": "policy",
+    "--arena-dir": "arena_dir",
+    "--max-clients": "max_clients",
+    "--log-level": "log_level",
+}
+_OTHER_OPTIONS = {"--no-auth": "cache.auth = false", "--data-dir": "agent.data_dir", "--log-level": "agent.log_level"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +50,7 @@ class CacheSettings:
     auth: bool
     arena_dir: str
     max_clients: int
+    log_level: str
 
     @classmethod
     def of(cls, config: Config) -> CacheSettings:
@@ -45,6 +65,7 @@ class CacheSettings:
             auth=cache.auth,
             arena_dir=os.path.abspath(cache.arena_dir),
             max_clients=cache.max_clients,
+            log_level=config.agent.log_level,
         )
 
     def changes(self, wanted: CacheSettings) -> dict[str, Any]:
@@ -62,18 +83,16 @@ CommandLine = Callable[[CacheSettings, "CacheFiles"], list[str]]
 
 def command_line(settings: CacheSettings, files: CacheFiles) -> list[str]:
     """`python -m core_cache …` as it is started by the agent."""
-    options = {
-        "--host": settings.host,
-        "--port": settings.port,
-        "--unix-socket": settings.unix_socket,
-        "--memory": settings.memory,
-        "--policy": settings.policy,
-        "--data-dir": files.data_dir,
-        "--arena-dir": settings.arena_dir,
-        "--max-clients": settings.max_clients,
-    }
-    arguments = [f"{name}={value}" for name, value in options.items()]
+    arguments = [f"{option}={getattr(settings, name)}" for option, name in _OPTIONS.items()]
+    arguments.append(f"--data-dir={files.data_dir}")
     return [sys.executable, "-m", "core_cache", *arguments, *([] if settings.auth else ["--no-auth"])]
+
+
+def in_terms_of_keys(sentence: str) -> str:
+    """What the cache process says of itself, with the keys of agent.toml in place of its own options."""
+    keys = {option: f"cache.{name}" for option, name in _OPTIONS.items()} | _OTHER_OPTIONS
+    sentence = sentence.removeprefix("core_cache: ")
+    return re.sub(r"(?<![\w-])--[a-z-]+", lambda match: keys.get(match[0], match[0]), sentence)
 
 
 class CacheFiles:
@@ -95,15 +114,18 @@ class CacheFiles:
         return None
 
     def make_password(self) -> str | None:
-        """Makes a password when there is none, in a file of mode 0600, and returns it; None when there is one."""
+        """Makes a password when there is none, in a file of mode 0600, and returns it; None when there is one.
+
+        The agent does it and not the cache process, whose output goes to a log: no password belongs there. Raises
+        PredisError.
+        """
         try:
-            handle = os.open(self.password, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            return None
-        password = secrets.token_urlsafe(32)
-        with os.fdopen(handle, "w") as file:
-            file.write(password + "\n")
-        return password
+            secret, made = load_or_create(self.data_dir)
+        except OSError as error:
+            raise PredisError(f"the password file {self.password} cannot be used: {error.strerror}") from None
+        except ValueError as error:
+            raise PredisError(str(error)) from None
+        return secret if made else None
 
     def write_arguments(self, pid: int, settings: CacheSettings, capacity: int) -> None:
         """Notes with which settings the process of this pid runs; `capacity` is the memory it was started with."""

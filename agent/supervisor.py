@@ -23,7 +23,7 @@ from typing import Any
 from agent import cache_process
 from agent.cache_link import CacheLink, RespError, ServerError
 from agent.cache_process import CacheProcess
-from agent.cache_settings import LIVE, CacheFiles, CacheSettings, CommandLine, command_line
+from agent.cache_settings import LIVE, CacheFiles, CacheSettings, CommandLine, command_line, in_terms_of_keys
 from agent.errors import EX_CONFIG, EX_FAILURE, PredisError
 
 log = logging.getLogger(__name__)
@@ -247,7 +247,7 @@ class CacheSupervisor:
         deadline, process, pause = time.monotonic() + self._t.restart_after, None, 0.01
         while cache_process.is_locked(self.files.lock) and not self._stop:
             if process is None:
-                process = self._process = cache_process.find(self.files.pid, self.files.lock)
+                process = self._process = cache_process.find(self.files.lock)
                 noted = self.files.read_arguments(process.pid) if process is not None else None
                 self._use_link(noted[0] if noted is not None else self._wanted)
             if process is not None and self._look(process):
@@ -281,8 +281,9 @@ class CacheSupervisor:
             self._error = f"the cache process {process.pid} from before does not answer at {self._link.unix_socket}"
             self._replace(process, "unresponsive")
             return
-        pids = ", ".join(map(str, sorted(cache_process.lock_holders(self.files.lock)))) or "unknown"
-        self._fail(f"{self.files.lock} is held by another process (pid {pids}): stop it, or set another agent.data_dir")
+        self._fail(
+            f"{self.files.lock} is held by a process that cannot be seen: stop it, or set another agent.data_dir"
+        )
 
     def _watch(self, process: CacheProcess) -> None:
         """Until the process ends, has to be replaced, or the agent stops."""
@@ -363,6 +364,7 @@ class CacheSupervisor:
             return
         words = cache_process.last_words(self.files.log, process.log_start) if not process.adopted else []
         what = f"the cache process {process.pid} {cache_process.describe_exit(status)}"
+        words = [in_terms_of_keys(line) for line in words]
         self._last_exit = "\n".join([what, *words])
         if not was_ready and status in (EX_FAILURE, EX_CONFIG) and not cache_process.is_locked(self.files.lock):
             self._refused(words[-1] if words else what, status)

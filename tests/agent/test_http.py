@@ -1,0 +1,251 @@
+"""The HTTP server as its callers see it: health, documents, who may ask, and what happens when the port is taken."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from agent.config.load import LoadedConfig, load_config
+from agent.errors import PredisError
+from agent.http.auth import host_name, load_token
+from agent.http.site import HttpSite
+from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
+from tests.servers import free_port
+
+LATENCY = MetricSpec("predis_test_seconds", Kind.histogram, "How long.", "seconds", ("command",))
+LOAD = MetricSpec("predis_test_load", Kind.gauge, "How much.")
+
+
+class View:
+    """An agent as the HTTP server knows it."""
+
+    def __init__(self) -> None:
+        self.live_reasons: list[str] = []
+        self.ready_reasons: list[str] = []
+        self.samples: list[Sample] = []
+
+    def not_live(self) -> list[str]:
+        return list(self.live_reasons)
+
+    def not_ready(self) -> list[str]:
+        return list(self.ready_reasons)
+
+    def status(self) -> dict[str, Any]:
+        return {"agent": {"pid": 17}}
+
+    def snapshot(self) -> Snapshot:
+        specs = {spec.name: spec for spec in (LATENCY, LOAD)}
+        return Snapshot(1700000000.0, {sample.key: sample for sample in self.samples}, specs)
+
+
+def configuration(tmp_path: Path, port: int, host: str = "127.0.0.1") -> LoadedConfig:
+    return load_config(None, [f"agent.data_dir={tmp_path}", f"http.port={port}", f"http.host={host}"], {})
+
+
+@contextmanager
+def serving(loaded: LoadedConfig, view: View | None = None) -> Iterator[tuple[HttpSite, httpx.Client]]:
+    site = HttpSite(loaded)
+    _, port = site.address
+    site.serve(view or View())
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
+            yield site, client
+    finally:
+        site.stop()
+
+
+@pytest.fixture
+def view() -> View:
+    return View()
+
+
+@pytest.fixture
+def client(tmp_path: Path, view: View) -> Iterator[httpx.Client]:
+    with serving(configuration(tmp_path, 0), view) as (_, client):
+        yield client
+
+
+def test_the_index_names_every_path_and_each_answers(client: httpx.Client) -> None:
+    answer = client.get("/")
+
+    assert answer.status_code == 200
+    assert answer.json()["service"] == "predis-agent"
+    for path in answer.json()["paths"]:
+        assert client.get(path).status_code == 200, path
+
+
+def test_health_is_200_while_all_is_well(client: httpx.Client) -> None:
+    assert (client.get("/livez").status_code, client.get("/livez").json()) == (200, {"live": True, "reasons": []})
+    assert (client.get("/readyz").status_code, client.get("/readyz").json()) == (200, {"ready": True, "reasons": []})
+
+
+def test_an_agent_that_is_not_ready_says_why_and_is_still_live(client: httpx.Client, view: View) -> None:
+    view.ready_reasons = ["the cache has not answered lately", "plugin x has delivered nothing for 60 s"]
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert answer.json() == {"ready": False, "reasons": view.ready_reasons}
+    assert client.get("/livez").status_code == 200
+
+
+def test_an_agent_that_is_not_live_is_not_ready_either(client: httpx.Client, view: View) -> None:
+    view.live_reasons = ["the scheduler has made no progress for 30 s"]
+
+    assert client.get("/livez").json() == {"live": False, "reasons": view.live_reasons}
+    assert client.get("/livez").status_code == client.get("/readyz").status_code == 503
+
+
+def test_health_is_never_answered_from_a_cache(client: httpx.Client) -> None:
+    assert client.get("/readyz").headers["cache-control"] == "no-store"
+
+
+def test_the_status_document_is_the_agents(client: httpx.Client) -> None:
+    assert client.get("/api/v1/status").json() == {"agent": {"pid": 17}}
+
+
+def test_metrics_are_json_with_labels_histograms_and_what_json_cannot_write(client: httpx.Client, view: View) -> None:
+    histogram = Histogram((0.1, 1.0), (3, 2, 1), 4.5)
+    view.samples = [Sample(LATENCY.name, histogram, ("get",)), Sample(LOAD.name, float("inf"))]
+
+    document = json.loads(client.get("/api/v1/metrics").text, parse_constant=lambda name: pytest.fail(name))
+
+    assert document["time"] == 1700000000.0
+    load, latency = document["metrics"]
+    assert (load["name"], load["kind"], load["samples"]) == (LOAD.name, "gauge", [{"labels": {}, "value": "+Inf"}])
+    assert (latency["unit"], latency["help"]) == ("seconds", "How long.")
+    value = {"bounds": [0.1, 1.0], "counts": [3, 2, 1], "sum": 4.5, "count": 6}
+    assert latency["samples"] == [{"labels": {"command": "get"}, "value": value}]
+
+
+def test_an_unknown_path_and_a_wrong_method_are_refused(client: httpx.Client) -> None:
+    assert client.get("/api/v2/status").status_code == 404
+    assert client.post("/api/v1/status").status_code == 405
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8889", "[::1]:8889", "LOCALHOST:1"])
+def test_names_of_this_machine_are_served(client: httpx.Client, host: str) -> None:
+    assert client.get("/api/v1/status", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8889", "127.0.0.1.evil.example", "localhost.evil", ""])
+def test_a_rebound_name_is_refused_everywhere(client: httpx.Client, host: str) -> None:
+    for path in ("/", "/livez", "/readyz", "/api/v1/status", "/api/v1/metrics"):
+        assert client.get(path, headers={"Host": host}).status_code in (400, 421), path
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [("a.example:80", "a.example"), ("a.example", "a.example"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("::1", "::1")],
+)
+def test_the_host_in_a_header(header: str, name: str) -> None:
+    assert host_name(header) == name
+
+
+def test_beyond_loopback_the_token_is_needed_and_health_tells_no_details(tmp_path: Path, view: View) -> None:
+    view.ready_reasons = ["plugin billing has delivered nothing yet"]
+    with serving(configuration(tmp_path, 0, "0.0.0.0"), view) as (_, client):
+        token = (tmp_path / "http.token").read_text().strip()
+
+        refused = client.get("/api/v1/status")
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"].startswith("Bearer")
+        for wrong in ("Bearer", f"Bearer {token}x", f"Basic {token}", token, "Bearer pässword"):
+            given = {"Authorization": wrong.encode("latin-1")}
+            assert client.get("/api/v1/metrics", headers=given).status_code == 401, wrong
+        allowed = {"Authorization": f"Bearer {token}"}
+        assert client.get("/api/v1/status", headers=allowed).status_code == 200
+        assert client.get("/readyz", headers=allowed).json()["reasons"] == view.ready_reasons
+        anonymous = client.get("/readyz")
+        assert (anonymous.status_code, anonymous.json()) == (503, {"ready": False})
+
+
+def test_the_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "http.token"
+
+    first = load_token(path)
+
+    assert len(first) >= 32
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert load_token(path) == first
+
+
+@pytest.mark.parametrize("content", [b"", b"short\n", b"\xff\xfe" * 20])
+def test_an_unusable_token_is_refused_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "http.token"
+    path.write_bytes(content)
+
+    with pytest.raises(PredisError, match=r"http\.token.*remove it"):
+        load_token(path)
+
+
+def test_a_port_in_use_is_one_sentence_with_host_port_and_key(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(PredisError) as refused:
+            HttpSite(configuration(tmp_path, port))
+
+    sentence = str(refused.value)
+    assert "\n" not in sentence
+    for part in ("127.0.0.1", str(port), "http.port", "--set", "in use"):
+        assert part in sentence
+
+
+def test_an_address_of_another_machine_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(PredisError, match=r"192\.0\.2\.1.*not an address of this machine"):
+        HttpSite(configuration(tmp_path, free_port(), "192.0.2.1"))
+
+
+def test_moving_to_another_port(tmp_path: Path) -> None:
+    with serving(configuration(tmp_path, 0)) as (site, _):
+        old = site.address
+        site.move(configuration(tmp_path, free_port()))
+        new = site.address
+
+        assert new != old
+        assert httpx.get(f"http://127.0.0.1:{new[1]}/livez").status_code == 200
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{old[1]}/livez")
+
+
+def test_a_move_that_fails_changes_nothing(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        serving(configuration(tmp_path, free_port())) as (site, client),
+    ):
+        with pytest.raises(PredisError):
+            site.move(configuration(tmp_path, taken.getsockname()[1]))
+
+        assert client.get("/livez").status_code == 200
+
+
+def test_moving_from_loopback_to_all_addresses_on_one_port_and_failing_to(tmp_path: Path) -> None:
+    port = free_port()
+    with serving(configuration(tmp_path, port)) as (site, client):
+        site.move(configuration(tmp_path, port, "0.0.0.0"))
+        assert site.address == ("0.0.0.0", port)
+        assert client.get("/api/v1/status").status_code == 401
+        with pytest.raises(PredisError):
+            site.move(configuration(tmp_path, port, "192.0.2.1"))
+        assert site.address == ("0.0.0.0", port)
+        assert client.get("/livez").status_code == 200
+
+
+def test_connections_that_say_nothing_end_with_the_server(tmp_path: Path) -> None:
+    with serving(configuration(tmp_path, 0)) as (site, client):
+        idle = socket.create_connection(("127.0.0.1", site.address[1]), timeout=5)
+        assert client.get("/livez").status_code == 200  # so the one before is accepted too; this one is kept alive
+
+        start = time.monotonic()
+        site.stop()
+
+        assert time.monotonic() - start < 5
+        assert idle.recv(1) == b""
+        idle.close()
