@@ -25,12 +25,13 @@ def list_metrics(
     debug: DebugOption = False,
 ) -> None:
     """List every metric that the agent and its enabled plugins can emit."""
+    from agent import own_metrics
+    from agent.metrics import self_metrics
     from agent.metrics.catalogue import Catalogue
-    from agent.metrics.self_metrics import SPECS
     from agent.plugin.manager import PluginManager
 
     catalogue = Catalogue()
-    catalogue.add("agent", SPECS)
+    catalogue.add(self_metrics.PLUGIN_NAME, (*self_metrics.SPECS, *own_metrics.SPECS))
     manager = PluginManager(load(config, set_, no_plugins))
     manager.load()
     manager.declare(catalogue.add)

@@ -48,14 +48,18 @@ def _show(answer: Mapping[str, Any]) -> None:
 
     agent, cache, health = answer.get("agent", {}), answer.get("cache", {}), answer.get("health", {})
     readiness = "ready" if health.get("ready") else "not ready"
+    reload_error = (agent.get("config_reload") or {}).get("error")
     print_pairs(
         [
             ("agent", readiness),
             ("", f"version {agent.get('version')}, pid {agent.get('pid')}, up {_ago(agent.get('uptime_seconds'))}"),
+            *[("", str(reason)) for reason in health.get("reasons", ())],
             ("config", str(agent.get("config_file") or "built-in defaults")),
+            *([("", f"the last reload was refused, the old one goes on: {reload_error}")] if reload_error else []),
+            ("data", str(agent.get("data_dir"))),
             ("cache", str(cache.get("state", "unknown"))),
             ("", _cache_line(cache)),
-            *[("!", str(reason)) for reason in health.get("reasons", ())],
+            *([("", str(cache["error"]))] if cache.get("error") else []),
         ]
     )
     plugins = answer.get("plugins", [])
@@ -78,6 +82,8 @@ def _remarks(plugin: Mapping[str, Any]) -> Iterator[str]:
     """What there is to say of a plugin besides its numbers: its error, the worst of what it drops, its own note."""
     if plugin.get("error"):
         yield str(plugin["error"])
+    if isinstance(plugin.get("retry_in"), (int, float)):
+        yield f"tried again in {_ago(plugin['retry_in'])}"
     if plugin.get("offenders"):
         metric, reason, samples = plugin["offenders"][0]
         yield f"dropped most: {metric}, {_count(samples)} samples ({reason})"
@@ -97,6 +103,8 @@ def _cache_line(cache: Mapping[str, Any]) -> str:
         parts.append(str(cache["unix_socket"]))
     if isinstance(cache.get("memory"), int):
         parts.append(format_size(cache["memory"]))
+    if cache.get("policy"):
+        parts.append(str(cache["policy"]))
     if cache.get("restarts") is not None:
         parts.append(f"{cache['restarts']} restarts")
     return ", ".join(parts)
@@ -107,8 +115,7 @@ def _ago(seconds: object, suffix: str = "") -> str:
 
     if not isinstance(seconds, (int, float)):
         return "never" if suffix else "-"
-    rounded = round(seconds) if seconds >= 10 else round(seconds, 1)
-    return format_duration(rounded) + suffix
+    return (format_duration(round(seconds)) if seconds >= 10 else f"{seconds:.1f}s") + suffix
 
 
 def _count(value: object) -> str:

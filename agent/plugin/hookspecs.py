@@ -16,7 +16,7 @@ def predis_metric_specs() -> Sequence[MetricSpec]:  # type: ignore[empty-body]
 
 @hookspec
 def predis_start(host: Host) -> None:
-    """Begin work: open what the plugin needs. Called once, before the first collect or export."""
+    """Begin work: open what the plugin needs. Called before the first collect or export, and again if it raises."""
 
 
 @hookspec

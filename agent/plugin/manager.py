@@ -136,12 +136,10 @@ class PluginManager:
 
     def _find(self) -> dict[str, importlib.metadata.EntryPoint]:
         """Entry points by name. When two packages claim a name, the agent's own wins, else the first by name."""
-        points = self._given
-        if points is None:
-            points = list(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+        self.warnings = []
+        points = self._given if self._given is not None else self._installed()
         points = sorted(points, key=lambda point: (_distribution(point) != _OWN_DISTRIBUTION, _distribution(point)))
         found: dict[str, importlib.metadata.EntryPoint] = {}
-        self.warnings = []
         for point in points:
             first = found.setdefault(point.name, point)
             if first.value != point.value:
@@ -149,6 +147,20 @@ class PluginManager:
                 mend = "uninstall one of the two packages"
                 self.warnings.append(Problem(None, None, format_key(("plugins", point.name)), what, mend))
         return found
+
+    def _installed(self) -> list[importlib.metadata.EntryPoint]:
+        try:
+            return list(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+        except Exception:  # noqa: BLE001  # one package with broken metadata, perhaps no plugin at all: find out which
+            points: list[importlib.metadata.EntryPoint] = []
+        for distribution in importlib.metadata.distributions():
+            try:
+                points += distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+            except Exception as error:  # noqa: BLE001
+                name = distribution.metadata["Name"] or f"a package in {distribution.locate_file('')}"
+                what, mend = f"the entry points of {name} cannot be read: {describe(error)}", "mend or uninstall it"
+                self.warnings.append(Problem(None, None, "", what, mend))
+        return points
 
     def _load_one(
         self,
@@ -239,7 +251,7 @@ def hook_names() -> list[str]:
 
 def _distribution(entry_point: importlib.metadata.EntryPoint) -> str:
     distribution = entry_point.dist
-    return distribution.name if distribution is not None else ""
+    return str(distribution.metadata["Name"] or "") if distribution is not None else ""
 
 
 def _check_version(factory: Any) -> None:

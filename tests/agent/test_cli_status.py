@@ -17,8 +17,15 @@ from agent.cli import client
 from tests.agent.test_cli import predis_agent
 
 ANSWER: dict[str, Any] = {
-    "agent": {"version": "0.1.0", "pid": 4711, "uptime_seconds": 3725.2, "config_file": "/etc/predis/agent.toml"},
-    "cache": {"state": "running", "pid": 4712, "port": 6379, "memory": 1 << 30, "restarts": 2},
+    "agent": {
+        "version": "0.1.0",
+        "pid": 4711,
+        "uptime_seconds": 3725.2,
+        "config_file": "/etc/predis/agent.toml",
+        "config_reload": {"error": "agent.toml:7: no"},
+        "data_dir": "/var/lib/predis",
+    },
+    "cache": {"state": "running", "pid": 4712, "port": 6379, "memory": 1 << 30, "restarts": 2, "error": "no room"},
     "plugins": [
         {
             "name": "weather",
@@ -32,7 +39,14 @@ ANSWER: dict[str, Any] = {
             "offenders": [["predis_foreign_value", "flood", 3]],
             "error": None,
         },
-        {"name": "stuck", "state": "hung", "last_success_seconds_ago": None, "runs": 1, "error": "[bold]too slow"},
+        {
+            "name": "stuck",
+            "state": "hung",
+            "last_success_seconds_ago": None,
+            "runs": 1,
+            "error": "[bold]too slow",
+            "retry_in": 61.2,
+        },
     ],
     "health": {"live": True, "ready": True, "reasons": []},
 }
@@ -70,12 +84,13 @@ def test_status_shows_agent_cache_and_each_plugin(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     text = " ".join(result.stdout.split())
     assert "agent ready version 0.1.0, pid 4711, up 1h2m5s" in text
-    assert "config /etc/predis/agent.toml" in text
-    assert "cache running pid 4712, port 6379, 1GiB, 2 restarts" in text
-    assert "weather active 2s300ms ago 1,200 0 0 17 4" in text
+    assert "config /etc/predis/agent.toml the last reload was refused, the old one goes on: agent.toml:7: no" in text
+    assert "data /var/lib/predis" in text
+    assert "cache running pid 4712, port 6379, 1GiB, 2 restarts no room" in text
+    assert "weather active 2.3s ago 1,200 0 0 17 4" in text
     assert "stuck hung never 1 - - - -" in text
     assert "weather dropped most: predis_foreign_value, 3 samples (flood)" in text
-    assert "stuck [bold]too slow" in text
+    assert "stuck [bold]too slow stuck tried again in 1m1s" in text
 
 
 def test_status_of_an_agent_that_is_not_ready_says_why(tmp_path: Path) -> None:

@@ -212,6 +212,24 @@ def test_a_name_that_two_packages_claim_stays_with_ours(foreign: Foreign, tmp_pa
     assert ["aaa-impostor" in str(warning) for warning in manager.warnings] == [True]
 
 
+def test_a_package_with_broken_metadata_hides_no_plugin(foreign: Foreign, tmp_path: Path) -> None:
+    foreign.package("weather")
+    broken = foreign.folder / "broken-1.0.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Name: broken-thing\n")
+    (broken / "entry_points.txt").write_text("[console_scripts]\nthis is no entry point\n")
+    manager = loaded(tmp_path)
+    assert {"weather", "neighbour", "prometheus"} <= {plugin.name for plugin in manager.active}
+    (warning,) = map(str, manager.warnings)
+    assert "the entry points of broken-thing cannot be read" in warning
+
+
+def test_a_plugin_of_a_package_without_a_name_is_loaded(foreign: Foreign, tmp_path: Path) -> None:
+    source = foreign.package("weather")
+    (foreign.folder / f"{source.stem}-1.0.dist-info" / "METADATA").unlink()
+    assert loaded(tmp_path).plugins["weather"].state == "active"
+
+
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
