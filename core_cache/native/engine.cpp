@@ -412,7 +412,7 @@ void Engine::unknown_command(Client& client, Args args) {
   };
   std::string problem;
   const CommandSpec* container = find_command(args[0]);
-  if (container != nullptr) {
+  if (container != nullptr && container->container && args.size() > 1) {
     std::string upper(args[0]);
     for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
     problem = "ERR unknown subcommand '" + text(args[1], 128) + "'. Try " + upper + " HELP.";
