@@ -43,6 +43,8 @@ inline Line read_number(const char*& at, const char* end, int64_t& value) {
   const void* found = end == at ? nullptr : std::memchr(at, '\r', static_cast<size_t>(end - at));
   if (found == nullptr) return static_cast<size_t>(end - at) >= kMaxInline ? Line::too_long : Line::more;
   const char* line_end = static_cast<const char*>(found);
+  // As if the line had come byte by byte: the end of one that is too long is not waited for.
+  if (static_cast<size_t>(line_end - at) >= kMaxInline) return Line::too_long;
   if (end - line_end < 2) return Line::more;
   if (!strict_number(at, line_end, value)) return Line::bad;
   at = line_end + 2;
@@ -85,10 +87,14 @@ inline Parse read_bulk_header(const char*& at, const char* end, const ParseLimit
   if (__builtin_expect(type == '$', 1)) {
     line = read_number(p, end, length);
   } else {
-    // Redis looks for the line's end first, and only then at the type.
-    int64_t ignored;
-    line = read_number(p, end, ignored);
-    if (line == Line::ok || line == Line::bad) {
+    // Redis looks for the line's end first, which may be here already, and only then at the type.
+    const void* found = std::memchr(at, '\r', static_cast<size_t>(end - at));
+    const char* line_end = found == nullptr ? end : static_cast<const char*>(found);
+    if (static_cast<size_t>(line_end - at) > kMaxInline) {
+      line = Line::too_long;
+    } else if (end - line_end < 2) {
+      line = Line::more;
+    } else {
       problem = "Protocol error: expected '$', got '";
       problem += type;
       problem += '\'';
@@ -114,11 +120,12 @@ inline Parse read_bulk_header(const char*& at, const char* end, const ParseLimit
 
 Parse parse_inline(char*& at, char* end, std::vector<std::string_view>& args, std::string& problem) {
   void* found = std::memchr(at, '\n', static_cast<size_t>(end - at));
-  if (found == nullptr) {
-    if (static_cast<size_t>(end - at) <= kMaxInline) return Parse::incomplete;
+  const char* known_end = found == nullptr ? end : static_cast<char*>(found);
+  if (static_cast<size_t>(known_end - at) > kMaxInline) {
     problem = "Protocol error: too big inline request";
     return Parse::error;
   }
+  if (found == nullptr) return Parse::incomplete;
   char* line_end = static_cast<char*>(found);
   char* next = line_end + 1;
   if (line_end > at && line_end[-1] == '\r') --line_end;
@@ -257,8 +264,8 @@ bool split_inline(char* at, char* end, std::vector<std::string_view>& args) {
           at += 2;
           continue;
         }
-      } else if (is_space(c)) {
-        break;
+      } else if (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
+        break;  // \v and \f part words only where a word begins, as in Redis
       } else if (c == '"' || c == '\'') {
         quote = c;
         ++at;
