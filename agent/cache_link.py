@@ -74,9 +74,12 @@ class CacheLink:
         return client
 
 
+_REDIS_WORDS = {"s3fifo": "allkeys-s3fifo", "lru": "allkeys-lru", "info": "notice", "error": "warning"}
+
+
 def _value(value: object) -> str:
-    """As CONFIG SET has it: Redis has no level "info", and one with another name below "error"."""
-    return {"info": "notice", "error": "warning"}.get(str(value), str(value))
+    """As CONFIG SET has it, in Redis' words. It has no level "error"; the nearest that says more is "warning"."""
+    return _REDIS_WORDS.get(str(value), str(value))
 
 
 def arena_heartbeat(arena: Path) -> Callable[[], float | None]:

@@ -136,6 +136,13 @@ class CacheFiles:
             file.write("\n")
         os.replace(name, self.arguments)
 
+    def knows(self, pid: int) -> bool:
+        """Whether the process of this pid is the cache: it says so itself, or an agent noted that it started it."""
+        with contextlib.suppress(OSError):
+            if self.pid.read_text().strip() == str(pid):
+                return True
+        return self.read_arguments(pid) is not None
+
     def read_arguments(self, pid: int) -> tuple[CacheSettings, int] | None:
         """Settings and capacity of the process of this pid; None when nobody noted them, or another version did."""
         try:

@@ -276,14 +276,18 @@ class CacheSupervisor:
         return None
 
     def _give_up_on_holder(self, process: CacheProcess | None) -> None:
-        if process is not None:
+        """The lock is held, but nobody answers. Only what is known as a cache process is ended for that."""
+        if process is not None and self.files.knows(process.pid):
             self._unresponsive += 1
             self._error = f"the cache process {process.pid} from before does not answer at {self._link.unix_socket}"
+            log.error("%s", self._error)
             self._replace(process, "unresponsive")
             return
-        self._fail(
-            f"{self.files.lock} is held by a process that cannot be seen: stop it, or set another agent.data_dir"
-        )
+        holder = "a process that cannot be seen" if process is None else f"process {process.pid}, which is no cache"
+        if process is not None:
+            process.reap()
+            self._forget()
+        self._fail(f"{self.files.lock} is held by {holder}: stop it, or set another agent.data_dir")
 
     def _watch(self, process: CacheProcess) -> None:
         """Until the process ends, has to be replaced, or the agent stops."""
