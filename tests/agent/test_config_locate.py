@@ -167,10 +167,10 @@ class Writer:
         plain = all(char.isprintable() or char == "\n" for char in value)
         if plain and "\n" not in value and "'" not in value:
             styles.append(f"'{value}'")
-        if plain and "'" not in value:
+        if plain and "'''" not in value:  # may end with one or two quotes of its own
             styles.append(f"'''\n{value}'''")
-        if plain and "'''" not in value and not value.endswith("'"):
-            styles.append(f"'''\n{value}'''")
+        if plain and '"""' not in value and "\\" not in value:
+            styles.append(f'"""\n{value}"""')
         styles.append('"""\\\n   ' + _basic(value)[1:-1] + '"""' if not value[:1].isspace() else _basic(value))
         return self._draw(st.sampled_from(styles))
 
