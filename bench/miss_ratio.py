@@ -17,10 +17,10 @@ TOLERANCE = 0.005
 METHOD = """\
 Each trace is replayed from an empty cache (GET, and SET after a miss; all values of one size) that has room for the
 given number of objects: its memory is found by filling it with other keys until it evicts, to within {tolerance:.1%} of
-that number of objects. Redis evicts by allkeys-lru with maxmemory-samples 10; its clock of one second is coarse for a
-replay that takes seconds, so that its ratio would be better in slow real life. The other columns are the simulator
-libCacheSim 0.3.5's, with exactly that number of objects, from the table beside the traces; Belady knows the future. The
-ratio is ours with s3fifo divided by the simulator's S3FIFO."""
+that number of objects. Redis evicts by allkeys-lru with maxmemory-samples 10. Its lru and ours sample, and see time in
+ticks of 1 s and 1/64 s: coarse for a replay that takes seconds, so that both are better in slow real life. The other
+columns are the simulator libCacheSim 0.3.5's, with exactly that number of objects, from the table beside the traces;
+Belady knows the future. The ratio is ours with s3fifo divided by the simulator's S3FIFO."""
 
 Start = Callable[[Path, int], Server]
 
