@@ -55,11 +55,11 @@ class CacheMetrics:
     def predis_start(self, host: Host) -> None:
         self._arena = host.cache.arena
         if self._open_reader is None or self._scale is None:
-            from core_cache import _native
+            from core_cache._native import ArenaError, StatsReader, latency_bounds
 
-            self._no_arena = (OSError, _native.ArenaError)
-            self._open_reader = self._open_reader or _native.StatsReader
-            self._scale = self._scale or LatencyScale(_native.latency_bounds())
+            self._no_arena = (OSError, ArenaError)
+            self._open_reader = self._open_reader or StatsReader
+            self._scale = self._scale or LatencyScale(latency_bounds())
 
     @hookimpl
     def predis_stop(self) -> None:

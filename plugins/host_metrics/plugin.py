@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -24,7 +24,10 @@ class HostMetricsConfig(PluginConfig):
 
 
 class HostMetrics:
-    """Metrics of the machine, from psutil and /proc."""
+    """Metrics of the machine, from psutil and /proc.
+
+    `note` says what `status` should show besides the state: which parts this machine does not tell of, and why.
+    """
 
     api_version = 1
     Config = HostMetricsConfig
@@ -36,6 +39,11 @@ class HostMetrics:
         self._data_dir = self._arena = Path()
         self._process: CacheProcess | None = None
         self._last_cpu: tuple[float, float] | None = None  # busy and total seconds
+        self._missing: dict[str, str] = {}
+
+    @property
+    def note(self) -> str:
+        return "; ".join(f"no {part} ({why})" for part, why in sorted(dict(self._missing).items()))
 
     @hookimpl
     def predis_metric_specs(self) -> Sequence[MetricSpec]:
@@ -48,15 +56,28 @@ class HostMetrics:
 
     @hookimpl
     def predis_collect(self) -> Iterable[Sample]:
-        yield from self._cpu()
-        yield from self._pressure()
-        yield from self._memory()
-        yield from self._room()
-        yield from self._disks()
-        yield from self._network()
-        yield Sample(specs.BOOT_TIME.name, psutil.boot_time())
+        parts: dict[str, Callable[[], Iterator[Sample]]] = {
+            "CPU": self._cpu,
+            "pressure": self._pressure,
+            "memory": self._memory,
+            "file systems": self._room,
+            "disks": self._disks,
+            "network": self._network,
+            "boot time": self._boot_time,
+        }
         if self._process is not None:
-            yield from self._process.samples()
+            parts["cache process"] = self._process.samples
+        for name, part in parts.items():
+            try:
+                yield from list(part())
+                self._missing.pop(name, None)
+            except (OSError, RuntimeError, ValueError, psutil.Error) as error:
+                # Sandboxes hide parts of /proc: what is left is still worth telling.
+                self._missing[name] = str(error)
+
+    @staticmethod
+    def _boot_time() -> Iterator[Sample]:
+        yield Sample(specs.BOOT_TIME.name, psutil.boot_time())
 
     def _cpu(self) -> Iterator[Sample]:
         times = psutil.cpu_times()

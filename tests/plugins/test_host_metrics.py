@@ -87,6 +87,22 @@ def test_the_arenas_file_system_is_told_apart_from_the_data_folders(
     assert paths == {str(host.data_dir), str(arenas)}
 
 
+def test_what_a_sandbox_hides_is_left_out_and_named_and_the_rest_is_told(
+    plugin: HostMetrics, collect: Collect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hidden(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "/proc/diskstats")
+
+    monkeypatch.setattr(psutil, "disk_io_counters", hidden)
+    names = {name for name, _ in collect(plugin)}
+    assert "predis_host_disk_bytes_total" not in names
+    assert {"predis_host_memory_bytes", "predis_host_network_bytes_total", "predis_host_boot_time_seconds"} <= names
+    assert plugin.note.startswith("no disks (")
+    monkeypatch.undo()
+    collect(plugin)
+    assert plugin.note == ""
+
+
 def test_without_a_cache_process_that_is_all_there_is_to_say(plugin: HostMetrics, collect: Collect) -> None:
     values = {key: value for key, value in collect(plugin).items() if key[0].startswith("predis_cache_process")}
     assert values == {("predis_cache_process_up", ()): 0}

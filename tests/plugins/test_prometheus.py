@@ -11,13 +11,18 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest as text_format
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_format
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from agent.api import Histogram, Host, Kind, MetricSpec, Sample, Snapshot
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.pipeline import Pipeline
-from plugins.prometheus.plugin import CannotListen, Prometheus, PrometheusConfig
+from plugins.prometheus.plugin import CannotListen, Prometheus, PrometheusConfig, SnapshotCollector
 from tests.plugins.conftest import Collect
 from tests.waiting import wait_until
 
@@ -110,6 +115,18 @@ def test_openmetrics_is_served_to_who_asks_for_it_and_is_valid(plugin: Prometheu
         "predis_visit_duration_seconds": ("histogram", "seconds"),
         "predis_shop": ("info", ""),
     }
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), st.floats(allow_nan=False, allow_infinity=False))
+def test_whatever_a_label_or_a_value_is_it_comes_through_both_formats(label: str, value: float) -> None:
+    collector = SnapshotCollector(stale_after=60.0)
+    collector.show(snapshot_of(Sample("predis_shelf_bytes", value, (label, "x"))))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    for generate, parse in ((text_format, parse_text), (openmetrics_format, parse_openmetrics)):
+        (family,) = parse(generate(registry).decode())
+        (sample,) = family.samples
+        assert (sample.labels["shelf"], sample.value) == (label, value)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed; `make peers` installs it")
