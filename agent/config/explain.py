@@ -78,9 +78,12 @@ def _sentences(
     key = str(path[-1]) if path else ""
     info = field_at(model, path)
     value = _value_at(raw, path)
-    hidden = path in secrets or is_secret_name(key) or _is_secret_field(info)
+    secret = any(other[: len(path)] == path for other in secrets)  # the value itself, or one in it
+    hidden = secret or is_secret_name(key) or _is_secret_field(info)
     shown = MASK if hidden else show(value)
-    if kind == REFUSED:
+    if kind == "json_invalid":
+        what, mend = "is nested too deeply", "no configuration needs hundreds of levels"
+    elif kind == REFUSED:
         what, mend = str(ctx["what"]), str(ctx["mend"])
     elif kind == "extra_forbidden":
         what, mend = _unknown_key(model, path, isinstance(value, dict))

@@ -25,6 +25,7 @@ from agent.errors import ConfigError, Problem
 
 DEFAULT_PATHS = (Path("agent.toml"), Path("/etc/predis/agent.toml"))
 ENV_PREFIX = "PREDIS__"
+_DEEPEST = 50
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -138,7 +139,13 @@ def _add_file(file: Path, sources: Sources, problems: list[Problem]) -> None:
         syntax_line, key, what, mend = explain_syntax(error, text)
         problems.append(Problem(str(file), syntax_line, key, what, mend))
         return
-    sources.add_layer(data, {key: Place(str(file), line) for key, line in locate_keys(text).items()})
+    lines = locate_keys(text)
+    deep = min((line for path, line in lines.items() if len(path) > _DEEPEST), default=None)
+    if deep is not None:
+        mend = f"no configuration needs more than {_DEEPEST} levels"
+        problems.append(Problem(str(file), deep, "", "is nested too deeply", mend))
+        return
+    sources.add_layer(data, {path: Place(str(file), line) for path, line in lines.items()})
 
 
 def _add_environment(environ: Mapping[str, str], sources: Sources, problems: list[Problem]) -> None:

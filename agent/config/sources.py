@@ -64,7 +64,8 @@ class Sources:
             if isinstance(value, dict) and isinstance(into.get(key), dict):
                 self._merge(into[key], value, path, places)
                 continue
-            self._forget(path)
+            if key in into:
+                self._forget(path)
             into[key] = _copy(value)
             self._remember(path, value, places)
 

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from agent.config import LoadedConfig, find_config, is_loopback, load_config
 from agent.errors import EX_CONFIG, ConfigError, Problem
@@ -160,6 +162,7 @@ def test_a_wrong_value_is_told_with_its_line_and_mend(
         ('[agent]\ndata_dir = "C:\\data"', 2, "agent.data_dir", "", "single quotes"),
         ("= 1", 1, "", "not valid TOML", ""),
         ("x = " + "[" * 10_000, None, "", "not valid TOML", ""),
+        ("x = 1\ny = " + "[" * 300 + "]" * 300, 2, "", "nested too deeply", "50 levels"),
         ("x = " + "9" * 5000, None, "", "not valid TOML", ""),
     ],
 )
@@ -253,3 +256,28 @@ def test_reload_reads_the_files_again_with_the_same_overrides(tmp_path: Path) ->
     (tmp_path / "agent.toml").write_text("[cache]\nport = 3\nmax_clients = 3")
     again = loaded.reload()
     assert (again.config.cache.port, again.config.cache.max_clients) == (2, 3)
+
+
+def test_an_override_that_is_nested_too_deeply_is_told(tmp_path: Path) -> None:
+    problem = only(problems(tmp_path, "", ("cache.port=" + "[" * 300 + "]" * 300,)))
+    assert "nested too deeply" in problem.what
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.one_of(st.text(max_size=60), st.text("[]{}=.,#'\" \nabcache.port0123456789-_\\", max_size=60)),
+    override=st.text("cachegnt.port=\"'[]{}0123456789,", max_size=20),
+)
+@example(text='[cache]\nport = "${env:X"', override="cache.host=${env:HOME}")
+@example(text="[cache]\nmemory = 1979-05-27T07:32:00Z\n[plugins.x]\na = 07:32:00", override="")
+@example(text="[[cache]]\nport = 1\n[[plugins]]", override="")
+def test_any_text_is_a_configuration_or_a_list_of_problems(tmp_path: Path, text: str, override: str) -> None:
+    (tmp_path / "agent.toml").write_text(text, encoding="utf-8", errors="replace")
+    try:
+        loaded = load_config(tmp_path / "agent.toml", (override,), {})
+    except ConfigError as error:
+        told = [problem.what for problem in error.problems]
+    else:
+        told = ["nothing"] if loaded.config.cache.port in range(65536) else []
+    assert told
+    assert all(told)

@@ -136,6 +136,8 @@ def test_no_message_repr_or_plan_shows_a_secret(tmp_path: Path) -> None:
         f'pasword = ["{secret}"]',
         'names = "${env:S}"',
         'interval = "${env:S}"',
+        'size = { a = ["${env:S}"] }',
+        'size = { password = "hunter2-do-not-show" }',
         'size = "redis://u:pw-do-not-show@h"',
     )
     shown += [complaint(tmp_path, text, environ) for text in wrong]
