@@ -34,7 +34,7 @@ BACKLOG = 511
 CRON_INTERVAL = 0.1  # seconds
 CRON_BUSY_INTERVAL = 0.004  # while upkeep is behind
 CRON_BUDGET_US = 1000
-DRAIN_PATIENCE = 5.0  # seconds that clients have to read their last replies
+DRAIN_PATIENCE = 3.0  # seconds that clients have to read their last replies
 SPARE_FILES = 64
 _LOG_LEVELS = {"debug": "debug", "verbose": "debug", "notice": "info", "warning": "warning"}  # Redis' names to Python's
 
