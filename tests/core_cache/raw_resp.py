@@ -49,8 +49,12 @@ class RawClient:
 
     def pipeline(self, commands: Sequence[Command]) -> list[bytes]:
         """Sends all commands at once and gives their replies."""
-        self.socket.sendall(b"".join(map(encode, commands)))
+        self.send_all(commands)
         return [self.reply() for _ in commands]
+
+    def send_all(self, commands: Sequence[Command]) -> None:
+        """Sends commands whose replies are read later, one by one."""
+        self.send(b"".join(map(encode, commands)))
 
     def send(self, data: bytes) -> None:
         """Sends bytes as they are."""
