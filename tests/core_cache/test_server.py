@@ -108,7 +108,8 @@ def test_a_temporary_data_directory_goes_with_the_process(tmp_path: Path, free_p
     arguments = ["--port", str(free_port), "--no-auth", "--memory", "16MiB"]
     process = subprocess.Popen([sys.executable, "-m", "core_cache", *arguments], env=environment)
     try:
-        folder = wait_until(lambda: next(tmp_path.glob("predis-*/cache.pid"), None), what="the pid file").parent
+        wait_until(lambda: list(tmp_path.glob("predis-*/cache.pid")), what="the pid file")
+        folder = next(tmp_path.glob("predis-*"))
         arena = Path(os.readlink(folder / "cache.arena"))
         assert arena.exists()
     finally:
