@@ -92,6 +92,11 @@ class Prometheus:
 
     @property
     def note(self) -> str:
+        return self.url if self._server is not None else ""
+
+    @property
+    def url(self) -> str:
+        """What to scrape."""
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
         return f"http://{host}:{self.port}/metrics"
 
@@ -111,8 +116,8 @@ class Prometheus:
                 mend = "stop the program that listens there, or set [plugins.prometheus] port to a free one"
             elif error.errno == errno.EACCES:
                 mend = "set [plugins.prometheus] port to one that needs no privilege, above 1023"
-            raise CannotListen(f"cannot listen on {self.note}: {error.strerror or error}; {mend}") from None
-        host.logger.info("metrics are on %s", self.note)
+            raise CannotListen(f"cannot listen on {self.url}: {error.strerror or error}; {mend}") from None
+        host.logger.info("metrics are on %s", self.url)
 
     @hookimpl
     def predis_stop(self) -> None:

@@ -176,7 +176,19 @@ def test_a_port_in_use_is_one_clear_sentence(plugin: Prometheus, host: Host) -> 
         f"cannot listen on http://127.0.0.1:{plugin.port}/metrics: Address already in use; "
         "stop the program that listens there, or set [plugins.prometheus] port to a free one"
     )
+    assert (other.note, plugin.note) == ("", f"http://127.0.0.1:{plugin.port}/metrics")
     other.predis_stop()
+
+
+def test_once_the_port_is_free_a_second_start_succeeds(host: Host) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as squatter:
+        plugin = Prometheus(PrometheusConfig(port=squatter.getsockname()[1]))
+        with pytest.raises(CannotListen):
+            plugin.predis_start(host)
+    plugin.predis_start(host)
+    plugin.predis_export(snapshot_of(*SAMPLES))
+    assert get(plugin)[1] != b""
+    plugin.predis_stop()
 
 
 def test_an_address_of_another_machine_is_one_clear_sentence(host: Host) -> None:
