@@ -67,8 +67,8 @@ def _path_in(raw: Mapping[str, Any], details: ErrorDetails) -> KeyPath:
         else:
             break
         path = (*path, part)
-    below = (details.get("ctx") or {}).get("key") if details["type"] == REFUSED else None
-    return (*path, below) if below else path
+    blamed = (details.get("ctx") or {}).get("key") if details["type"] == REFUSED else None
+    return tuple(blamed.split(".")) if blamed else path
 
 
 def _sentences(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from agent.config.refuse import refuse
 from agent.config.show import mask, show
 from agent.config.units import Duration, Size, duration_between, size_between
 
+_LONGEST_SOCKET = 107  # bytes: sun_path has 108, the last for NUL
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
@@ -65,7 +67,10 @@ def _to_path(value: object, info: ValidationInfo) -> Path:
         raise refuse("the path is empty" if not value else "the path has a NUL in it", "name a file or folder")
     path = Path(value)
     if path.parts[:1] == ("~",):
-        path = path.expanduser()
+        try:
+            path = path.expanduser()
+        except RuntimeError:
+            raise refuse(f"{show(value)}: the agent's user has no home folder", "write the whole path") from None
     base = (info.context or {}).get("base")
     return path if base is None else Path(base, path)
 
@@ -82,6 +87,9 @@ Host = Annotated[str, AfterValidator(_check_host)]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port."""
+
+Interval = Annotated[Duration, duration_between("100ms", "1d")]
+"""How often something is done, in seconds."""
 
 OrDefault = BeforeValidator(_nothing)
 """TOML has no null: an empty string stands for None in ``Annotated[X | None, OrDefault]``."""
@@ -107,9 +115,7 @@ class AgentSection(Section):
         validate_default=True,
         description="folder for everything that must survive a restart",
     )
-    interval: Annotated[Duration, duration_between("100ms", "1d")] = Field(
-        default=10.0, description="how often plugins collect"
-    )
+    interval: Interval = Field(default=10.0, description="how often plugins collect")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -158,12 +164,28 @@ class Config(Section):
     http: HttpSection = HttpSection()
     plugins: dict[str, dict[str, Any]] = Field(default={}, repr=False)  # may hold secrets
 
+    @field_validator("cache")
+    @classmethod
+    def _short_socket(cls, cache: CacheSection, info: ValidationInfo) -> CacheSection:
+        agent = info.data.get("agent")
+        path = cache.unix_socket or (agent.data_dir / "cache.sock" if agent is not None else None)
+        length = len(os.fsencode(os.path.abspath(path))) if path is not None else 0
+        if length > _LONGEST_SOCKET:
+            raise refuse(
+                f"the path of the unix socket, {show(path)}, has {length} bytes; the kernel takes {_LONGEST_SOCKET}",
+                'set cache.unix_socket to a shorter one, such as "/run/predis/cache.sock"',
+                "cache.unix_socket" if cache.unix_socket is not None else "agent.data_dir",
+            )
+        return cache
+
     @field_validator("http")
     @classmethod
     def _own_port(cls, http: HttpSection, info: ValidationInfo) -> HttpSection:
         cache = info.data.get("cache")
         if cache is not None and http.port and (http.host, http.port) == (cache.host, cache.port):
-            raise refuse(f"port {http.port} is the cache's", "give cache.port and http.port different ports", "port")
+            raise refuse(
+                f"port {http.port} is the cache's", "give cache.port and http.port different ports", "http.port"
+            )
         return http
 
     @property
@@ -176,7 +198,7 @@ class PluginConfig(Section):
     """What every plugin's table has; a plugin's own model derives from it."""
 
     enabled: bool = True
-    interval: Annotated[Duration | None, OrDefault] = Field(default=None, description="empty for agent.interval")
+    interval: Annotated[Interval | None, OrDefault] = Field(default=None, description="empty for agent.interval")
     deadline: Annotated[Duration, duration_between("10ms", "1h")] = Field(
         default=5.0, description="a run that takes longer counts as failed"
     )

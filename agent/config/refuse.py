@@ -10,6 +10,6 @@ REFUSED = "predis_refused"
 def refuse(what: str, mend: str, key: str | None = None) -> PydanticCustomError:
     """The error to raise in a validator.
 
-    ``key`` names a field below the one that is validated, for checks across fields.
+    A check across fields names the one to blame: ``key`` is its dotted path from the outermost model.
     """
     return PydanticCustomError(REFUSED, "{what}; {mend}", {"what": what, "mend": mend, "key": key or ""})

@@ -75,7 +75,7 @@ class Secrets:
                 raise SecretError(f"environment variable {name} is not set", f"set {name} for the agent")
             return value
         if scheme == "file" and name:
-            return self._read(self._base / Path(name).expanduser(), "file")
+            return self._read(self._base / name, "file")
         if scheme == "credential" and name:
             folder = self._environ.get("CREDENTIALS_DIRECTORY")
             if folder is None:
@@ -101,8 +101,8 @@ class Secrets:
             if len(content) > _LARGEST:
                 raise SecretError(f"{kind} {path} is over 1 MiB", "that is no secret: name the right file")
             return content.decode().removesuffix("\n").removesuffix("\r")
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise SecretError(f"cannot read {kind} {path}: {reason}", "mend the path or the file's mode") from None
         except UnicodeDecodeError:
             raise SecretError(f"{kind} {path} is not UTF-8 text", "name the right file") from None
+        except (OSError, ValueError) as error:  # ValueError: the name has a NUL in it
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise SecretError(f"cannot read {kind} {path}: {reason}", "mend the path or the file's mode") from None

@@ -127,6 +127,8 @@ def test_an_override_with_lines_of_its_own_sets_nothing_else(tmp_path: Path) -> 
         ("[agent]\nport = 1", 2, "agent.port", "unknown key", "[cache] or [http]"),
         ("[cahce]\nport = 1", 1, "cahce", "unknown table", '"cache"?'),
         ("[cache]\nzzz = 1", 2, "cache.zzz", "unknown key", "known here: host, port"),
+        (f"[cache]\nunix_socket = '/{'x' * 107}'", 2, "cache.unix_socket", "has 108 bytes", "shorter"),
+        (f"[agent]\ndata_dir = '/{'x' * 100}'", 2, "agent.data_dir", "has 112 bytes", "shorter"),
         ("cache = 1", 1, "cache", "not a table", "[cache]"),
         ("plugins = 1", 1, "plugins", "not a table", "[plugins.NAME]"),
         ("[plugins]\nx = 1", 2, "plugins.x", "not a table", "[plugins.NAME]"),
@@ -217,15 +219,21 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 def test_a_file_without_permission_is_told(tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text("")
     (tmp_path / "agent.toml").chmod(0)
+    (tmp_path / "conf.d").mkdir(mode=0)
     root = os.geteuid() == 0  # who may read every file
     try:
         if root:
             os.seteuid(65534)
-        with pytest.raises(ConfigError, match="cannot be read: Permission denied; mend the mode"):
+        with pytest.raises(ConfigError) as caught:
             load_config(tmp_path / "agent.toml", (), {})
     finally:
         if root:
             os.seteuid(0)
+    refused = "cannot be read: Permission denied"
+    assert [(problem.file, problem.what) for problem in caught.value.problems] == [
+        (str(tmp_path / "conf.d"), refused),
+        (str(tmp_path / "agent.toml"), refused),
+    ]
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_a_password_of_digits_stays_text(tmp_path: Path) -> None:
     [
         ("${env:ABSENT}", "environment variable ABSENT is not set; set ABSENT"),
         ("${file:absent}", "absent: No such file"),
+        ("${file:a\\u0000b}", "cannot read file"),
         ("${file:.}", "is not a regular file"),
         ("${file:pipe}", "is not a regular file"),
         ("${file:binary}", "is not UTF-8"),

@@ -159,13 +159,14 @@ def test_a_plugin_that_hangs_when_imported_does_not_hang_the_agent(
 
 def test_wrong_settings_are_told_with_their_lines(foreign: Foreign, tmp_path: Path) -> None:
     foreign.package("weather")
-    manager = loaded(tmp_path, "[plugins.weather]\nvaleu = 1\nvalue = 'x'\ndeadline = '2h'\n")
+    manager = loaded(tmp_path, "[plugins.weather]\nvaleu = 1\nvalue = 'x'\ndeadline = '2h'\ninterval = '0s'\n")
     weather = manager.plugins["weather"]
     assert weather.state == "failed"
     assert [(problem.line, problem.key) for problem in weather.problems] == [
         (2, "plugins.weather.valeu"),
         (3, "plugins.weather.value"),
         (4, "plugins.weather.deadline"),
+        (5, "plugins.weather.interval"),
     ]
     assert weather.problems[0].mend == 'did you mean "value"?'
     assert str(weather.problems[2]).endswith('plugins.weather.deadline: 2h is too much; write "1h" or less')
