@@ -23,7 +23,6 @@ constexpr auto kTips = std::to_array<Tips>({
     {"command|docs", "nondeterministic_output_order"},
     {"command|info", "nondeterministic_output_order"},
     {"command|list", "nondeterministic_output_order"},
-    {"config|resetstat", "request_policy:all_nodes response_policy:all_succeeded"},
     {"config|set", "request_policy:all_nodes response_policy:all_succeeded"},
     {"dbsize", "request_policy:all_shards response_policy:agg_sum"},
     {"del", "request_policy:multi_shard response_policy:agg_sum"},

@@ -92,8 +92,9 @@ void memory_doctor(Context& c) {
     text += "* Client buffers: " + std::to_string(s.client_bytes) +
             " bytes. See CLIENT LIST (omem, qbuf) for clients that do not read their replies.\n";
   }
-  if (s.used_bytes > s.max_bytes / 100 * 99) {
-    text += "* Full: the cache is at its maxmemory, and new keys push out old ones (evicted_keys in INFO).\n";
+  if (s.evicted_capacity != 0) {
+    text += "* Full: the cache has reached its maxmemory, and new keys have pushed out " +
+            std::to_string(s.evicted_capacity) + " old ones.\n";
   }
   c.reply.verbatim("txt", text.empty() ? "No memory problem was found.\n" : text);
 }
