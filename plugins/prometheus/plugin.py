@@ -7,9 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import Annotated
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client.exposition import start_http_server
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 from pydantic import Field
@@ -27,6 +25,7 @@ from agent.api import (
     hookimpl,
 )
 from plugins.prometheus.families import families
+from plugins.prometheus.server import MetricsServer
 
 SCRAPES = MetricSpec("predis_prometheus_scrapes_total", Kind.counter, "Times that the exporter was scraped.")
 
@@ -82,13 +81,12 @@ class Prometheus:
     def __init__(self, config: PrometheusConfig) -> None:
         self._config = config
         self._collector = SnapshotCollector(config.stale_after)
-        self._server: WSGIServer | None = None
-        self._thread: threading.Thread | None = None
+        self._server: MetricsServer | None = None
 
     @property
     def port(self) -> int:
         """The port that it listens on; of use where the configured one is 0, any that is free."""
-        return self._server.server_port if self._server is not None else self._config.port
+        return self._server.port if self._server is not None else self._config.port
 
     @property
     def note(self) -> str:
@@ -109,7 +107,7 @@ class Prometheus:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self._collector)
         try:
-            self._server, self._thread = start_http_server(self._config.port, self._config.host, registry)
+            self._server = MetricsServer(self._config.host, self._config.port, registry)
         except OSError as error:
             mend = "set [plugins.prometheus] host to an address of this machine"
             if error.errno == errno.EADDRINUSE:
@@ -121,11 +119,9 @@ class Prometheus:
 
     @hookimpl
     def predis_stop(self) -> None:
-        if self._server is not None and self._thread is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
-            self._server = self._thread = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     @hookimpl
     def predis_collect(self) -> Iterable[Sample]:

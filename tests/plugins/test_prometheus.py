@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -219,10 +220,27 @@ def test_nothing_listens_before_the_start() -> None:
         assert probe.connect_ex(("127.0.0.1", plugin.port)) != 0
 
 
-def test_a_client_that_says_nothing_delays_no_other(plugin: Prometheus) -> None:
+def test_a_client_that_says_nothing_delays_no_other_and_is_sent_away(
+    plugin: Prometheus, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("plugins.prometheus.server._Handler.timeout", 0.3)
     plugin.predis_export(snapshot_of(*SAMPLES))
-    with socket.create_connection(("127.0.0.1", plugin.port)):
+    with socket.create_connection(("127.0.0.1", plugin.port), timeout=10) as silent:
         assert get(plugin)[1] != b""
+        assert silent.recv(100) == b""
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_it_listens_on_ipv6_where_there_is_that(host: Host) -> None:
+    plugin = Prometheus(PrometheusConfig(host="::1", port=0))
+    try:
+        plugin.predis_start(host)
+    except CannotListen as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    assert plugin.note == f"http://[::1]:{plugin.port}/metrics"
+    with urllib.request.urlopen(plugin.note, timeout=10) as answer:
+        assert answer.status == 200
+    plugin.predis_stop()
 
 
 def test_a_scrape_of_many_series_is_quick(plugin: Prometheus) -> None:
