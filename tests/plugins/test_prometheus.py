@@ -20,8 +20,11 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from agent import own_metrics
 from agent.api import Histogram, Host, Kind, MetricSpec, Sample, Snapshot
+from agent.metrics import self_metrics
 from agent.metrics.catalogue import Catalogue
+from agent.metrics.docs import shipped_entry_points, specs_of
 from agent.metrics.pipeline import Pipeline
 from plugins.prometheus.plugin import CannotListen, Prometheus, PrometheusConfig, SnapshotCollector
 from tests.plugins.conftest import Collect
@@ -137,6 +140,26 @@ def test_promtool_has_nothing_to_complain_about(plugin: Prometheus) -> None:
         _, body = get(plugin, Accept=accept)
         done = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_every_metric_that_is_shipped_is_sound_in_both_formats(plugin: Prometheus) -> None:
+    catalogue = Catalogue()
+    catalogue.add(self_metrics.PLUGIN_NAME, (*self_metrics.SPECS, *own_metrics.SPECS))
+    for point in shipped_entry_points():
+        catalogue.add(point.name, specs_of(point))
+    histogram = Histogram((0.1, 1.0), (1, 2, 3), 9.0)
+    samples = {}
+    for spec in catalogue:
+        sample = Sample(spec.name, histogram if spec.kind is Kind.histogram else 1, ("x",) * len(spec.labels))
+        assert catalogue.check(sample) is None
+        samples[sample.key] = sample
+    plugin.predis_export(Snapshot(time.time(), samples, {spec.name: spec for spec in catalogue}))
+    families = list(parse_openmetrics(get(plugin, Accept=OPENMETRICS)[1].decode()))
+    assert len(families) == len(catalogue)
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed; `make peers` installs it")
+    done = subprocess.run(["promtool", "check", "metrics"], input=get(plugin)[1], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_the_answer_is_compressed_for_who_can_take_it(plugin: Prometheus) -> None:
