@@ -140,7 +140,7 @@ def _note(instance: object) -> str | None:
         note = getattr(instance, "note", None)
     except Exception:  # noqa: BLE001  # plugin code
         return None
-    return note if isinstance(note, str) else None
+    return note or None if isinstance(note, str) else None
 
 
 def _bracketed(host: str) -> str:
