@@ -9,7 +9,7 @@ import psutil
 
 from bench.load import folder
 from bench.report import Result, Table
-from tests.servers import Server, start_agent, stop_cache_of
+from tests.servers import Server, remove_arenas, start_agent, stop_cache_of
 
 STARTS = 5
 INTERVAL = 10.0
@@ -94,3 +94,4 @@ def _stop(agent: Server) -> None:
         agent.stop()
     finally:
         stop_cache_of(agent)
+        remove_arenas()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers import Server
+from tests.servers import Server, remove_arenas
 
 KEYS = 1_000_000
 VALUE_BYTES = 100
@@ -56,12 +56,13 @@ def info(server: Server, section: str) -> dict[str, str]:
 
 @contextmanager
 def stopping(*servers: Server) -> Iterator[None]:
-    """Stops the servers at the end, whatever happened."""
+    """Stops the servers at the end, whatever happened, and gives their shared memory back."""
     try:
         yield
     finally:
         for server in servers:
             server.stop()
+        remove_arenas()
 
 
 def folder(parent: Path, name: str) -> Path:

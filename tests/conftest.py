@@ -26,6 +26,13 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def shared_memory_is_given_back() -> Iterator[None]:
+    """A cache's arena stays for its next start; when a module's tests are over, there will be none."""
+    yield
+    servers.remove_arenas()
+
+
 @pytest.fixture
 def cache_server(tmp_path: Path) -> Iterator[servers.Server]:
     """A fresh cache process with a generated password."""

@@ -1,5 +1,6 @@
 """Starts and stops the real processes that tests talk to: the cache, the agent and Debian's redis-server."""
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -19,6 +20,9 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 30.0
+
+_data_dirs: set[Path] = set()
+"""Of every cache started here; their arenas lie in shared memory and outlive the process by design."""
 
 
 def free_port() -> int:
@@ -89,11 +93,36 @@ def _read_password(data_dir: Path) -> str | None:
     return path.read_text().strip() if path.exists() else None
 
 
-def start_cache(folder: Path, *options: str, memory: str = "64MiB", port: int | None = None) -> Server:
-    """Starts `python -m core_cache` with its data in folder/data and waits until it answers."""
+def remove_arenas() -> None:
+    """Deletes the arenas of all caches started here that run no more; a restart after this begins empty."""
+    for data_dir in list(_data_dirs):
+        if _running(data_dir / "cache.pid"):
+            continue
+        _data_dirs.discard(data_dir)
+        link = data_dir / "cache.arena"
+        if link.is_symlink():
+            link.resolve().unlink(missing_ok=True)
+
+
+atexit.register(remove_arenas)
+
+
+def _running(pid_file: Path) -> bool:
+    """Whether the cache process that wrote this file still runs."""
+    try:
+        return b"core_cache" in Path(f"/proc/{int(pid_file.read_text())}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return False
+
+
+def start_cache(
+    folder: Path, *options: str, memory: str = "64MiB", port: int | None = None, wait: bool = True
+) -> Server:
+    """Starts `python -m core_cache` with its data in folder/data and, unless told otherwise, waits for its answer."""
     data_dir, log = folder / "data", folder / "cache.log"
     port = free_port() if port is None else port
     command = [sys.executable, "-m", "core_cache", "--port", str(port), "--data-dir", str(data_dir), "--memory", memory]
+    _data_dirs.add(data_dir)
     process = _spawn([*command, *options], log, folder)
     server = Server("the cache", process, port, data_dir / "cache.sock", data_dir, log)
 
@@ -101,8 +130,9 @@ def start_cache(folder: Path, *options: str, memory: str = "64MiB", port: int | 
         server.password = _read_password(data_dir)
         return server.answers()
 
-    with _killed_on_failure(process):
-        wait_until(ready, START_TIMEOUT, "the cache's answer to PING")
+    if wait:
+        with _killed_on_failure(process):
+            wait_until(ready, START_TIMEOUT, "the cache's answer to PING")
     return server
 
 
@@ -138,6 +168,7 @@ def start_agent(folder: Path, *overrides: str, wait: bool = True) -> Server:
     ]
     program = Path(sys.executable).parent / "predis-agent"
     command = [str(program), "run", *(part for setting in settings for part in ("--set", setting))]
+    _data_dirs.add(data_dir)
     process = _spawn(command, log, folder)
     server = Server("the agent", process, ports["cache"], data_dir / "cache.sock", data_dir, log, extra=ports)
 
