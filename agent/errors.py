@@ -58,9 +58,5 @@ class PluginError(PredisError):
         super().__init__(f"plugin {plugin}: {what}" + (f"; {mend}" if mend else ""))
 
 
-class OverdueError(PluginError):
-    """Plugin code was still running when its time was up."""
-
-
 class AgentUnreachable(PredisError):
     """No agent answers at the address in the configuration."""

@@ -37,35 +37,12 @@ class Change:
         return f"{self.key}: {self.old} → {self.new} ({self.where})"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All changes, in the order of the sections."""
-
-    changes: tuple[Change, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.changes)
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.changes)) or "nothing changes"
-
-    def touches(self, *key: str) -> bool:
-        """Whether the key, or any key in this table, changes: ``touches("cache")``, ``touches("http", "port")``."""
-        return any(change.path[: len(key)] == key for change in self.changes)
-
-    @property
-    def plugins(self) -> frozenset[str]:
-        """The names of the plugins whose tables change."""
-        return frozenset(str(change.path[1]) for change in self.changes if change.path[:1] == ("plugins",))
-
-
-def plan(old: LoadedConfig, new: LoadedConfig) -> Plan:
-    """What changes from ``old`` to ``new``. A key that is written out with the value it has anyway is no change.
+def plan(old: LoadedConfig, new: LoadedConfig) -> list[Change]:
+    """What changes from ``old`` to ``new``, by section. A key that is written out with the value it has is no change.
 
     Plugins' tables are compared as written, since only the plugins know their defaults.
     """
-    changes = [*_core_changes(old, new), *_plugin_changes(old, new)]
-    return Plan(tuple(changes))
+    return [*_core_changes(old, new), *_plugin_changes(old, new)]
 
 
 def _core_changes(old: LoadedConfig, new: LoadedConfig) -> Iterator[Change]:
@@ -77,7 +54,7 @@ def _core_changes(old: LoadedConfig, new: LoadedConfig) -> Iterator[Change]:
             path = (section, name)
             was, becomes = getattr(before, name), getattr(after, name)
             if was != becomes:
-                yield Change(path, _written(path, was), _written(path, becomes), _where(new, path))
+                yield Change(path, _written(old, path, was), _written(new, path, becomes), _where(new, path))
 
 
 def _plugin_changes(old: LoadedConfig, new: LoadedConfig) -> Iterator[Change]:
@@ -85,8 +62,8 @@ def _plugin_changes(old: LoadedConfig, new: LoadedConfig) -> Iterator[Change]:
     for path in dict.fromkeys((*before, *after)):
         if path in before and path in after and before[path] == after[path]:
             continue
-        was = _written(path, before[path]) if path in before else _DEFAULT
-        becomes = _written(path, after[path]) if path in after else _DEFAULT
+        was = _written(old, path, before[path]) if path in before else _DEFAULT
+        becomes = _written(new, path, after[path]) if path in after else _DEFAULT
         yield Change(path, was, becomes, _where(new, path))
 
 
@@ -104,8 +81,13 @@ def _leaves(table: Mapping[str, Any], prefix: KeyPath = ("plugins",)) -> Iterato
             yield path, value
 
 
-def _written(path: KeyPath, value: object) -> str:
+def _written(loaded: LoadedConfig, path: KeyPath, value: object) -> str:
     if is_secret_name(str(path[-1])):
         return MASK
+    raw: Any = loaded.sources.data
+    for part in path:
+        raw = raw.get(part) if isinstance(raw, dict) else None
+    if isinstance(raw, str) and "${" in raw:
+        return show(raw)  # the reference, not what it stands for
     unit = _IN_UNITS.get((str(path[0]), str(path[1])))
     return f'"{unit(value)}"' if unit is not None else show(value)

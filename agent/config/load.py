@@ -43,23 +43,17 @@ class LoadedConfig:
     plugins_off: bool = False
     sources: Sources = field(default_factory=lambda: Sources(Path()), repr=False)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
-    secret_keys: frozenset[KeyPath] = frozenset()
-
-    @property
-    def base(self) -> Path:
-        """The folder that relative paths count from."""
-        return self.sources.base
 
     def locate(self, key: str | KeyPath) -> str:
         """``file:line`` (or ``--set``, or an environment variable) that set the key; "built-in default" if none did."""
         path = parse_key(key) if isinstance(key, str) else key
-        place = self.sources.place(path)
+        place = self.sources.places.get(path)
         return str(place) if place is not None else "built-in default"
 
     def read_plugin(self, name: str, model: type[Model]) -> tuple[Model | None, list[Problem]]:
         """The plugin's table ``[plugins.NAME]`` in its own model, or everything that is wrong with it."""
         raw = self.sources.data.get("plugins", {}).get(name, {})
-        config, problems, _ = _read(model, raw, ("plugins", name), self.sources, self.environ)
+        config, problems = _read(model, raw, ("plugins", name), self.sources, self.environ)
         return config, _in_order(problems)
 
     def reload(self) -> LoadedConfig:
@@ -90,14 +84,14 @@ def load_config(
         _add_override(override, sources, problems)
     # Every section is there, so that defaults are checked and resolved together with what is written.
     raw: dict[str, Any] = {key: {} for key in Config.model_fields} | sources.data | {"plugins": {}}
-    config, found, secrets = _read(Config, raw, (), sources, environ)
+    config, found = _read(Config, raw, (), sources, environ)
     problems += found
     plugins = sources.data.get("plugins", {})
     problems += _check_plugin_tables(plugins, sources)
     if problems or config is None:
         raise ConfigError(_in_order(problems))
     config = config.model_copy(update={"plugins": plugins})
-    return LoadedConfig(config, path, tuple(overrides), False, sources, environ, frozenset(secrets))
+    return LoadedConfig(config, path, tuple(overrides), False, sources, environ)
 
 
 def _files(path: Path | None, problems: list[Problem]) -> list[Path]:
@@ -196,8 +190,8 @@ def _from_text(text: str) -> tuple[object, str | None]:
 
 def _read(
     model: type[Model], raw: Any, prefix: KeyPath, sources: Sources, environ: Mapping[str, str]
-) -> tuple[Model | None, list[Problem], set[KeyPath]]:
-    """The raw table in its model, the problems, and the keys whose values came from secrets."""
+) -> tuple[Model | None, list[Problem]]:
+    """The raw table in its model, or None and everything that is wrong with it."""
     problems: list[Problem] = []
     secrets: set[KeyPath] = set()
 
@@ -220,7 +214,7 @@ def _read(
             # Strict JSON rules are TOML's: "6379" is no number, but a list may become a tuple and a string a date.
             tree = json.dumps(expanded, default=lambda value: value.isoformat())
             config = model.model_validate_json(tree, strict=True, context={"base": sources.base})
-            return (None if problems else config), problems, secrets
+            return (None if problems else config), problems
         except ValidationError as error:
             mistakes = explain(error, model, expanded, below)
         retry = {path: readings.pop(path) for path, _, _ in mistakes if path in readings}
@@ -232,7 +226,7 @@ def _read(
         problem = _problem(sources, (*prefix, *path), what, mend)
         if problem.key not in failed:
             problems.append(problem)
-    return None, problems, secrets
+    return None, problems
 
 
 def _problem(sources: Sources, path: KeyPath, what: str, mend: str) -> Problem:

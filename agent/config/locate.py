@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
 
 KeyPath = tuple[str | int, ...]
 
@@ -176,11 +175,3 @@ class _Scanner:
         self._line += self._text.count("\n", self._counted, self._at)
         self._counted = self._at
         return self._line
-
-
-def nearest_line(lines: Mapping[KeyPath, int], path: KeyPath) -> int | None:
-    """Line of the key, or of the innermost table around it that the text has."""
-    for length in range(len(path), 0, -1):
-        if path[:length] in lines:
-            return lines[path[:length]]
-    return None

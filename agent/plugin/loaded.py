@@ -13,7 +13,7 @@ from agent.errors import Problem
 from agent.metrics.model import MetricSpec, Sample, Snapshot
 from agent.plugin.host import Host
 
-State = Literal["active", "failed", "disabled", "quarantined"]
+State = Literal["active", "failed", "disabled"]
 
 
 @dataclass
@@ -21,7 +21,7 @@ class LoadedPlugin:
     """A plugin that was found, whether or not it works.
 
     ``state`` "active": its hooks may be called. "failed": it could not be imported, configured or registered, and
-    ``problems`` say why. "disabled": the configuration says so. "quarantined": it failed too often while it ran.
+    ``problems`` say why. "disabled": the configuration says so. How its runs go is the runner's to say.
     """
 
     name: str

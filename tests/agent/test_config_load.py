@@ -72,6 +72,7 @@ def test_later_layers_win_and_each_key_knows_its_place(tmp_path: Path) -> None:
     assert loaded.locate("cache.memory") == f"{tmp_path}/conf.d/20-b.toml:4"
     assert loaded.locate("cache.max_clients") == "environment variable PREDIS__CACHE__MAX_CLIENTS"
     assert loaded.locate("cache.port") == "--set"
+    assert loaded.locate("cache.arena_dir") == "built-in default"
 
 
 def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:

@@ -126,8 +126,8 @@ def test_no_message_repr_or_plan_shows_a_secret(tmp_path: Path) -> None:
         repr(literal),
         repr(config),
         str(config),
-        str(plan(loaded, literal)),
-        str(plan(literal, loaded)),
+        str(list(map(str, plan(loaded, literal)))),
+        str(list(map(str, plan(literal, loaded)))),
     ]
     # and each way to be wrong about it
     wrong = (
