@@ -1,7 +1,9 @@
 """SIGKILL under write load: the cache is back and warm, and every acknowledged write is there, whole."""
 
+import contextlib
 import random
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -126,7 +128,7 @@ def test_what_survives_constant_eviction_is_whole(tmp_path: Path, policy: str) -
 
 
 def test_a_killed_server_leaves_nothing_that_hinders_the_next(tmp_path: Path) -> None:
-    """The stale socket and pid file are replaced; FLUSHALL stays done; a fresh expiry goes on counting."""
+    """The stale socket and pid file are replaced; FLUSHALL stays done, also for what is written after a restart."""
     port = servers.free_port()
     server, _ = start(tmp_path, "16MiB", port)
     client = RawClient(port)
@@ -134,13 +136,43 @@ def test_a_killed_server_leaves_nothing_that_hinders_the_next(tmp_path: Path) ->
     assert (
         client.pipeline([(b"FLUSHALL",), (b"SET", b"k", b"v", b"PX", b"700"), (b"SET", b"stay", b"v")])[0] == b"+OK\r\n"
     )
-    server.stop(signal.SIGKILL)
-    server, _ = start(tmp_path, "16MiB", port)
-    try:
+    for key in (b"first", b"second"):
+        server.stop(signal.SIGKILL)
+        server, _ = start(tmp_path, "16MiB", port)
         assert int((server.data_dir / "cache.pid").read_text()) == server.pid
         client = RawClient(port)
+        assert client.command(b"SET", key, b"v") == b"+OK\r\n"
+    try:
         wait_until(lambda: client.value(b"EXISTS", b"k") == 0, 5, "the expiry that was set before the kill")
-        assert sorted(walk(client)) == [b"stay"]
-        assert client.value(b"DBSIZE") == 1
+        assert sorted(walk(client)) == [b"first", b"second", b"stay"]
+        assert client.value(b"DBSIZE") == 3
+    finally:
+        server.stop()
+
+
+def test_a_kill_during_recovery_loses_nothing(tmp_path: Path) -> None:
+    """Starts that are cut short at random moments, in the midst of making the index anew, leave all keys in place."""
+    chance = random.Random(5)
+    port, count = servers.free_port(), 200_000
+    server, _ = start(tmp_path, "64MiB", port)
+    client = RawClient(port)
+    keys = [b"key:%d" % i for i in range(count)]
+    for first in range(0, count, 10_000):
+        client.pipeline([(b"SET", key, b"value of " + key) for key in keys[first : first + 10_000]])
+    server.stop(signal.SIGKILL)
+    server, seconds = start(tmp_path, "64MiB", port)
+    server.stop(signal.SIGKILL)
+    for _ in range(8):
+        cut_short = servers.start_cache(tmp_path, "--no-auth", memory="64MiB", port=port, wait=False)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            cut_short.process.wait(chance.uniform(0.4, 1.0) * seconds)  # it is killed wherever it has got to
+        cut_short.stop(signal.SIGKILL)
+    server, _ = start(tmp_path, "64MiB", port)
+    try:
+        client = RawClient(port)
+        assert client.value(b"DBSIZE") == count
+        for first in range(0, count, 10_000):
+            part = keys[first : first + 10_000]
+            assert client.value(b"MGET", *part) == [b"value of " + key for key in part]
     finally:
         server.stop()

@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.core_cache.compare import Pair, differences
-from tests.core_cache.raw_resp import Command, words
+from tests.core_cache.raw_resp import Command, RawClient, fields, words
 
 KEYS = [b"a", b"b", b"c", b"d", b"", b"key with\r\nline", b"k" * 70]
 keys = st.sampled_from(KEYS)
@@ -106,6 +106,11 @@ def whole_keyspace() -> list[Command]:
     return [*rows, *[(b"OBJECT", b"ENCODING", key) for key in KEYS], (b"KEYS", b"*"), (b"DBSIZE",)]
 
 
+def counted(client: RawClient) -> str:
+    """How many keys there are, and how many of them expire."""
+    return fields(client.value(b"INFO", b"keyspace")).get("db0", "").partition(",avg_ttl")[0]
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(commands, min_size=15, max_size=60))
 @example([words("SET a v EX 1000"), words("SET b v"), words("RENAME b a"), words("TTL a")])
@@ -114,6 +119,7 @@ def test_random_sequences_agree(pair2: Pair, sequence: list[Command]) -> None:
     pair2.clear()
     assert differences(pair2.both(sequence)) == ""
     assert differences(pair2.both(whole_keyspace())) == ""
+    assert counted(pair2.ours) == counted(pair2.redis)
 
 
 patterns = st.lists(st.sampled_from([b"*", b"?", b"[", b"]", b"^", b"-", b"\\", b"a", b"b", b"\xff"]), max_size=9)
