@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import typer
 
 from agent.cli.options import ConfigOption, DebugOption, JsonOption, NoPluginsOption, SetOption, load
+
+if TYPE_CHECKING:
+    from agent.metrics.catalogue import Catalogue
 
 app = typer.Typer(no_args_is_help=True, help="See which metrics there are.")
 
@@ -49,12 +53,26 @@ def list_metrics(
         ]
         typer.echo(json.dumps(listed, indent=2))
     else:
-        from agent.cli.tables import print_table
+        _show(catalogue)
+    for problem in manager.problems:
+        typer.echo(f"not listed: {problem}", err=True)
 
+
+def _show(catalogue: Catalogue) -> None:
+    from agent.cli.tables import is_terminal, print_table
+
+    owners = {spec.name: catalogue.owner(spec.name) or "" for spec in catalogue}
+    if not is_terminal():
         rows = [
-            (spec.name, spec.kind.value, spec.unit, ", ".join(spec.labels), catalogue.owner(spec.name) or "", spec.help)
+            (spec.name, spec.kind.value, spec.unit, ", ".join(spec.labels), owners[spec.name], spec.help)
             for spec in catalogue
         ]
         print_table(("metric", "kind", "unit", "labels", "plugin", "help"), rows)
-    for problem in manager.problems:
-        typer.echo(f"not listed: {problem}", err=True)
+        return
+    for owner in dict.fromkeys(owners.values()):  # narrower, and easier to read: a table for each plugin
+        narrow = [
+            (spec.name, spec.kind.value, spec.help + (f" By {', '.join(spec.labels)}." if spec.labels else ""))
+            for spec in catalogue
+            if owners[spec.name] == owner
+        ]
+        print_table((owner, "kind", "what it is"), narrow)

@@ -27,14 +27,22 @@ _WIDTH_OF_A_FILE = 10_000  # nothing is folded or cut where a program reads
 
 def console() -> Console:
     """The terminal on stdout; in a pipe as wide as the rows need."""
-    return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE, highlight=False)
+    return Console(width=None if is_terminal() else _WIDTH_OF_A_FILE, highlight=False)
+
+
+def is_terminal() -> bool:
+    """Whether a person reads, not a program."""
+    return sys.stdout.isatty()
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], state_column: int | None = None) -> None:
-    """Print rows below headers; words in ``state_column`` get the colour of what they mean."""
-    table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
+    """Print rows below headers; words in ``state_column`` get the colour of what they mean.
+
+    On a narrow terminal the last column is folded.
+    """
+    table = Table(box=box.SIMPLE_HEAD if is_terminal() else None, pad_edge=False)
     for index, header in enumerate(headers):
-        table.add_column(header, overflow="fold", no_wrap=index == 0)
+        table.add_column(header, overflow="fold", no_wrap=index < len(headers) - 1)
     for row in rows:
         # Text, not str: square brackets in somebody's error message are no markup.
         cells = [

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -148,6 +153,34 @@ def test_metrics_list_is_the_catalogue_without_a_running_agent(tmp_path: Path) -
     assert metrics["predis_build_info"]["plugin"] == "agent"
     rows = predis_agent("metrics", "list", folder=tmp_path).stdout.splitlines()
     assert [row.split()[0] for row in rows[1:]] == sorted(metrics)
+
+
+def test_on_a_terminal_no_name_is_cut(tmp_path: Path) -> None:
+    # given a terminal of 80 columns
+    master, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    # when metrics are listed on it
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "metrics", "list"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": ""},
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the other side is closed
+        while chunk := os.read(master, 65536):
+            shown += chunk
+    os.close(master)
+    assert process.wait(60) == 0
+    # then each name stands whole in a line, no line is wider, and there are colours or bold type
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).splitlines()
+    names = {line.split()[0] for line in lines if line.startswith(" predis_")}
+    listed = json.loads(predis_agent("metrics", "list", "--json", folder=tmp_path).stdout)
+    assert names == {metric["name"] for metric in listed}
+    assert max(map(len, lines)) <= 80
+    assert b"\x1b[1m" in shown
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
