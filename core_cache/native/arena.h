@@ -14,6 +14,12 @@ inline void store_release(uint64_t& word, uint64_t value) { __atomic_store_n(&wo
 inline void store_release(uint32_t& word, uint32_t value) { __atomic_store_n(&word, value, __ATOMIC_RELEASE); }
 inline void store_release(uint8_t& word, uint8_t value) { __atomic_store_n(&word, value, __ATOMIC_RELEASE); }
 
+// A function that only prefetches has no effect in the eyes of GCC, which then drops the calls to it: the empty asm keeps it.
+inline void prefetch(const void* p) {
+  __builtin_prefetch(p);
+  asm volatile("");
+}
+
 constexpr uint64_t kMinCapacity = 8 * 1024 * 1024;
 
 // The writer's mapping. Holds an exclusive flock on the file: there is never a second writer.

@@ -327,6 +327,9 @@ char* Engine::run_batch(Client& client, char* next) {
     for (size_t i = 0; i < batch_size_; ++i) {
       if (batch_[i].hash != 0) store_->prefetch_entry(batch_[i].hash);
     }
+    for (size_t i = 0; i < batch_size_; ++i) {
+      if (batch_[i].hash != 0 && (batch_[i].spec->flags & kWrite)) store_->prefetch_change(batch_[i].hash);
+    }
   }
   ticks_ = clock_.ticks();
   for (size_t i = 0; i < batch_size_; ++i) {

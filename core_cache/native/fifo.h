@@ -30,6 +30,10 @@ class Fifo {
     const uint32_t id = entry->queue_pos >> kBits, i = entry->queue_pos & (kSpan - 1);
     return id < chunks_.size() && chunks_[id] && i < chunks_[id]->end && chunks_[id]->refs[i] == arena_.ref(entry);
   }
+  void prefetch_place(uint32_t pos) const {
+    const uint32_t id = pos >> kBits;
+    if (id < chunks_.size() && chunks_[id]) prefetch(&chunks_[id]->refs[pos & (kSpan - 1)]);
+  }
   void replace(uint32_t pos, Ref ref) {
     chunks_[pos >> kBits]->refs[pos & (kSpan - 1)] = ref;
     arena_.at(ref)->queue_pos = pos;
@@ -45,7 +49,7 @@ class Fifo {
     if (size_ == 0) return 0;
     Chunk& c = *chunks_[oldest_];
     while (c.refs[c.begin] == 0) ++c.begin;
-    if (c.begin + 8 < c.end) __builtin_prefetch(arena_.at(c.refs[c.begin + 8]));  // its turn comes soon
+    if (c.begin + 8 < c.end) prefetch(arena_.at(c.refs[c.begin + 8]));  // its turn comes soon
     return c.refs[c.begin];
   }
   // Calls visit(Ref) from the oldest on until it gives false.

@@ -136,7 +136,7 @@ bool Index::grow() {
     for (int i = 0; i < Bucket::kSlots && count < 256; ++i)
       if (b->tags[i]) {
         items[count++] = {b->refs[i], b->tags[i]};
-        __builtin_prefetch(arena_.at(b->refs[i]));
+        prefetch(arena_.at(b->refs[i]));
       }
     if (count == 256) return false;  // no hash of ours makes such a chain; leave it whole
     if (b->overflow == 0) break;

@@ -64,14 +64,18 @@ class Index {
       if (b->overflow == 0) return nullptr;
     }
   }
-  void prefetch_bucket(uint64_t hash) const { __builtin_prefetch(&bucket(hash)); }
-  void prefetch_entry(uint64_t hash) const {
+  void prefetch_bucket(uint64_t hash) const { prefetch(&bucket(hash)); }
+  // The entry that a find will look at first, nullptr for none. Reads the bucket only.
+  const Entry* candidate(uint64_t hash) const {
     const Bucket& b = bucket(hash);
-    if (const uint32_t mask = match_tags(b, tag_of(hash))) {
-      const char* entry = reinterpret_cast<const char*>(arena_.at(b.refs[__builtin_ctz(mask)]));
-      __builtin_prefetch(entry);
-      __builtin_prefetch(entry + 64);
-      __builtin_prefetch(entry + 128);
+    const uint32_t mask = match_tags(b, tag_of(hash));
+    return mask ? arena_.at(b.refs[__builtin_ctz(mask)]) : nullptr;
+  }
+  void prefetch_entry(uint64_t hash) const {
+    if (const auto* entry = reinterpret_cast<const char*>(candidate(hash))) {
+      prefetch(entry);
+      prefetch(entry + 64);
+      prefetch(entry + 128);
     }
   }
 

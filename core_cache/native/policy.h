@@ -16,6 +16,7 @@ class Policy {
   virtual ~Policy() = default;
   virtual void inserted(Entry* entry, uint64_t hash, size_t bytes) = 0;
   virtual void replaced(Entry* old, Entry* fresh, size_t old_bytes, size_t bytes) = 0;  // an overwrite or a move
+  virtual void prefetch_replace(const Entry*) const {}  // what replaced() or erased() of the entry will touch
   virtual void adopted(Entry* entry, size_t bytes) = 0;  // present before the policy was; none that it knows is taken twice
   virtual void erased(Entry* entry, size_t bytes) = 0;
   // The next to go, but not `pin`; nullptr when there is none. The caller erases it and says so with evicted().

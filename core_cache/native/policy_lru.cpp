@@ -46,7 +46,7 @@ class Lru final : public Policy {
 
   void sample() {
     const auto number = static_cast<uint32_t>((static_cast<unsigned __int128>(random()) * index_.buckets()) >> 64);
-    index_.each_in(number, [&](Ref ref) { __builtin_prefetch(arena_.at(ref)); });
+    index_.each_in(number, [&](Ref ref) { prefetch(arena_.at(ref)); });
     index_.each_in(number, [&](Ref ref) {
       const Entry* entry = arena_.at(ref);
       const Candidate c{*clock_ - entry->access, entry->access, ref, entry->version};

@@ -29,6 +29,10 @@ class S3Fifo final : public Policy {
     (main ? main_bytes_ : small_bytes_) += bytes - old_bytes;
   }
 
+  void prefetch_replace(const Entry* entry) const override {
+    (entry->kind & kFlagMain ? main_ : small_).prefetch_place(entry->queue_pos);
+  }
+
   void adopted(Entry* entry, size_t bytes) override {
     if (queue_of(entry).holds(entry)) return;
     if (entry->kind & kFlagMain) push_main(entry, bytes);

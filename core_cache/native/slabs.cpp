@@ -126,7 +126,7 @@ Entry* Slabs::allocate(size_t bytes) {
     SlabInfo& info = infos_[c.partial];
     entry = arena_.at(info.free_head);
     info.free_head = next_free(entry);
-    if (info.free_head) __builtin_prefetch(arena_.at(info.free_head), 1);
+    if (info.free_head) prefetch(arena_.at(info.free_head));
     if (--info.free == 0) unlist(c.partial);
   }
   --c.free;

@@ -165,6 +165,9 @@ uint64_t Store::now_ms() const { return impl_->now_ms; }
 uint64_t Store::hash(std::string_view key) const { return impl_->index.hash(key); }
 void Store::prefetch_bucket(uint64_t hash) const { impl_->index.prefetch_bucket(hash); }
 void Store::prefetch_entry(uint64_t hash) const { impl_->index.prefetch_entry(hash); }
+void Store::prefetch_change(uint64_t hash) const {
+  if (const Entry* entry = impl_->index.candidate(hash)) impl_->policy->prefetch_replace(entry);
+}
 
 Entry* Store::find(std::string_view key, uint64_t hash) {
   Entry* entry = impl_->index.find(key, hash);

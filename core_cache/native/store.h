@@ -44,6 +44,7 @@ class Store {
   uint64_t hash(std::string_view key) const;
   void prefetch_bucket(uint64_t hash) const;  // first of two steps before a find
   void prefetch_entry(uint64_t hash) const;   // second: the bucket should be in the cache by now
+  void prefetch_change(uint64_t hash) const;  // third, before an overwrite or an erase: the entry should be there by now
   // The live, unexpired entry or nullptr. An expired entry is erased and counted as expired_lazy.
   Entry* find(std::string_view key, uint64_t hash);
   // Tells the eviction policy that the entry was read or overwritten.
