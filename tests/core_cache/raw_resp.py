@@ -87,6 +87,15 @@ def decode(reply: bytes) -> Any:
     return value
 
 
+def decode_all(replies: bytes) -> list[Any]:
+    """Several replies in a row as Python values."""
+    values = []
+    while replies:
+        value, replies = _decode(replies)
+        values.append(value)
+    return values
+
+
 def _decode(data: bytes) -> tuple[Any, bytes]:
     line, _, rest = data.partition(b"\r\n")
     kind, text = line[:1], line[1:]
