@@ -7,7 +7,10 @@ import traceback
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from agent.config.show import mask
+
 Result = TypeVar("Result")
+_LONGEST = 500  # characters of a message
 
 
 class Overdue(Exception):
@@ -18,7 +21,7 @@ class Raised(Exception):
     """The code raised ``error``, which may be SystemExit or KeyboardInterrupt: its own, not the agent's."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(str(error))
+        super().__init__(type(error).__name__)  # its message is plugin code
         self.error = error
 
 
@@ -49,13 +52,17 @@ class Guarded(Generic[Result]):
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line: type and message."""
-    text = " ".join(str(error).split())
+    """An exception in one line: type and message, cut to a readable length, passwords in URLs masked."""
     if isinstance(error, SystemExit):
         return f"it called sys.exit({'' if error.code is None else repr(error.code)})"
-    if isinstance(error, SyntaxError) and error.msg:
-        text = error.msg
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    kind = type(error).__name__
+    try:
+        text = error.msg if isinstance(error, SyntaxError) and error.msg else str(error)
+    except Exception:  # noqa: BLE001  # its __str__ is plugin code as well
+        return f"{kind}, which cannot be shown"
+    text = " ".join(str(mask("", text)).split())
+    text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return f"{kind}: {text}" if text else kind
 
 
 def origin(error: BaseException) -> tuple[str | None, int | None]:

@@ -6,6 +6,7 @@ Registration is all or nothing: a plugin whose configuration or hooks are wrong 
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.markers import API_VERSION, ENTRY_POINT_GROUP, PROJECT
 
 _LOAD_DEADLINE = 20.0  # seconds for each of import, constructor and specs
+_MOST_SPECS = 10_000
 _OWN_DISTRIBUTION = "predis-agent"
 _ARGUMENTS = re.compile(r"for hook '(\w+)'\nhookimpl definition: (.*)\nArgument\(s\) \{(.*)\}", re.DOTALL)
 
@@ -278,7 +280,11 @@ def _same(running: LoadedPlugin, factory: Any, settings: PluginConfig) -> bool:
 
 
 def _specs(caller: pluggy.PluginManager) -> tuple[MetricSpec, ...]:
-    return tuple(spec for specs in caller.hook.predis_metric_specs() for spec in specs)
+    every = (spec for specs in caller.hook.predis_metric_specs() for spec in specs)
+    specs = tuple(itertools.islice(every, _MOST_SPECS + 1))  # a generator might have no end
+    if len(specs) > _MOST_SPECS:
+        raise ValueError(f"more than {_MOST_SPECS} metrics")
+    return specs
 
 
 def _wrong_signature(error: pluggy.PluginValidationError, caller: pluggy.PluginManager) -> _Unusable:

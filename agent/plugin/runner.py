@@ -66,25 +66,35 @@ class PluginRunner:
         self._succeeded: tuple[float, float] | None = None  # (Unix time, clock)
         self._error: str | None = None
         self._error_time: float | None = None
+        self._outcomes: list[tuple[float, str]] = []  # not yet told to on_run
 
     def trigger(self, argument: Any = None) -> bool:
         """Ask for a run. Never blocks on plugin code. False if none will start for it: busy, backing off or stopped."""
         with self._changed:
-            if self._stopping:
+            asked = self._ask(argument)
+        self._report()
+        return asked
+
+    def _ask(self, argument: Any) -> bool:
+        if self._stopping:
+            return False
+        self._name_overdue()
+        busy = self._began is not None or self._due
+        if self._clock() < self._retry_at or (busy and not self._keep_newest):
+            self._skipped += 1
+            return False
+        if self._thread is None:
+            thread = threading.Thread(target=self._loop, name=f"plugin {self.name}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the machine has no thread left for us
+                self._fail(describe(error))
                 return False
-            self._name_overdue()
-            busy = self._began is not None or self._due
-            if self._clock() < self._retry_at or (busy and not self._keep_newest):
-                self._skipped += 1
-                return False
-            if busy:
-                self._skipped += self._due  # the older argument is never worked on
-            self._argument, self._due = argument, True
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name=f"plugin {self.name}", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
-            return True
+            self._thread = thread
+        self._skipped += self._due  # the older argument is never worked on
+        self._argument, self._due = argument, True
+        self._changed.notify_all()
+        return True
 
     def stop(self, timeout: float) -> bool:
         """Let a run in progress end, for ``timeout`` seconds at most. False if it still goes on."""
@@ -104,7 +114,7 @@ class PluginRunner:
 
     @property
     def state(self) -> str:
-        """ "idle", "running", "hung", "backing off", "quarantined" or "stopped"."""
+        """One of "idle", "running", "hung", "backing off", "quarantined" and "stopped"."""
         with self._changed:
             return self._state()
 
@@ -112,25 +122,30 @@ class PluginRunner:
         """Counts and times for people and machines; times are Unix seconds, durations seconds."""
         with self._changed:
             self._name_overdue()
-            now = self._clock()
-            state = self._state()
-            succeeded = self._succeeded
-            return {
-                "state": state,
-                "runs": self._runs,
-                "failures": self._failures,
-                "failures_in_a_row": self._in_a_row,
-                "overdue": self._overdue,
-                "skipped": self._skipped,
-                "duration": self._duration,
-                "running_for": now - self._began if self._began is not None else None,
-                "series": self._series,
-                "last_success": succeeded[0] if succeeded else None,
-                "last_success_seconds_ago": now - succeeded[1] if succeeded else None,
-                "last_error": self._error,
-                "last_error_time": self._error_time,
-                "retry_in": max(0.0, self._retry_at - now) if state in ("backing off", "quarantined") else None,
-            }
+            told = self._told()
+        self._report()
+        return told
+
+    def _told(self) -> dict[str, Any]:
+        now = self._clock()
+        state = self._state()
+        succeeded = self._succeeded
+        return {
+            "state": state,
+            "runs": self._runs,
+            "failures": self._failures,
+            "failures_in_a_row": self._in_a_row,
+            "overdue": self._overdue,
+            "skipped": self._skipped,
+            "duration": self._duration,
+            "running_for": now - self._began if self._began is not None else None,
+            "series": self._series,
+            "last_success": succeeded[0] if succeeded else None,
+            "last_success_seconds_ago": now - succeeded[1] if succeeded else None,
+            "last_error": self._error,
+            "last_error_time": self._error_time,
+            "retry_in": max(0.0, self._retry_at - now) if state in ("backing off", "quarantined") else None,
+        }
 
     def _state(self) -> str:
         if self._began is not None:
@@ -149,15 +164,19 @@ class PluginRunner:
                     return
                 argument, self._argument, self._due = self._argument, None, False
                 self._began, self._named_overdue = self._clock(), False
-            series, error = None, None
-            try:
-                series = self._work(argument)
-            except BaseException as raised:  # noqa: BLE001  # sys.exit() in a plugin ends neither thread nor agent
-                error = raised
-            del argument  # a snapshot is big; this thread may wait for long
-            self._ended(series, error)
+            self._run(argument)
+            del argument  # a snapshot is big, and the next one may be long in coming
 
-    def _ended(self, series: int | None, error: BaseException | None) -> None:
+    def _run(self, argument: Any) -> None:
+        try:
+            series = self._work(argument)
+        except BaseException as error:  # noqa: BLE001  # sys.exit() in a plugin ends neither thread nor agent
+            file, line = origin(error)
+            self._ended(None, describe(error) + (f" ({file}:{line})" if file else ""))
+        else:
+            self._ended(series, None)
+
+    def _ended(self, series: int | None, error: str | None) -> None:
         with self._changed:
             began = self._began
             assert began is not None
@@ -167,21 +186,21 @@ class PluginRunner:
             self._duration = seconds
             overdue = self._named_overdue
             if error is not None:
-                file, line = origin(error)
-                place = f" ({file}:{line})" if file else ""
-                self._fail(describe(error) + place)
+                self._fail(error)
             elif overdue:
                 self._wait_longer()  # counted when it was noticed
             else:
+                if self._in_a_row:
+                    log.info("plugin %s works again, after %d failures in a row", self.name, self._in_a_row)
                 self._in_a_row, self._retry_at = 0, 0.0
             if error is None:
                 self._series = series
                 self._succeeded = (time.time(), self._clock())
             if not overdue:
                 self._runs += 1
+                self._outcomes.append((seconds, "ok" if error is None else "exception"))
             self._changed.notify_all()
-        if not overdue:
-            self._on_run(self.name, seconds, "ok" if error is None else "exception")
+        self._report()
 
     def _name_overdue(self) -> None:
         """Count a run that is over its deadline, once. The lock is held."""
@@ -194,7 +213,17 @@ class PluginRunner:
         self._runs += 1
         self._overdue += 1
         self._fail(f"a run takes longer than its deadline of {self._deadline:g} s", wait=False)
-        self._on_run(self.name, seconds, "overdue")
+        self._outcomes.append((seconds, "overdue"))
+
+    def _report(self) -> None:
+        """Tell on_run what has ended. Without the lock: it may trigger other runners, and they this one."""
+        with self._changed:
+            outcomes, self._outcomes = self._outcomes, []
+        for seconds, outcome in outcomes:
+            try:
+                self._on_run(self.name, seconds, outcome)
+            except Exception:  # this thread must live: it is the plugin's
+                log.exception("counting a run of plugin %s failed", self.name)
 
     def _fail(self, what: str, wait: bool = True) -> None:
         if not (self._named_overdue and wait):  # an overdue run that then raises is one failure

@@ -82,6 +82,11 @@ def test_a_third_partys_plugin_is_loaded_configured_and_called(foreign: Foreign,
             "class Plugin:\n    api_version = 1\n    def __init__(self, config):\n        raise SystemExit",
             "cannot be constructed: it called sys.exit()",
         ),
+        (
+            "class Mute(Exception):\n    def __str__(self): return 1 / 0\nclass Plugin:\n    api_version = 1\n"
+            "    def __init__(self, config): raise Mute",
+            "cannot be constructed: Mute, which cannot be shown",
+        ),
     ],
 )
 def test_a_plugin_that_cannot_be_loaded_fails_alone(foreign: Foreign, tmp_path: Path, code: str, told: str) -> None:
@@ -97,7 +102,9 @@ def test_a_plugin_that_cannot_be_loaded_fails_alone(foreign: Foreign, tmp_path: 
 
 
 def _culpable(line: str) -> bool:
-    return any(word in line for word in ("no_such", "1 / 0", "sys.exit", "raise", "def broken"))
+    return "__str__" not in line and any(
+        word in line for word in ("no_such", "1 / 0", "sys.exit", "raise", "def broken")
+    )
 
 
 WRONG_HOOKS = """
@@ -258,6 +265,12 @@ def test_specs_that_raise_fail_their_plugin(foreign: Foreign, tmp_path: Path) ->
     )
     _, problem = culprit(loaded(tmp_path), "bad")
     assert "cannot declare its metrics: ValueError: no specs" in problem.what
+
+
+def test_specs_without_end_fail_their_plugin(foreign: Foreign, tmp_path: Path) -> None:
+    foreign.package("bad", GOOD.replace("return [MetricSpec", "return iter(int, 1)\n            [MetricSpec"))
+    _, problem = culprit(loaded(tmp_path), "bad")
+    assert "cannot declare its metrics: ValueError: more than 10000 metrics" in problem.what
 
 
 @pytest.mark.parametrize("result", ["5", '"text"', 'Sample("predis_foreign_value", 1)'])

@@ -163,6 +163,30 @@ def test_whatever_a_run_raises_is_told_and_the_thread_goes_on(work: Work, clock:
     assert run.status()["failures_in_a_row"] == 0
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("not even this")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Unspeakable(), "Unspeakable, which cannot be shown ("),
+        (ValueError("x" * 10_000), "xxx… ("),
+        (OSError("cannot reach redis://me:hunter2@host"), "redis://********@host ("),
+    ],
+)
+def test_what_is_told_of_an_error_is_fit_to_be_read(work: Work, clock: Clock, error: Exception, told: str) -> None:
+    run = runner(work, clock)
+    work.error = error
+    run_once(run)
+    message = run.status()["last_error"]
+    assert told in message
+    assert len(message) < 700
+    work.error = None
+    run_once(run)
+
+
 def test_failures_back_off_to_quarantine_and_a_success_ends_it(work: Work, clock: Clock) -> None:
     run = runner(work, clock)
     work.error = ValueError("no luck")
@@ -215,6 +239,65 @@ def test_stop_waits_for_the_run_in_progress_and_drops_what_waits(work: Work, clo
     threading.Timer(0.05, work.free.set).start()
     assert run.stop(10)
     assert work.arguments == ["held"]
+
+
+def test_two_runners_may_trigger_each_other_when_both_are_overdue(clock: Clock) -> None:
+    # given two hung runs, whose reports trigger and ask the other runner
+    works = Work(), Work()
+    runners: list[PluginRunner] = []
+
+    def report(name: str, seconds: float, outcome: str) -> None:
+        for run in runners:
+            run.trigger()
+            run.status()
+
+    runners += [PluginRunner("box", work, deadline=5, clock=clock, on_run=report) for work in works]
+    for run, work in zip(runners, works, strict=True):
+        hold(run, work)
+    clock.now += 6
+    # when two threads notice it at the same time
+    start = threading.Barrier(2)
+
+    def notice(run: PluginRunner) -> None:
+        start.wait(10)
+        run.status()
+
+    threads = [threading.Thread(target=notice, args=(run,)) for run in runners]
+    for thread in threads:
+        thread.start()
+    # then neither waits for the other for ever
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    for run, work in zip(runners, works, strict=True):
+        work.free.set()
+        assert run.stop(10)
+
+
+def test_a_report_that_fails_does_not_end_the_plugins_thread(work: Work, clock: Clock) -> None:
+    def report(name: str, seconds: float, outcome: str) -> None:
+        raise RuntimeError("a bug of the agent's")
+
+    run = runner(work, clock, on_run=report)
+    run_once(run)
+    run_once(run)
+    assert run.status()["runs"] == 2
+
+
+def test_a_machine_without_threads_is_a_failure_that_passes(
+    work: Work, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runner(work, clock)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert not run.trigger()
+    assert "can't start new thread" in run.status()["last_error"]
+    run_once(run)
+    assert run.state == "idle"
 
 
 # With the plugin manager and the pipeline, as the service puts them together.
