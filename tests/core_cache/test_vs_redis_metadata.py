@@ -12,16 +12,16 @@ NEEDED = """
     PTTL PERSIST RENAME RENAMENX COPY RANDOMKEY KEYS SCAN DBSIZE FLUSHDB FLUSHALL TIME MEMORY OBJECT SLOWLOG LATENCY
     DEBUG
 """.lower().split()
-FIELDS = ["name", "arity", "flags", "first key", "last key", "key step", "ACL categories"]
+FIELDS = ["name", "arity", "flags", "first key", "last key", "key step", "ACL categories", "tips", "key specs"]
 
 
 def infos(client: RawClient, *names: bytes) -> dict[bytes, list[Any]]:
-    """COMMAND INFO by name, the flags and categories as sets; subcommands under their full names."""
+    """COMMAND INFO by name, flags, categories and tips as sets; subcommands under their full names."""
     found = {}
     todo = [info for info in client.value(b"COMMAND", b"INFO", *names) if info is not None]
     while todo:
         info = todo.pop()
-        found[info[0]] = [*info[:2], set(info[2]), *info[3:6], set(info[6])]
+        found[info[0]] = [*info[:2], set(info[2]), *info[3:6], set(info[6]), set(info[7]), info[8]]
         todo += info[9]
     return found
 
@@ -38,7 +38,7 @@ def test_the_commands_of_the_issue_are_there(pair2: Pair) -> None:
 
 
 def test_command_info_is_that_of_redis(pair2: Pair) -> None:
-    """Arity, flags, positions of keys and ACL categories, of commands and subcommands."""
+    """Arity, flags, positions and specifications of keys, ACL categories and tips, of commands and subcommands."""
     redis = infos(pair2.redis, *map(str.encode, NEEDED))
     ours = infos(pair2.ours, *map(str.encode, NEEDED))
     problems = [
