@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from agent.cache_settings import LIVE
+from agent.cache_settings import LIVE, CacheFiles, CacheSettings
 from core_cache.resp_client import ConnectionFailed, RespClient, RespError, ServerError
 
-__all__ = ["CacheLink", "RespError", "ServerError", "arena_heartbeat"]
+__all__ = ["CacheLink", "RespError", "ServerError", "arena_heartbeat", "link_to"]
 
 
 class CacheLink:
@@ -72,6 +72,11 @@ class CacheLink:
             client.close()
             raise
         return client
+
+
+def link_to(settings: CacheSettings, files: CacheFiles, timeout: float) -> CacheLink:
+    """A link to the cache that runs with these settings."""
+    return CacheLink(settings.unix_socket, files.read_password if settings.auth else lambda: None, timeout)
 
 
 _REDIS_WORDS = {"s3fifo": "allkeys-s3fifo", "lru": "allkeys-lru", "info": "notice", "error": "warning"}

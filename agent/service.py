@@ -168,6 +168,7 @@ class Service:
         self, report: Report, notifier: notify.Notifier, watchdog: notify.Watchdog, reloader: Reloader
     ) -> None:
         reload_wanted, reloading, next_status = False, False, time.monotonic()
+        tick = TICK if watchdog.interval is None else min(TICK, watchdog.interval / 2)
         while not self._stopping:
             self._pulse.beat("main loop")
             watchdog.tick()
@@ -183,7 +184,7 @@ class Service:
                 notifier.status(report.summary())
                 next_status = time.monotonic() + STATUS_INTERVAL
             try:
-                number = self._signals.get(timeout=STARTING_TICK if reloading else TICK)
+                number = self._signals.get(timeout=STARTING_TICK if reloading else tick)
             except queue.Empty:
                 continue
             reload_wanted = reload_wanted or number == signal.SIGHUP

@@ -21,7 +21,8 @@ from enum import StrEnum
 from typing import Any
 
 from agent import cache_process
-from agent.cache_link import CacheLink, RespError, ServerError
+from agent.cache_health import CacheHealth
+from agent.cache_link import RespError, link_to
 from agent.cache_process import CacheProcess
 from agent.cache_settings import LIVE, CacheFiles, CacheSettings, CommandLine, command_line, in_terms_of_keys
 from agent.errors import EX_CONFIG, EX_FAILURE, PredisError
@@ -67,7 +68,7 @@ class CacheSupervisor:
     """`start` returns at once; `first` is done when the cache answers for the first time, or has failed to.
 
     restarted: told the reason when the process was started again. beat: called at least every second while the loop
-    makes progress. heartbeat: gives a number that grows while the cache's own loop runs, or None.
+    makes progress. heartbeat: see CacheHealth.
     """
 
     def __init__(
@@ -85,9 +86,9 @@ class CacheSupervisor:
         self.first: Future[None] = Future()
         self._wanted = settings
         self._proven: CacheSettings | None = None  # the last ones that the cache ran with
-        self._restarted, self._beat, self._heartbeat, self._command = restarted, beat, heartbeat, command
+        self._restarted, self._beat, self._command = restarted, beat, command
         self._t = timings or Timings()
-        self._link = self._link_to(settings)
+        self._health = CacheHealth(settings, files, heartbeat, self._t.answer)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = threading.Thread(target=self._run, name="cache-supervisor", daemon=True)
         self._lock = threading.Lock()
@@ -103,11 +104,6 @@ class CacheSupervisor:
         self._since = time.monotonic()
         self._error: str | None = None
         self._last_exit: str | None = None
-        self._version: str | None = None
-        self._last_answer: float | None = None
-        self._last_sign = 0.0
-        self._last_beat: float | None = None
-        self._ping_seconds: float | None = None
         self._restarts: Counter[str] = Counter()
         self._unresponsive = 0
 
@@ -149,7 +145,7 @@ class CacheSupervisor:
 
     def answered_within(self, seconds: float) -> bool:
         """Whether the cache answered in the last so many seconds."""
-        return self._last_answer is not None and time.monotonic() - self._last_answer <= seconds
+        return self._health.answered_within(seconds)
 
     @property
     def settings(self) -> CacheSettings:
@@ -161,17 +157,18 @@ class CacheSupervisor:
         """What is wrong with the cache at the moment, in a sentence; None when it runs and answers."""
         if self._state is State.running:
             return None
-        return self._error or f"the cache is {self._state}"
+        because = f": {self._health.error}" if self._health.error else ""
+        return self._error or f"the cache is {self._state}{because}"
 
     def status(self) -> dict[str, Any]:
         """For people and programs: state, process, settings, restarts, what went wrong last."""
-        process, now = self._process, time.monotonic()
+        process, health, answered = self._process, self._health, self._health.answered_ago
         return {
             "state": str(self._state),
-            "for_seconds": round(now - self._since, 1),
+            "for_seconds": round(time.monotonic() - self._since, 1),
             "pid": process.pid if process is not None else None,
             "adopted": process.adopted if process is not None else None,
-            "version": self._version,
+            "version": health.version,
             "host": self._wanted.host,
             "port": self._wanted.port,
             "unix_socket": self._wanted.unix_socket,
@@ -181,8 +178,8 @@ class CacheSupervisor:
             "max_clients": self._wanted.max_clients,
             "arena": str(self.files.arena),
             "log": str(self.files.log),
-            "answered_seconds_ago": None if self._last_answer is None else round(now - self._last_answer, 1),
-            "ping_seconds": self._ping_seconds,
+            "answered_seconds_ago": None if answered is None else round(answered, 1),
+            "ping_seconds": health.ping_seconds,
             "restarts": sum(self._restarts.values()),
             "restarts_by_reason": dict(self._restarts),
             "times_unresponsive": self._unresponsive,
@@ -211,7 +208,7 @@ class CacheSupervisor:
                 self._set(State.stopping)
                 self._end(self._process)
         finally:
-            self._link.close()
+            self._health.close()
             self._set(State.stopped)
             self._decide(CacheRefused("the agent stops"))
 
@@ -230,7 +227,7 @@ class CacheSupervisor:
         while not self._wait(pause, process):
             if self._stop:
                 return None
-            if self._look(process):
+            if self._health.look(process.pid, identify=True):
                 self._ready(process)
                 return process
             if time.monotonic() > deadline:
@@ -244,24 +241,34 @@ class CacheSupervisor:
     def _adopt(self) -> CacheProcess | None:
         """The process that holds the lock, once it answers; None when there is none any more."""
         self._set(State.starting)
-        deadline, process, pause = time.monotonic() + self._t.restart_after, None, 0.01
+        began, process, pause = time.monotonic(), None, 0.01
         while cache_process.is_locked(self.files.lock) and not self._stop:
-            if process is None:
-                process = self._process = cache_process.find(self.files.lock)
-                noted = self.files.read_arguments(process.pid) if process is not None else None
-                self._use_link(noted[0] if noted is not None else self._wanted)
-            if process is not None and self._look(process):
+            if process is None and (process := self._find()) is not None:
+                self._process = process
+                noted = self.files.read_arguments(process.pid)
+                self._health.use(noted[0] if noted is not None else self._wanted)
+            if process is not None and self._health.look(process.pid, identify=True):
                 return self._keep(process, noted)
-            if time.monotonic() > deadline:
+            # One without a pid file is not done with its start: it may have a large arena to recover.
+            starting = process is not None and not self.files.pid.exists()
+            if time.monotonic() - began > (self._t.start if starting else self._t.restart_after):
                 self._give_up_on_holder(process)
                 return None
             if self._wait(pause, process):
                 break
             pause = min(pause * 1.3, 0.2)
-        self._use_link(self._wanted)
+        self._health.use(self._wanted)
         if process is not None and not self._stop:
             self._ended(process, expected=True)
         self._failures, self._reason = 0, None  # nobody holds the lock now: a first start, without delay
+        return None
+
+    def _find(self) -> CacheProcess | None:
+        """The process that holds the lock, if it is known as the cache: nobody else is to be signalled."""
+        process = cache_process.find(self.files.lock)
+        if process is None or self.files.knows(process.pid):
+            return process
+        process.reap()
         return None
 
     def _keep(self, process: CacheProcess, noted: tuple[CacheSettings, int] | None) -> CacheProcess | None:
@@ -272,22 +279,20 @@ class CacheSupervisor:
             return process
         log.info("restarting the cache process %d, warm, since it runs with other settings", process.pid)
         self._replace(process, "requested")
-        self._use_link(self._wanted)
+        self._health.use(self._wanted)
         return None
 
     def _give_up_on_holder(self, process: CacheProcess | None) -> None:
-        """The lock is held, but nobody answers. Only what is known as a cache process is ended for that."""
-        if process is not None and self.files.knows(process.pid):
+        """The lock is held, but nobody answers."""
+        if process is not None:
             self._unresponsive += 1
-            self._error = f"the cache process {process.pid} from before does not answer at {self._link.unix_socket}"
+            self._error = f"the cache process {process.pid} from before does not answer at {self._health.unix_socket}"
             log.error("%s", self._error)
             self._replace(process, "unresponsive")
+            self._health.use(self._wanted)
             return
-        holder = "a process that cannot be seen" if process is None else f"process {process.pid}, which is no cache"
-        if process is not None:
-            process.reap()
-            self._forget()
-        self._fail(f"{self.files.lock} is held by {holder}: stop it, or set another agent.data_dir")
+        pids = ", ".join(map(str, cache_process.lock_holders(self.files.lock))) or "unknown"
+        self._fail(f"{self.files.lock} is held by process {pids}, no cache: stop it, or set another agent.data_dir")
 
     def _watch(self, process: CacheProcess) -> None:
         """Until the process ends, has to be replaced, or the agent stops."""
@@ -301,7 +306,7 @@ class CacheSupervisor:
                 return
             if time.monotonic() < next_look:
                 continue
-            self._look(process)
+            self._health.look(process.pid)
             with contextlib.suppress(OSError):  # a log that grows is no reason to end the cache
                 cache_process.limit_log(self.files.log)
             next_look = time.monotonic() + self._t.look
@@ -309,44 +314,20 @@ class CacheSupervisor:
                 self._replace(process, "unresponsive")
                 return
 
-    def _look(self, process: CacheProcess) -> bool:
-        """Whether this very process answered now; notes every sign of life."""
-        now = time.monotonic()
-        beat = self._heartbeat()
-        if beat is not None and beat != self._last_beat:
-            self._last_beat, self._last_sign = beat, now
-        try:
-            if self._state is State.starting:
-                information = self._link.information()
-                if information.get("process_id") != str(process.pid):
-                    return False
-                self._version = information.get("predis_version")
-            self._ping_seconds = self._link.ping()
-        except ServerError as error:  # an answer, though not the one we want: too many clients, another password
-            self._error = f"the cache refuses the agent's connection: {error}"
-            self._last_sign = time.monotonic()
-            return False
-        except RespError as error:
-            if self._state is not State.starting:
-                self._error = f"the cache process {process.pid} does not answer: {error}"
-            return False
-        self._last_answer = self._last_sign = time.monotonic()
-        return True
-
     def _judge(self, process: CacheProcess) -> bool:
         """Sets running or unresponsive; whether the process has been silent for so long that it must go."""
-        now = time.monotonic()
-        if self._last_answer is not None and now - self._last_answer <= self._t.unresponsive_after:
+        if self._health.answered_within(self._t.unresponsive_after):
             if self._state is State.unresponsive:
                 log.info("the cache process %d answers again", process.pid)
             self._error = None
             self._set(State.running)
             return False
+        self._error = self._health.error
         if self._state is not State.unresponsive:
             self._unresponsive += 1
             self._set(State.unresponsive)
             log.error("%s", self._error)
-        return now - self._last_sign > self._t.restart_after
+        return self._health.silent_for > self._t.restart_after
 
     def _ready(self, process: CacheProcess) -> None:
         self._error = None
@@ -435,7 +416,7 @@ class CacheSupervisor:
             return True
         if not changes.keys() <= LIVE.keys() or changes.get("memory", 0) > capacity:
             return False
-        link = self._link_to(current, self._t.drain)
+        link = link_to(current, self.files, self._t.drain)
         try:
             link.change(changes)
         except RespError as error:
@@ -449,15 +430,7 @@ class CacheSupervisor:
 
     def _use(self, settings: CacheSettings) -> None:
         self._wanted = settings
-        self._use_link(settings)
-
-    def _use_link(self, settings: CacheSettings) -> None:
-        self._link.close()
-        self._link = self._link_to(settings)
-
-    def _link_to(self, settings: CacheSettings, timeout: float | None = None) -> CacheLink:
-        read = self.files.read_password if settings.auth else lambda: None
-        return CacheLink(settings.unix_socket, read, timeout or self._t.answer)
+        self._health.use(settings)
 
     def _note_settings(self, process: CacheProcess) -> None:
         """So that the next agent knows them. Without the note it restarts the cache, which is no reason to fail."""
@@ -485,7 +458,7 @@ class CacheSupervisor:
         self._failures = 0 if reason == "requested" else self._failures + 1
 
     def _end(self, process: CacheProcess, *, drain: bool = True) -> None:
-        self._link.close()
+        self._health.close()
         patience = self._t.drain if drain else min(1.0, self._t.drain)
         process.signal(signal.SIGTERM)
         deadline = time.monotonic() + patience
@@ -502,9 +475,7 @@ class CacheSupervisor:
 
     def _forget(self) -> None:
         self._process = None
-        self._link.close()
-        self._last_answer = self._last_beat = self._ping_seconds = None
-        self._last_sign = time.monotonic()
+        self._health.forget()
 
     def _set(self, state: State) -> None:
         if state is not self._state:

@@ -464,6 +464,21 @@ def test_there_are_never_two_writers(cache: Cache) -> None:
     assert started == [1]
 
 
+def test_nobody_is_signalled_who_only_holds_the_lock(cache: Cache) -> None:
+    lock = os.open(cache.files.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        supervisor = cache.supervisor(timings=replace(FAST, restart_after=0.3))
+        wait_until(lambda: supervisor.status()["error"], 10, "the reason")
+        assert supervisor.stop(5)
+        assert received == []
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        os.close(lock)
+
+
 def test_two_cache_processes_on_one_folder_do_not_both_run(cache: Cache) -> None:
     pid = cache.left_behind()
 
