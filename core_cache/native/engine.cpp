@@ -328,6 +328,10 @@ char* Engine::run_batch(Client& client, char* next) {
       if (batch_[i].hash != 0) store_->prefetch_entry(batch_[i].hash);
     }
     for (size_t i = 0; i < batch_size_; ++i) {
+      const Pending& command = batch_[i];
+      if (command.hash != 0 && (command.spec->flags & kWrite)) store_->prefetch_change(command.hash);
+    }
+    for (size_t i = 0; i < batch_size_; ++i) {
       if (batch_[i].hash != 0 && (batch_[i].spec->flags & kWrite)) store_->prefetch_change(batch_[i].hash);
     }
   }
