@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import enum
 import types
 import typing
 from collections.abc import Mapping
@@ -21,29 +22,34 @@ def explain(
     error: ValidationError, model: type[BaseModel], raw: Mapping[str, Any], secrets: set[KeyPath]
 ) -> list[tuple[KeyPath, str, str]]:
     """(path below the model, what is wrong, what would be right) for each mistake; ``secrets`` are never shown."""
-    found: dict[KeyPath, tuple[KeyPath, str, str]] = {}
+    by_path: dict[KeyPath, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
-        path = _path_in(raw, details)
-        what, mend = _sentences(details, model, raw, path, secrets)
-        found.setdefault(path, (path, what, mend))  # a union complains once per member
-    return list(found.values())
+        by_path.setdefault(_path_in(raw, details), []).append(details)
+    found = []
+    for path, complaints in by_path.items():
+        what, mend = _sentences(complaints[0], model, raw, path, secrets)
+        kinds = [details["type"] for details in complaints]
+        if len(kinds) > 1 and all(kind in _WRONG_TYPE for kind in kinds):  # a union complains once per member
+            things = list(dict.fromkeys(_WRONG_TYPE[kind][0] for kind in kinds))
+            what = what.replace(things[0], any_of(things))
+            mend = f"write {any_of(things)}"
+        found.append((path, what, mend))
+    return found
 
 
-def field_at(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
-    """The field that a path leads to, through nested models, lists and tables."""
+def _at(model: type[BaseModel], path: KeyPath) -> tuple[Any, FieldInfo | None]:
+    """What a path leads to, through nested models, lists and tables: its annotation, and its field if it is one."""
     current: Any = model
     info: FieldInfo | None = None
     for part in path:
         owner = _model_in(current)
         if owner is not None and isinstance(part, str):
             info = _fields_by_key(owner).get(part)
-            if info is None:
-                return None
-            current = info.annotation
+            current = info.annotation if info is not None else None
         else:
             items = [argument for argument in typing.get_args(_without_none(current)) if argument is not Ellipsis]
-            current, info = (items[-1] if items else Any), None
-    return info
+            current, info = (items[-1] if items else None), None
+    return current, info
 
 
 def nearest(word: str, known: list[str]) -> str | None:
@@ -60,7 +66,7 @@ def _path_in(raw: Mapping[str, Any], details: ErrorDetails) -> KeyPath:
     for part in details["loc"]:
         if isinstance(current, (dict, list)):
             known = part in current if isinstance(current, dict) else part in range(len(current))
-            if not known and not isinstance(current, dict):
+            if not known and not isinstance(current, dict) and details["type"] != "missing":
                 break
             # Not in the file: it is missing, or its default does not fit what another key says.
             current = typing.cast(Any, current)[part] if known else None
@@ -76,7 +82,7 @@ def _sentences(
 ) -> tuple[str, str]:
     kind, ctx = details["type"], details.get("ctx") or {}
     key = str(path[-1]) if path else ""
-    info = field_at(model, path)
+    annotation, info = _at(model, path)
     value = _value_at(raw, path)
     secret = any(other[: len(path)] == path for other in secrets)  # the value itself, or one in it
     hidden = secret or is_secret_name(key) or _is_secret_field(info)
@@ -89,9 +95,10 @@ def _sentences(
         what, mend = _unknown_key(model, path, isinstance(value, dict))
     elif kind == "missing":
         description = info.description if info is not None else None
-        what, mend = "is missing", f"add {key} = …" + (f" ({description})" if description else "")
-    elif kind == "literal_error":
-        choices = [str(choice).strip("'") for choice in _choices(info)] or [str(ctx.get("expected", ""))]
+        add = "add it" if isinstance(path[-1], int) else f"add {key} = …"
+        what, mend = "is missing", add + (f" ({description})" if description else "")
+    elif kind in ("literal_error", "enum"):
+        choices = [str(choice) for choice in _choices(annotation)]
         guess = nearest(str(value), choices) if isinstance(value, str) else None
         mend = f'did you mean "{guess}"? ' if guess else ""
         what, mend = f"{shown} is not a choice", mend + "write " + any_of([f'"{choice}"' for choice in choices])
@@ -100,10 +107,11 @@ def _sentences(
     elif kind in _WRONG_TYPE:
         thing, advice = _WRONG_TYPE[kind]
         what, mend = f"{shown} is not {thing}", _advice(advice, key, info)
-    elif kind == "value_error":
-        what, mend = f"{shown} is wrong: {ctx.get('error', details['msg'])}", _example(key, info)
     else:
-        what, mend = f"{shown} is wrong: {details['msg']}", _example(key, info)
+        message = str(ctx["error"]) if kind in ("value_error", "assertion_error") else details["msg"]
+        # Of a whole table, what it says is not repeated.
+        what = message if isinstance(value, Mapping) else f"{shown} is wrong: {message}"
+        mend = _example(key, info)
     if hidden and isinstance(value, str) and value:
         what, mend = what.replace(value, MASK), mend.replace(value, MASK)
     return what, mend
@@ -122,6 +130,8 @@ _WRONG_TYPE = {
 
 
 def _advice(advice: str, key: str, info: FieldInfo | None) -> str:
+    if info is None and "KEY" in advice:  # an item of a list
+        return advice.partition(":")[0].replace("KEY = ", "")
     example = _example(key, info) if "KEY" not in advice and "true or false" not in advice else ""
     return advice.replace("KEY", key) + (f", {example}" if example else "")
 
@@ -145,10 +155,7 @@ def _range(info: FieldInfo | None, ctx: Mapping[str, Any], kind: str) -> str:
 
 def _unknown_key(model: type[BaseModel], path: KeyPath, is_table: bool) -> tuple[str, str]:
     key, above = str(path[-1]), path[:-1]
-    owner = model
-    if above:
-        info = field_at(model, above)
-        owner = (_model_in(info.annotation) if info is not None else None) or model
+    owner = _model_in(_at(model, above)[0]) or model
     known = list(_fields_by_key(owner))
     what = "unknown table" if is_table else "unknown key"
     homes = [
@@ -184,9 +191,11 @@ def _without_none(annotation: Any) -> Any:
     return annotation
 
 
-def _choices(info: FieldInfo | None) -> tuple[Any, ...]:
-    annotation = _without_none(info.annotation) if info is not None else None
-    return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
+def _choices(annotation: Any) -> list[Any]:
+    annotation = _without_none(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return [member.value for member in annotation]
+    return list(typing.get_args(annotation)) or ["…"]
 
 
 def _is_secret_field(info: FieldInfo | None) -> bool:
