@@ -100,12 +100,12 @@ struct Stats {
 #define PREDIS_COUNTERS(X)                                                                                     \
   X(keyspace_hits) X(keyspace_misses) X(evicted_capacity) X(expired_lazy) X(expired_active)                    \
   X(total_commands) X(total_connections) X(rejected_connections) X(net_input_bytes) X(net_output_bytes)        \
-  X(protocol_errors) X(auth_failures) X(error_replies) X(evicted_clients) X(slow_commands) X(set_bytes)        \
-  X(flushes) X(recoveries) X(recovered_entries) X(recovery_nanoseconds) X(moved_entries) X(scans)
+  X(protocol_errors) X(auth_failures) X(error_replies) X(evicted_clients) X(slow_commands)                     \
+  X(flushes) X(recoveries) X(recovered_entries) X(recovery_nanoseconds) X(moved_entries)
 #define PREDIS_GAUGES(X)                                                                                       \
   X(keys) X(keys_with_expiry) X(connected_clients) X(used_bytes) X(entry_bytes) X(index_bytes)                 \
   X(slab_free_bytes) X(overhead_bytes) X(policy_bytes) X(client_bytes) X(max_bytes) X(pages_used)              \
-  X(started_unix_ms) X(heartbeat_unix_ms) X(pid) X(peak_used_bytes) X(max_clients) X(blocked_clients)
+  X(started_unix_ms) X(heartbeat_unix_ms) X(pid) X(peak_used_bytes) X(max_clients)
 #define PREDIS_DECLARE(name) uint64_t name;
   PREDIS_COUNTERS(PREDIS_DECLARE)
   PREDIS_GAUGES(PREDIS_DECLARE)
