@@ -1,5 +1,6 @@
 """The agent as an operator has it: `predis-agent run`, its cache, its HTTP, its signals, its mistakes."""
 
+import contextlib
 import json
 import os
 import re
@@ -30,7 +31,8 @@ def agent(tmp_path: Path) -> Iterator[Server]:
     try:
         agent.stop()
     finally:
-        stop_cache_of(agent)
+        with contextlib.suppress(FileNotFoundError):  # it ended just now
+            stop_cache_of(agent)
 
 
 def get(agent: Server, path: str) -> Any:
