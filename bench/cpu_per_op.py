@@ -130,6 +130,8 @@ def _one(case: Case, server: Server, client_cpus: Sequence[int], share: float = 
         raise RuntimeError(f"redis-benchmark failed against {server.name}: {errors or output}")
     if case.command == "get" and _hits(server) - hits < operations:
         raise RuntimeError(f"{server.name} had only {_hits(server) - hits} hits in {operations} GETs")
+    if used <= 0:
+        raise RuntimeError(f"{case.name}: {operations} operations took no measurable CPU time; use a larger --scale")
     return used / operations * 1e6, float(rows[0][1])
 
 

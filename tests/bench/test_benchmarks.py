@@ -1,0 +1,86 @@
+"""The benchmarks run, check what they measure, and write what they found."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import cpu_per_op, load, memory_per_key, recovery, run
+from bench.report import Result, Table, machine, write
+from tests.servers import Server
+
+needs_redis = pytest.mark.skipif(
+    shutil.which("redis-server") is None or shutil.which("redis-benchmark") is None,
+    reason="redis-server or redis-benchmark is not installed; `make peers` installs them",
+)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keyspace of 2,000 instead of a million: the same path in a moment."""
+    monkeypatch.setattr(cpu_per_op, "KEYS", 2000)
+    monkeypatch.setattr(load.fill, "__defaults__", (2000, 100))
+
+
+@needs_redis
+def test_memory_per_key_counts_at_least_key_and_value(tmp_path: Path) -> None:
+    result = memory_per_key.run(tmp_path, keys=50_000)
+    for server in ("ours", "redis"):
+        assert 116 < result.data["bytes_per_key"][server]["used_memory"] < 400
+
+
+@needs_redis
+def test_recovery_waits_until_every_key_is_back(tmp_path: Path) -> None:
+    result = recovery.run(tmp_path, keys=20_000, rounds=2)
+    assert [len(found) for found in result.data["seconds"].values()] == [2, 2]
+
+
+@needs_redis
+@pytest.mark.usefixtures("small")
+def test_cpu_per_op_measures_every_case_against_redis(tmp_path: Path) -> None:
+    result = cpu_per_op.run(tmp_path, pairs=1, scale=0.05)
+    assert len(result.tables[0].rows) == len(result.targets) == 8
+    for pairs in result.data["pairs"].values():
+        assert pairs[0]["redis_us"] > 0
+        assert pairs[0]["ratio"] == pytest.approx(pairs[0]["ours_us"] / pairs[0]["redis_us"])
+
+
+def test_a_get_that_misses_is_not_measured(redis_server: Server) -> None:
+    case = cpu_per_op.Case("get", 16, unix=True, operations=10_000)
+    with pytest.raises(RuntimeError, match="had only 0 hits in 10000 GETs"):
+        cpu_per_op._one(case, redis_server, client_cpus=[0])
+
+
+def test_fill_stores_the_keys_that_redis_benchmark_asks_for(redis_server: Server) -> None:
+    load.fill(redis_server, 3, 7)
+    with redis_server.client() as client:
+        assert client.command("DBSIZE") == 3
+        assert client.command("STRLEN", "key:000000000002") == 7
+
+
+def test_a_server_that_refuses_the_keys_stops_the_benchmark(redis_server: Server) -> None:
+    with redis_server.client() as client:
+        client.command("CONFIG", "SET", "maxmemory", "1")
+    with pytest.raises(RuntimeError, match=r"it answered b.-OOM"):
+        load.fill(redis_server, 3, 7)
+
+
+def test_results_are_written_for_people_and_for_programs(tmp_path: Path) -> None:
+    table = Table("Bytes", ["what", "ours"], [["small", "1.5"], ["a long one", "10.25"]])
+    text = write(Result("x", "Title", "How.", [table], {"raw": [1]}, {"fast": False}), machine(), tmp_path)
+    assert "| what       |  ours |\n| ---------- | ----: |\n| small      |   1.5 |" in text
+    assert "- MISSED: fast" in text
+    document = json.loads((tmp_path / "x.json").read_text())
+    assert document["data"] == {"raw": [1]}
+    assert document["machine"]["cpus"] >= 1
+    assert (tmp_path / "x.md").read_text() == text
+
+
+def test_a_benchmark_that_fails_is_named_and_the_others_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run", "miss_ratio", "--traces", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert run.main() == 1
+    assert f"miss_ratio failed: no {tmp_path}/peers.csv" in capsys.readouterr().err
