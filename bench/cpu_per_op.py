@@ -97,6 +97,8 @@ def _measure(case: Case, ours: Server, redis: Server, pairs: int, client_cpus: S
             mine, theirs = _one(case, ours, client_cpus), _one(case, redis, client_cpus)
         else:
             theirs, mine = _one(case, redis, client_cpus), _one(case, ours, client_cpus)
+        if mine[0] <= 0 or theirs[0] <= 0:
+            raise RuntimeError(f"{case.name} took no measurable CPU time; use a larger --scale")
         found.append(
             {
                 "ours_us": mine[0],
@@ -130,8 +132,6 @@ def _one(case: Case, server: Server, client_cpus: Sequence[int], share: float = 
         raise RuntimeError(f"redis-benchmark failed against {server.name}: {errors or output}")
     if case.command == "get" and _hits(server) - hits < operations:
         raise RuntimeError(f"{server.name} had only {_hits(server) - hits} hits in {operations} GETs")
-    if used <= 0:
-        raise RuntimeError(f"{case.name}: {operations} operations took no measurable CPU time; use a larger --scale")
     return used / operations * 1e6, float(rows[0][1])
 
 
