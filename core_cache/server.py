@@ -36,6 +36,8 @@ CRON_BUSY_INTERVAL = 0.004  # while upkeep is behind
 CRON_BUDGET_US = 1000
 DRAIN_PATIENCE = 3.0  # seconds that clients have to read their last replies
 SPARE_FILES = 64
+ORPHAN_AGE = 60.0  # seconds until a temporary arena that nobody has locked counts as left behind
+_TEMPORARY_ARENA = "predis-temporary-*.arena"
 _LOG_LEVELS = {"debug": "debug", "verbose": "debug", "notice": "info", "warning": "warning"}  # Redis' names to Python's
 
 log = logging.getLogger("core_cache")
@@ -157,7 +159,7 @@ class Cron:
 
 @contextlib.contextmanager
 def _data_folder(options: Options) -> Iterator[Path]:
-    """The data directory, mode 0700; a temporary one is removed at the end."""
+    """The data directory, made with mode 0700 when it is missing; a temporary one is removed at the end."""
     if options.data_dir is None:
         folder = Path(tempfile.mkdtemp(prefix="predis-"))
         try:
@@ -168,9 +170,11 @@ def _data_folder(options: Options) -> Iterator[Path]:
     folder = options.data_dir.absolute()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.geteuid():
+        status = folder.stat()
+        if status.st_uid != os.geteuid():
             raise StartError(f"the data directory {folder} belongs to another user: choose another with --data-dir")
-        folder.chmod(0o700)
+        if status.st_mode & 0o022:
+            raise StartError(f"others may write to the data directory {folder}: `chmod 700` it, or choose another")
     except OSError as error:
         raise StartError(f"the data directory {folder} cannot be used ({_reason(error)})") from None
     yield folder
@@ -232,6 +236,8 @@ def _arena_path(options: Options, data_dir: Path, stack: contextlib.ExitStack) -
     name = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:12]
     arena = options.arena_dir.absolute() / f"predis-{name}.arena"
     if options.data_dir is None:
+        _remove_orphans(options.arena_dir)
+        arena = arena.with_name(_TEMPORARY_ARENA.replace("*", name))
         stack.callback(arena.unlink, missing_ok=True)
     link, fresh = data_dir / "cache.arena", data_dir / ".cache.arena.new"
     with contextlib.suppress(OSError):
@@ -241,6 +247,21 @@ def _arena_path(options: Options, data_dir: Path, stack: contextlib.ExitStack) -
     fresh.symlink_to(arena)
     fresh.replace(link)
     return arena
+
+
+def _remove_orphans(arena_dir: Path) -> None:
+    """Removes the temporary arenas of cache processes that were killed: nothing would ever use them again."""
+    for path in arena_dir.glob(_TEMPORARY_ARENA):
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            if status.st_uid != os.geteuid() or time.time() - status.st_mtime < ORPHAN_AGE:
+                continue
+            handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a living cache process holds it
+                path.unlink()
+            finally:
+                os.close(handle)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,6 @@
 // commands_config.cpp: CONFIG. What can be set takes effect at once; what cannot be otherwise here says so.
+#include <sys/resource.h>
+
 #include <climits>
 #include <functional>
 #include <map>
@@ -89,6 +91,17 @@ Parameter fixed(std::string_view name, std::string value) {
 }
 
 Parameter shown(std::string_view name, std::function<std::string(Engine&)> get) { return {name, std::move(get), nullptr}; }
+
+constexpr rlim_t kSpareFiles = 64;  // beside those of clients
+
+bool allow_files(rlim_t wanted) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return false;
+  if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= wanted) return true;
+  if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < wanted) return false;
+  limit.rlim_cur = wanted;
+  return setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
 
 constexpr std::pair<PolicyKind, std::string_view> kPolicies[] = {{PolicyKind::lru, "allkeys-lru"},
                                                                  {PolicyKind::s3fifo, "allkeys-s3fifo"},
@@ -181,6 +194,9 @@ const std::map<std::string_view, Parameter>& parameters() {
            int64_t value;
            if (!parse_int64(text, value)) return "argument couldn't be parsed into an integer";
            if (value < 1 || value > UINT32_MAX) return range_problem(1, UINT32_MAX);
+           if (!allow_files(static_cast<rlim_t>(value) + kSpareFiles)) {
+             return "The operating system is not able to handle the specified number of clients";
+           }
            e.config().max_clients = value;
            e.stats().max_clients = static_cast<uint64_t>(value);
            return std::nullopt;

@@ -146,6 +146,7 @@ void Engine::feed(Client& client, std::string_view data) {
 
 void Engine::drained(Client& client) {
   client.unsent = 0;
+  client.active_ms = unix_us() / 1000;  // it has been reading
   if (!client.stalled) return;
   client.stalled = false;
   if (!client.closing && !client.input.empty()) {

@@ -93,7 +93,6 @@ class Engine {
   std::string run_id;
   size_t peak_client_input = 0, peak_client_output = 0;
   uint64_t total_reads = 0, total_writes = 0;
-  bool shutdown_requested = false;
 
  private:
   struct Pending {

@@ -168,6 +168,40 @@ def test_what_the_machine_does_not_allow_is_one_sentence(
     assert len([line for line in text.splitlines() if line.startswith("core_cache: ")]) == 1
 
 
+def test_a_data_directory_that_others_may_write_to(tmp_path: Path, free_port: int) -> None:
+    tmp_path.chmod(0o777)
+    status, text = start_and_fail("--port", str(free_port), "--data-dir", str(tmp_path))
+    assert status == 1
+    assert "Others may write to the data directory" in text
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o777
+
+
+def test_temporary_arenas_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    arenas = tmp_path / "arenas"
+    arenas.mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(servers.ROOT)}
+    command = [sys.executable, "-m", "core_cache", "--port", "0", "--memory", "16MiB", "--arena-dir", str(arenas)]
+
+    def start(known: set[Path]) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(command, env=environment)
+        wait_until(lambda: set(tmp_path.glob("predis-*/cache.pid")) - known, what="the pid file")
+        return process
+
+    killed = start(set())
+    alive = start(set(tmp_path.glob("predis-*/cache.pid")))
+    killed.kill()
+    killed.wait()
+    assert len(list(arenas.iterdir())) == 2
+    for arena in arenas.iterdir():
+        os.utime(arena, (0, 0))
+    third = start(set(tmp_path.glob("predis-*/cache.pid")))
+    assert len(list(arenas.iterdir())) == 2  # of the two that are alive
+    for process in (alive, third):
+        process.terminate()
+        assert process.wait(20) == 0
+    assert list(arenas.iterdir()) == []
+
+
 def test_there_are_never_two_on_the_same_data(cache: servers.Server, free_port: int) -> None:
     status, text = start_and_fail("--port", str(free_port), "--data-dir", str(cache.data_dir))
     assert status == 1
