@@ -64,6 +64,9 @@ class Collection:
         self._lock = threading.Lock()
         self._first_runs: set[str] = set()  # whose next run is followed by an export
         self._interval = 10.0
+        self._life = threading.Lock()
+        self._plugins_run = threading.Event()
+        self._stopped = False
         # Triggers take microseconds and never block, so the scheduler's thread itself runs them: no pool of threads.
         self._scheduler = BackgroundScheduler(
             executors={"default": DebugExecutor()},
@@ -71,16 +74,27 @@ class Collection:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
 
-    def start(self, host: Host, interval: float) -> None:
-        """Starts the active plugins and collects at once; `interval` (seconds) is for plugins without their own."""
+    def start(self, interval: float) -> None:
+        """Starts the scheduler, which collects the agent's own samples; `interval` seconds, for plugins too."""
         self._interval = interval
         self.pipeline.register(PLUGIN_NAME, interval=interval)
         self._schedule(_Job("scheduler", self._beat, TICK))
         self._schedule(_Job(PLUGIN_NAME, self._collect_own, interval))
-        self._declare(self.manager.plugins)
-        for plugin in self.manager.active:
-            self._add(plugin, host)
         self._scheduler.start()
+
+    def run_plugins(self, host: Host) -> None:
+        """Starts the plugins that the manager has loaded, and collects from them at once."""
+        with self._life:
+            if self._stopped:
+                return
+            self._declare(self.manager.plugins)
+            for plugin in self.manager.active:
+                self._add(plugin, host)
+            self._plugins_run.set()
+
+    def wait_for_plugins(self, timeout: float) -> bool:
+        """Whether the plugins run, for which it waits at most so many seconds."""
+        return self._plugins_run.wait(timeout)
 
     def collect(self) -> None:
         """Asks every collector for a run now, and for exports after them; returns at once."""
@@ -115,12 +129,16 @@ class Collection:
 
     def stop(self) -> None:
         """Ends collecting and exporting, and stops the plugins; takes little more than STOP_TIMEOUT seconds."""
+        with self._life:
+            self._stopped = True
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         self._stop(list(self._workers))
 
     def not_delivering(self) -> list[str]:
         """Why each plugin that should deliver does not: a sentence for each."""
+        if not self._plugins_run.is_set():
+            return ["the plugins are being loaded"]
         with self._lock:
             workers = list(self._workers.values())
         late = [reason for worker in workers if (reason := worker.late()) is not None]

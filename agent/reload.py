@@ -86,6 +86,9 @@ class Reloader:
             raise PredisError(
                 f"agent.data_dir ({new.locate('agent.data_dir')}) cannot change while the agent runs: restart the agent"
             )
+        while not self._collection.wait_for_plugins(0.2):
+            if self._stopping.is_set():
+                raise PredisError("the agent stops")
         changes = self._collection.manager.prepare(new)
         known = {(problem.key, problem.what) for problem in self._collection.manager.problems}
         problems = [problem for problem in changes.problems if (problem.key, problem.what) not in known]

@@ -12,6 +12,7 @@ import os
 import queue
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -97,9 +98,7 @@ class Service:
             stack.enter_context(self._signals_taken())
             self._supervisor.start()
             stack.callback(self._supervisor.stop, STOP_TIMEOUT)
-            # The cache process starts while this one imports the plugins.
             manager = PluginManager(self._loaded)
-            manager.load()
             collection = Collection(
                 manager,
                 self._pipeline,
@@ -126,7 +125,9 @@ class Service:
                 self._born,
             )
             stack.callback(collection.stop)
-            collection.start(self._host(self._loaded), config.agent.interval)
+            collection.start(config.agent.interval)
+            # The cache process starts while this one imports plugins, on a thread: an import may hang.
+            threading.Thread(target=self._run_plugins, args=(manager, collection), name="plugins", daemon=True).start()
             site.serve(report)
             watchdog = notify.Watchdog(notifier, self._pulse, period)
             self._start_up(report, collection, watchdog, new_password)
@@ -142,6 +143,10 @@ class Service:
             self._supervisor.stop(timeout=0)  # begins to drain, while the plugins are stopped
             reloader.stop(STOP_TIMEOUT)
         return 0
+
+    def _run_plugins(self, manager: PluginManager, collection: Collection) -> None:
+        manager.load()
+        collection.run_plugins(self._host(self._loaded))
 
     def _start_up(
         self, report: Report, collection: Collection, watchdog: notify.Watchdog, new_password: str | None

@@ -197,7 +197,7 @@ class CacheSupervisor:
                     process = self._adopt() if cache_process.is_locked(self.files.lock) else self._start()
                     if process is not None:
                         self._watch(process)
-                except OSError as error:  # the data folder is gone, no more processes, …
+                except (OSError, PredisError) as error:  # the data folder is gone, no more processes, …
                     self._fail(f"the cache cannot be started: {error}")
                 except Exception as error:
                     log.exception("the supervisor failed unexpectedly and goes on")
@@ -219,6 +219,8 @@ class CacheSupervisor:
             self._restarts[self._reason] += 1
             self._restarted(self._reason)
             self._reason = None
+        if self._wanted.auth:
+            self.files.make_password()  # by now there is one, unless a reload asks for it or somebody removed it
         process = cache_process.spawn(self._command(self._wanted, self.files), self.files.log)
         self._process = process
         self._capacity = self._wanted.memory

@@ -184,7 +184,7 @@ class Bench:
         disabled = [f"plugins.{name}.enabled=false" for name in CLASSES if name not in names]
         return load_config(None, [f"agent.data_dir={self.folder}", *disabled, *settings], {})
 
-    def start(self, *names: str, interval: float = HOUR, settings: Sequence[str] = ()) -> Collection:
+    def start(self, *names: str, interval: float = HOUR, settings: Sequence[str] = (), run: bool = True) -> Collection:
         points = [
             importlib.metadata.EntryPoint(name, f"{self._module}:{cls.__name__}", "predis_agent.plugins")
             for name, cls in CLASSES.items()
@@ -198,7 +198,9 @@ class Bench:
         self.collection = Collection(
             manager, pipeline, self.self_metrics, own=self.self_metrics.collect, beat=self._beat
         )
-        self.collection.start(self.host, interval)
+        self.collection.start(interval)
+        if run:
+            self.collection.run_plugins(self.host)
         return self.collection
 
     def reload(self, *names: str, interval: float = HOUR, settings: Sequence[str] = ()) -> None:
@@ -242,6 +244,26 @@ def test_the_first_collection_is_at_once_and_the_first_export_has_it(bench: Benc
     wait_until(exported, 3, "an export with the first numbers")
     assert bench.collection.not_delivering() == []
     assert bench.beats >= 1
+
+
+def test_until_the_plugins_are_loaded_that_is_why_nothing_is_delivered(bench: Bench) -> None:
+    bench.start("level", run=False)
+
+    wait_until(lambda: bench.beats, what="the scheduler to go on meanwhile")
+    assert bench.collection.not_delivering() == ["the plugins are being loaded"]
+    assert not bench.collection.wait_for_plugins(0)
+
+    bench.collection.run_plugins(bench.host)
+    wait_until(lambda: bench.collection.not_delivering() == [], what="deliveries")
+
+
+def test_plugins_that_are_loaded_after_the_stop_do_not_run(bench: Bench) -> None:
+    bench.start("level", run=False)
+    bench.collection.stop()
+
+    bench.collection.run_plugins(bench.host)
+
+    assert bench.plugin("level").calls == []
 
 
 def test_collectors_run_at_their_intervals(bench: Bench) -> None:

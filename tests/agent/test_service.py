@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import textwrap
 import threading
 import time
 import urllib.request
@@ -21,8 +22,11 @@ from agent.errors import PredisError
 from agent.own_metrics import SPECS, ReloadState
 from agent.report import Report
 from agent.service import Service
+from tests.agent.foreign import GOOD, Foreign, foreign
 from tests.servers import free_port, http_status
 from tests.waiting import wait_until
+
+__all__ = ["foreign"]
 
 
 def configuration(folder: Path, *more: str) -> LoadedConfig:
@@ -75,13 +79,15 @@ def test_it_starts_serves_and_stops_leaving_nothing_behind(tmp_path: Path) -> No
     loaded = configuration(tmp_path)
     handlers = [signal.getsignal(number) for number in service.SIGNALS]
 
+    out = io.StringIO()
+
     def work() -> None:
-        wait_until(lambda: http_status(url(loaded, "/readyz")) == 200, 30, "readiness")
+        wait_until(lambda: re.search(r"ready after \d\.\d\d s", out.getvalue()), 30, "the banner")
+        assert http_status(url(loaded, "/readyz")) == 200
 
-    status, banner = run(loaded, work)
+    with meanwhile(work):
+        assert Service(loaded, out=out).run() == 0
 
-    assert status == 0
-    assert re.search(r"ready after \d\.\d\d s", banner)
     assert [signal.getsignal(number) for number in service.SIGNALS] == handlers
     assert http_status(url(loaded, "/livez")) == 0
     wait_until(
@@ -181,6 +187,29 @@ def test_a_loop_that_freezes_is_not_live_and_the_watchdog_starves(
     status, _ = run(loaded, work)
     manager.close()
     assert status == 0
+
+
+def test_an_import_that_hangs_holds_up_neither_the_cache_nor_health(tmp_path: Path, foreign: Foreign) -> None:
+    foreign.package("sleeper", "import time; time.sleep(2)" + textwrap.dedent(GOOD))
+    loaded = configuration(tmp_path)
+
+    def reasons() -> str:
+        try:
+            urllib.request.urlopen(url(loaded, "/readyz"), timeout=5)
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+        except OSError:
+            return ""
+        return "ready"
+
+    def work() -> None:
+        wait_until(
+            lambda: "the plugins are being loaded" in reasons() and "the cache" not in reasons(), 10, "the cache"
+        )
+        assert http_status(url(loaded, "/livez")) == 200
+        wait_until(lambda: reasons() == "ready", 30, "readiness")
+
+    run(loaded, work)
 
 
 def test_the_environment_of_systemd_is_not_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

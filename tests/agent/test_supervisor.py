@@ -527,6 +527,19 @@ def test_a_new_port_needs_a_restart_that_keeps_the_data(cache: Cache) -> None:
     assert cache.reasons == ["requested"]
 
 
+def test_asking_for_a_password_makes_one_that_no_log_has(cache: Cache) -> None:
+    cache.files.password.unlink()
+    supervisor = cache.running(replace(cache.settings, auth=False))
+    assert not cache.files.password.exists()
+
+    assert supervisor.apply(cache.settings).result(20) == "restarted"
+
+    password = cache.files.read_password()
+    assert password
+    assert cache.command("PING") == "PONG"
+    assert password not in cache.files.log.read_text()
+
+
 def test_settings_that_the_cache_refuses_are_taken_back(cache: Cache) -> None:
     supervisor = cache.running()
     cache.command("SET", "key", "value")
