@@ -18,7 +18,7 @@ def store_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert compiler, "no C++ compiler: `make setup` installs one or says which"
     program = tmp_path_factory.mktemp("native") / "store_test"
     sources = [Path(__file__).parent / "native" / "store_test.cpp", *(NATIVE / f"{name}.cpp" for name in STORE)]
-    flags = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
+    flags = ["-std=c++20", "-O2", "-g1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
     subprocess.run([compiler, *flags, "-fno-sanitize-recover=all", "-o", program, *sources], check=True)
     return program
 

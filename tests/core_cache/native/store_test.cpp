@@ -241,11 +241,11 @@ void reclaim() {
   Arena1 file("reclaim");
   for (const PolicyKind policy : {PolicyKind::s3fifo, PolicyKind::lru}) {
     unlink(file.path.c_str());
-    Store store(options(file.path, 64, policy));
+    Store store(options(file.path, 32, policy));
     store.set_now(1800000000000);
     int n = 0;
-    for (const size_t length : {100, 1000, 90, 20000, 50, 150000, 3000, 1000000, 10, 20000000, 500}) {
-      const int count = static_cast<int>(std::min<size_t>(400000, 300000000 / length));
+    for (const size_t length : {100, 1000, 90, 20000, 50, 75000, 3000, 500000, 10, 10000000, 500}) {
+      const int count = static_cast<int>(std::min<size_t>(200000, 100000000 / length));
       int stored = 0;
       for (int i = 0; i < count; ++i) stored += put(store, "key" + std::to_string(n++), std::string(length, 'x'));
       CHECK(stored == count, "length %zu: %d of %d stored", length, stored, count);
@@ -253,14 +253,14 @@ void reclaim() {
       const double share = static_cast<double>(store.stats().entry_bytes) / static_cast<double>(store.capacity());
       std::printf("reclaim: values of %zu bytes: %zu keys, %.2f of the memory holds entries\n", length, store.size(), share);
       // A value of a third of the memory leaves holes; and lru sees one age here, so it picks neighbours of all sizes.
-      CHECK(share > (length >= 20000000 ? 0.25 : length >= 150000 && policy == PolicyKind::lru ? 0.40 : 0.70), "only %.2f in use", share);
+      CHECK(share > (length >= 10000000 ? 0.25 : length >= 75000 && policy == PolicyKind::lru ? 0.40 : 0.70), "only %.2f in use", share);
       CHECK(get(store, "key" + std::to_string(n - 1)), "the newest is gone");
     }
-    CHECK(!put(store, "huge", std::string(40 << 20, 'x')), "more than half of the arena in one value");
-    CHECK(store.set_max_memory(24 << 20), "maxmemory lowered");
+    CHECK(!put(store, "huge", std::string(20 << 20, 'x')), "more than half of the arena in one value");
+    CHECK(store.set_max_memory(16 << 20), "maxmemory lowered");
     for (int i = 0; i < 1000 && store.upkeep(5000); ++i) {}
     store.refresh_gauges();
-    CHECK(store.stats().used_bytes - store.stats().policy_bytes <= 24u << 20, "%lu bytes after lowering", store.stats().used_bytes);
+    CHECK(store.stats().used_bytes - store.stats().policy_bytes <= 16u << 20, "%lu bytes after lowering", store.stats().used_bytes);
   }
 }
 
@@ -302,7 +302,7 @@ void readers(uint64_t seed) {
     std::mt19937_64 rng(seed + static_cast<uint64_t>(child));
     std::string value;
     uint64_t hits = 0, misses = 0;
-    while (hits + misses < 400000) {
+    while (hits + misses < 200000) {
       const auto k = rng() % 4 ? rng() % Ledger::kKeys : rng() % 100;
       const std::string key = "key" + std::to_string(k);
       const uint64_t acked = ledger->keys[k].acked;
@@ -340,9 +340,9 @@ void readers(uint64_t seed) {
       --waiting;
     }
   }
-  std::printf("readers: %lu and %lu hits of 400000 reads each, %lu writes, %lu evictions, %lu moves, %lu clears\n", counts[0],
+  std::printf("readers: %lu and %lu hits of 200000 reads each, %lu writes, %lu evictions, %lu moves, %lu clears\n", counts[0],
               counts[1], writes, store->stats().evicted_capacity, store->stats().moved_entries, store->stats().flushes);
-  CHECK(counts[0] > 40000, "the readers found too little to say anything");
+  CHECK(counts[0] > 20000, "the readers found too little to say anything");
 }
 
 void scan() {
