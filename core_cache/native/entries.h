@@ -39,8 +39,8 @@ inline uint64_t storable_expiry(int64_t unix_ms) {
 }
 
 // Stores a value of `size` bytes that `fill(char*)` writes, in place of `old` (what find gave for the key just now) or,
-// where that is nullptr, as a new key. The fill may read `pinned`, which is `old` unless the key is new. Answers with
-// an error and gives false when there is no room for the value.
+// where that is nullptr, as a new key. The fill may read `pinned`: `old`, the source of a copy to a new key, or nothing.
+// Answers with an error and gives false when there is no room for the value.
 template <class Fill>
 bool store_value(Context& ctx, std::string_view key, uint64_t hash, Entry* old, Entry* pinned, size_t size,
                  Attributes attributes, Fill&& fill) {
@@ -52,6 +52,7 @@ bool store_value(Context& ctx, std::string_view key, uint64_t hash, Entry* old, 
   fill(fresh->value_data());
   fresh->kind |= attributes.encoding;
   if (attributes.expire_at != 0) ctx.store.set_expire_at(fresh, hash, attributes.expire_at);
+  if (old != nullptr && pinned != old) old = ctx.store.find(key, hash);  // it may have been moved or evicted
   ctx.store.commit(fresh, hash, old);  // counts as a use of the key: no touch() is needed
   return true;
 }
@@ -62,9 +63,14 @@ bool store_value(Context& ctx, std::string_view key, uint64_t hash, Entry* old, 
   return store_value(ctx, key, hash, old, old, size, attributes, std::forward<Fill>(fill));
 }
 
+// A value over this share of the memory may need the room of the one that it replaces.
+constexpr uint64_t kBigShare = 16;
+
 inline bool store_value(Context& ctx, std::string_view key, uint64_t hash, Entry* old, std::string_view value,
                         Attributes attributes = {}) {
-  return store_value(ctx, key, hash, old, value.size(), attributes, [&](char* out) {
+  const bool may_evict_old =
+      value.size() > ctx.store.max_memory() / kBigShare && ctx.store.policy() != PolicyKind::noeviction;
+  return store_value(ctx, key, hash, old, may_evict_old ? nullptr : old, value.size(), attributes, [&](char* out) {
     if (!value.empty()) std::memcpy(out, value.data(), value.size());
   });
 }

@@ -1,0 +1,113 @@
+"""Writes that find no room are refused with Redis' OOM error, once, and change nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core_cache import _native
+from tests.core_cache.raw_resp import Command, decode_all, encode, words
+
+MIB = 1024 * 1024
+REFUSED = "-OOM command not allowed when used memory > 'maxmemory'."
+HUGE = b"h" * (12 * MIB)
+
+
+@pytest.fixture
+def connection(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[_native.Connection]:
+    """A connection to a small engine in this process; the policy is the fixture's parameter."""
+    engine = _native.Engine(str(tmp_path / "cache.arena"), 16 * MIB, request.param)
+    yield _native.Connection(engine)
+    engine.close()
+
+
+def send(connection: _native.Connection, *commands: Command) -> list:
+    return decode_all(connection.feed(b"".join(map(encode, commands))))
+
+
+def fill(connection: _native.Connection) -> int:
+    """Stores 10 kB values until one is refused; gives how many there are."""
+    for number in range(10_000):
+        (reply,) = send(connection, (b"SET", b"fill:%d" % number, b"f" * 10_000))
+        if reply == REFUSED:
+            return number
+        assert reply == b"OK"
+    raise AssertionError("noeviction took everything")
+
+
+@pytest.mark.parametrize("connection", ["s3fifo", "lru", "noeviction"], indirect=True)
+@pytest.mark.parametrize(
+    "write",
+    [
+        (b"SET", b"k", HUGE),
+        (b"SET", b"k", HUGE, b"GET"),
+        (b"SET", b"k", HUGE, b"XX", b"EX", b"100"),
+        (b"GETSET", b"k", HUGE),
+        (b"SETEX", b"k", b"100", HUGE),
+        (b"APPEND", b"k", HUGE),
+        (b"SETRANGE", b"k", b"400000000", b"x"),
+        (b"SETRANGE", b"new", b"400000000", b"x"),
+        (b"SETNX", b"new", HUGE),
+        (b"MSETNX", b"new", HUGE),
+        (b"SET", HUGE, b"v"),
+    ],
+    ids=lambda write: " ".join(part[:10].decode() for part in write),
+)
+def test_a_value_that_can_never_fit_is_refused(connection: _native.Connection, write: Command) -> None:
+    """One error, the key keeps its value and its expiry, and nobody else was evicted for it."""
+    others = [(b"SET", b"other:%d" % i, b"o" * 1000) for i in range(50)]
+    send(connection, words("SET k before PXAT 4102444800000"), *others)
+    assert send(connection, write) == [REFUSED]
+    assert send(connection, words("GET k"), words("PEXPIRETIME k"), words("EXISTS new")) == [
+        b"before",
+        4102444800000,
+        0,
+    ]
+    assert send(connection, words("DBSIZE")) == [51]
+
+
+@pytest.mark.parametrize("connection", ["noeviction"], indirect=True)
+def test_a_full_cache_without_eviction_reads_and_deletes(connection: _native.Connection) -> None:
+    """Commands that add data are refused, the others work; after deletions there is room again."""
+    assert send(connection, words("SET k before"), words("SET n 5")) == [b"OK", b"OK"]
+    count = fill(connection)
+    assert count > 1000
+    value = b"v" * 10_000
+    refused: list[Command] = [
+        (b"SET", b"k", value),
+        (b"SET", b"k", value, b"GET"),
+        (b"APPEND", b"k", value),
+        (b"MSET", b"a", value, b"b", value),
+        (b"GETSET", b"new", value),
+        (b"SETNX", b"new", value),
+    ]
+    for command in refused:
+        assert send(connection, command) == [REFUSED], command[0]
+    allowed: list[Command] = [
+        words(line) for line in ("GET k", "STRLEN k", "TTL k", "EXPIRE k 100", "PERSIST k", "TYPE k")
+    ]
+    assert send(connection, *allowed) == [b"before", 6, -1, 1, 1, b"string"]
+    assert send(connection, words("EXISTS a b new")) == [0]
+    gone = [b"fill:%d" % number for number in range(0, count, 2)]
+    assert send(connection, (b"DEL", *gone)) == [len(gone)]
+    assert send(connection, (b"SET", b"k", value), (b"GET", b"k"), (b"INCR", b"n")) == [b"OK", value, 6]
+    assert send(connection, *[(b"GET", b"fill:%d" % number) for number in range(1, count, 2)]) == [b"f" * 10_000] * (
+        count // 2
+    )
+
+
+@pytest.mark.parametrize("connection", ["s3fifo", "lru"], indirect=True)
+def test_eviction_makes_room_for_everything_that_fits(connection: _native.Connection) -> None:
+    """A cache that is full of small values takes big ones, then small ones again, and refuses none."""
+    small: list[Command] = [(b"SET", b"small:%d" % i, b"s" * 100) for i in range(150_000)]
+    assert set(send(connection, *small)) == {b"OK"}
+    for size in (5 * MIB, 100_000, 3 * MIB, 20, 6 * MIB, 6 * MIB - 1, 6 * MIB, 2 * MIB):
+        assert send(connection, (b"SET", b"big", b"b" * size), (b"STRLEN", b"big")) == [b"OK", size]
+    assert send(connection, (b"COPY", b"big", b"copy"), (b"EXISTS", b"copy")) == [1, 1]
+    value = b"c" * (6 * MIB)
+    assert send(connection, (b"GETSET", b"copy", b"x"), (b"SET", b"copy", value), (b"GET", b"copy"))[1:] == [
+        b"OK",
+        value,
+    ]
+    assert send(connection, (b"SET", b"copy", value[1:], b"GET"), (b"STRLEN", b"copy")) == [value, len(value) - 1]
+    assert set(send(connection, *small)) == {b"OK"}
