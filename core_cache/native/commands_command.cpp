@@ -215,8 +215,8 @@ void describe(Context& c, const CommandSpec& spec) {
       reply_key_spec(c, use->second, "", spec.last_key, 0, 1);
     } else {
       c.reply.set(1);
-      reply_key_spec(c, key_flags, notes, spec.first_key, spec.last_key < 0 ? spec.last_key : spec.last_key - spec.first_key,
-                     spec.key_step);
+      const int last = spec.last_key < 0 ? spec.last_key : spec.last_key - spec.first_key;
+      reply_key_spec(c, key_flags, notes, spec.first_key, last, spec.key_step);
     }
   }
   const auto subs = subcommands(spec);
@@ -246,7 +246,9 @@ void document(Context& c, const CommandSpec& spec) {
 std::vector<size_t> key_positions(const CommandSpec& spec, size_t count) {
   std::vector<size_t> found;
   if (spec.first_key == 0) return found;
-  const size_t last = spec.last_key < 0 ? count - static_cast<size_t>(-spec.last_key) : static_cast<size_t>(spec.last_key);
+  const int last_key = spec.last_key < 0 ? static_cast<int>(count) + spec.last_key : spec.last_key;
+  if (last_key < spec.first_key) return found;
+  const auto last = static_cast<size_t>(last_key);
   for (auto i = static_cast<size_t>(spec.first_key); i <= last && i < count; i += static_cast<size_t>(spec.key_step)) {
     found.push_back(i);
   }

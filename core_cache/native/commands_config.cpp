@@ -39,7 +39,8 @@ std::optional<int64_t> parse_memory(std::string_view text) {
   auto found = kUnits.find(unit);
   int64_t value;
   if (found == kUnits.end()) return std::nullopt;
-  if (__builtin_mul_overflow(std::stoll(std::string(text.substr(0, digits))), found->second, &value)) return std::nullopt;
+  const int64_t number = std::stoll(std::string(text.substr(0, digits)));
+  if (__builtin_mul_overflow(number, found->second, &value)) return std::nullopt;
   return value;
 }
 
@@ -90,7 +91,9 @@ Parameter fixed(std::string_view name, std::string value) {
   return {name, [value](Engine&) { return value; }, nullptr};
 }
 
-Parameter shown(std::string_view name, std::function<std::string(Engine&)> get) { return {name, std::move(get), nullptr}; }
+Parameter shown(std::string_view name, std::function<std::string(Engine&)> get) {
+  return {name, std::move(get), nullptr};
+}
 
 constexpr rlim_t kSpareFiles = 64;  // beside those of clients
 
@@ -275,12 +278,12 @@ void config_set(Context& c) {
   if (c.args.size() % 2 != 0) return c.reply.error("ERR wrong number of arguments for 'config|set' command");
   std::vector<const Parameter*> chosen;
   auto fail = [&](std::string_view name, std::string_view why) {
-    c.reply.error("ERR CONFIG SET failed (possibly related to argument '" + std::string(name) + "') - " + std::string(why));
+    c.reply.error(concat({"ERR CONFIG SET failed (possibly related to argument '", name, "') - ", why}));
   };
   for (size_t i = 2; i < c.args.size(); i += 2) {
     auto found = parameters().find(lowered(c.args[i]));
     if (found == parameters().end()) {
-      return c.reply.error("ERR Unknown option or number of arguments for CONFIG SET - '" + std::string(c.args[i]) + "'");
+      return c.reply.error(concat({"ERR Unknown option or number of arguments for CONFIG SET - '", c.args[i], "'"}));
     }
     if (found->second.set == nullptr) return fail(c.args[i], "can't set immutable config");
     for (const Parameter* other : chosen) {

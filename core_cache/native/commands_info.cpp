@@ -23,7 +23,9 @@ class Text {
     if (!out.empty()) out += "\r\n";
     out.append("# ").append(name).append("\r\n");
   }
-  void line(std::string_view name, std::string_view value) { out.append(name).append(":").append(value).append("\r\n"); }
+  void line(std::string_view name, std::string_view value) {
+    out.append(name).append(":").append(value).append("\r\n");
+  }
   void line(std::string_view name, uint64_t value) { line(name, std::to_string(value)); }
   void real(std::string_view name, double value, const char* format = "%.2f") {
     char text[64];
@@ -64,7 +66,9 @@ uint64_t resident_bytes() {
   return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
-double seconds(const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6; }
+double seconds(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+}
 
 std::string_view policy_name(PolicyKind kind) {
   switch (kind) {
@@ -121,18 +125,18 @@ void memory(Context& c, Text& t) {
   const uint64_t used = s.used_bytes, peak = std::max(s.peak_used_bytes, used), resident = resident_bytes();
   const uint64_t system = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   const uint64_t data = std::min(s.entry_bytes, used);
-  auto percent = [](uint64_t part, uint64_t whole) {
-    return whole != 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0.0;
+  auto ratio = [](uint64_t part, uint64_t whole) {
+    return whole != 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
   };
   t.section("Memory");
   t.size("used_memory", used);
   t.size("used_memory_rss", resident);
   t.size("used_memory_peak", peak);
-  t.real("used_memory_peak_perc", percent(used, peak), "%.2f%%");
+  t.real("used_memory_peak_perc", 100 * ratio(used, peak), "%.2f%%");
   t.line("used_memory_overhead", used - data);
   t.line("used_memory_startup", s.overhead_bytes);
   t.line("used_memory_dataset", data);
-  t.real("used_memory_dataset_perc", percent(data, used), "%.2f%%");
+  t.real("used_memory_dataset_perc", 100 * ratio(data, used), "%.2f%%");
   t.line("allocator_allocated", used);
   t.line("allocator_active", s.pages_used * kPageSize);
   t.line("allocator_resident", s.pages_used * kPageSize);
@@ -140,9 +144,9 @@ void memory(Context& c, Text& t) {
   t.size("used_memory_lua", 0);
   t.size("maxmemory", c.store.max_memory());
   t.line("maxmemory_policy", policy_name(c.store.policy()));
-  t.real("allocator_frag_ratio", used != 0 ? static_cast<double>(s.pages_used * kPageSize) / static_cast<double>(used) : 0);
+  t.real("allocator_frag_ratio", ratio(s.pages_used * kPageSize, used));
   t.line("allocator_frag_bytes", s.slab_free_bytes);
-  t.real("mem_fragmentation_ratio", used != 0 ? static_cast<double>(resident) / static_cast<double>(used) : 0);
+  t.real("mem_fragmentation_ratio", ratio(resident, used));
   t.line("mem_fragmentation_bytes", std::to_string(static_cast<int64_t>(resident) - static_cast<int64_t>(used)));
   t.line("mem_not_counted_for_evict", uint64_t{0});
   t.line("mem_clients_slaves", uint64_t{0});

@@ -52,8 +52,8 @@ void latency_reset(Context& c) {
 void latency_doctor(Context& c) {
   if (c.engine.config().latency_threshold == 0) {
     return c.reply.verbatim("txt",
-                            "Latency monitoring is off. \"CONFIG SET latency-monitor-threshold <milliseconds>\" turns it "
-                            "on.\n");
+                            "Latency monitoring is off. \"CONFIG SET latency-monitor-threshold <milliseconds>\" "
+                            "turns it on.\n");
   }
   if (c.engine.latency_events.empty()) {
     return c.reply.verbatim("txt", "No event has taken longer than latency-monitor-threshold so far.\n");
@@ -73,7 +73,8 @@ void latency_doctor(Context& c) {
     if (name == "expire-cycle") {
       text += "   Upkeep took that long: very many keys expired at once, or the machine had no time for the cache.\n";
     } else {
-      text += "   SLOWLOG GET names the commands; KEYS and commands with very many keys or very large values are slow.\n";
+      text += "   SLOWLOG GET names the commands; KEYS and commands with very many keys or very large values are "
+          "slow.\n";
     }
   }
   c.reply.verbatim("txt", text);
@@ -200,7 +201,8 @@ void slowlog_reset(Context& c) {
 void slowlog_help(Context& c) {
   reply_help(c, "SLOWLOG",
              {"GET [<count>]", "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
-              "    Entries are made of:", "    id, timestamp, time in microseconds, arguments array, client IP and port,",
+              "    Entries are made of:", "    id, timestamp, time in microseconds, arguments array, client IP and "
+              "port,",
               "    client name", "LEN", "    Return the length of the slowlog.", "RESET", "    Reset the slowlog."});
 }
 

@@ -67,9 +67,11 @@ void memory_stats(Context& c) {
   integer("keys.count", keys);
   integer("keys.bytes-per-key", keys != 0 ? s.used_bytes / keys : 0);
   integer("dataset.bytes", data);
-  real("dataset.percentage", s.used_bytes != 0 ? 100.0 * static_cast<double>(data) / static_cast<double>(s.used_bytes) : 0);
-  real("peak.percentage",
-       s.peak_used_bytes != 0 ? 100.0 * static_cast<double>(s.used_bytes) / static_cast<double>(s.peak_used_bytes) : 0);
+  auto percent = [](uint64_t part, uint64_t whole) {
+    return whole != 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0.0;
+  };
+  real("dataset.percentage", percent(data, s.used_bytes));
+  real("peak.percentage", percent(s.used_bytes, s.peak_used_bytes));
   integer("allocator.allocated", s.used_bytes);
   integer("allocator.active", s.pages_used * kPageSize);
   integer("allocator-fragmentation.bytes", s.slab_free_bytes);
@@ -108,7 +110,7 @@ void memory_malloc_stats(Context& c) {
   c.store.refresh_gauges();
   const Stats& s = c.engine.stats();
   std::string text;
-  auto line = [&](std::string_view name, uint64_t value) { text += std::string(name) + ":" + std::to_string(value) + "\n"; };
+  auto line = [&](std::string_view name, uint64_t value) { text += concat({name, ":", std::to_string(value), "\n"}); };
   line("arena_capacity", c.store.capacity());
   line("pages_used", s.pages_used);
   line("entry_bytes", s.entry_bytes);
@@ -183,8 +185,10 @@ constexpr std::string_view kDangerous = "admin slow dangerous", kSlow = "slow", 
 constexpr std::string_view kServer = "server";
 
 auto commands = std::to_array<CommandSpec>({
-    {"time", 1, kLoading | kStale | kFast, 0, 0, 0, kServer, "2.6.0", "O(1)", "Gives the server's time", "fast", time_now},
-    {"dbsize", 1, kReadonly | kFast, 0, 0, 0, kServer, "1.0.0", "O(1)", "Counts the keys", "keyspace read fast", dbsize},
+    {"time", 1, kLoading | kStale | kFast, 0, 0, 0, kServer, "2.6.0", "O(1)", "Gives the server's time", "fast",
+     time_now},
+    {"dbsize", 1, kReadonly | kFast, 0, 0, 0, kServer, "1.0.0", "O(1)", "Counts the keys", "keyspace read fast",
+     dbsize},
     {"flushdb", -1, kWrite, 0, 0, 0, kServer, "1.0.0", "O(N) where N is the number of keys", "Removes all keys",
      "keyspace write slow dangerous", flush},
     {"flushall", -1, kWrite, 0, 0, 0, kServer, "1.0.0", "O(N) where N is the number of keys", "Removes all keys",
@@ -193,34 +197,46 @@ auto commands = std::to_array<CommandSpec>({
     {"debug", -2, kAdminOnly | kProtected, 0, 0, 0, kServer, "1.0.0", "Depends on subcommand.", "Not allowed here",
      kDangerous, debug_refused},
 
-    {"config", -2, 0, 0, 0, 0, kServer, "2.0.0", "Depends on subcommand.", "Holds the commands about settings", kSlow, nullptr},
-    {"config|get", -3, kAdminOnly, 0, 0, 0, kServer, "2.0.0", "O(N) where N is the number of parameters", "Gives settings",
+    {"config", -2, 0, 0, 0, 0, kServer, "2.0.0", "Depends on subcommand.", "Holds the commands about settings", kSlow,
+     nullptr},
+    {"config|get", -3, kAdminOnly, 0, 0, 0, kServer, "2.0.0", "O(N) where N is the number of parameters",
+     "Gives settings",
      kDangerous, config_get},
-    {"config|set", -4, kAdminOnly, 0, 0, 0, kServer, "2.0.0", "O(N) where N is the number of parameters", "Changes settings",
+    {"config|set", -4, kAdminOnly, 0, 0, 0, kServer, "2.0.0", "O(N) where N is the number of parameters",
+     "Changes settings",
      kDangerous, config_set},
     {"config|resetstat", 2, kAdminOnly, 0, 0, 0, kServer, "2.0.0", "O(1)", "Sets the counters back to zero", kDangerous,
      config_resetstat},
-    {"config|rewrite", 2, kAdminOnly, 0, 0, 0, kServer, "2.8.0", "O(1)", "Writes the configuration file, where there is one",
+    {"config|rewrite", 2, kAdminOnly, 0, 0, 0, kServer, "2.8.0", "O(1)",
+     "Writes the configuration file, where there is one",
      kDangerous, config_rewrite},
     {"config|help", 2, kHelp, 0, 0, 0, kServer, "5.0.0", "O(1)", "Lists the subcommands", kSlow, config_help},
 
-    {"command", -1, kHelp, 0, 0, 0, kServer, "2.8.13", "O(N) where N is the number of commands", "Describes all commands",
+    {"command", -1, kHelp, 0, 0, 0, kServer, "2.8.13", "O(N) where N is the number of commands",
+     "Describes all commands",
      kSlowConnection, command},
-    {"command|count", 2, kHelp, 0, 0, 0, kServer, "2.8.13", "O(1)", "Counts the commands", kSlowConnection, command_count},
-    {"command|info", -2, kHelp, 0, 0, 0, kServer, "2.8.13", "O(N) where N is the number of commands", "Describes commands",
+    {"command|count", 2, kHelp, 0, 0, 0, kServer, "2.8.13", "O(1)", "Counts the commands", kSlowConnection,
+     command_count},
+    {"command|info", -2, kHelp, 0, 0, 0, kServer, "2.8.13", "O(N) where N is the number of commands",
+     "Describes commands",
      kSlowConnection, command_info},
-    {"command|docs", -2, kHelp, 0, 0, 0, kServer, "7.0.0", "O(N) where N is the number of commands", "Documents commands",
+    {"command|docs", -2, kHelp, 0, 0, 0, kServer, "7.0.0", "O(N) where N is the number of commands",
+     "Documents commands",
      kSlowConnection, command_docs},
-    {"command|list", -2, kHelp, 0, 0, 0, kServer, "7.0.0", "O(N) where N is the number of commands", "Names the commands",
+    {"command|list", -2, kHelp, 0, 0, 0, kServer, "7.0.0", "O(N) where N is the number of commands",
+     "Names the commands",
      kSlowConnection, command_list},
     {"command|getkeys", -4, kHelp, 0, 0, 0, kServer, "2.8.13", "O(N) where N is the number of arguments",
      "Picks the keys out of a command", kSlowConnection, command_getkeys},
     {"command|getkeysandflags", -4, kHelp, 0, 0, 0, kServer, "7.0.0", "O(N) where N is the number of arguments",
      "Picks the keys out of a command, with how they are used", kSlowConnection, command_getkeysandflags},
-    {"command|help", 2, kHelp, 0, 0, 0, kServer, "5.0.0", "O(1)", "Lists the subcommands", kSlowConnection, command_help},
+    {"command|help", 2, kHelp, 0, 0, 0, kServer, "5.0.0", "O(1)", "Lists the subcommands", kSlowConnection,
+     command_help},
 
-    {"memory", -2, 0, 0, 0, 0, kServer, "4.0.0", "Depends on subcommand.", "Holds the commands about memory", kSlow, nullptr},
-    {"memory|usage", -3, kReadonly, 2, 2, 1, kServer, "4.0.0", "O(1)", "Tells how many bytes a key takes up", "read slow",
+    {"memory", -2, 0, 0, 0, 0, kServer, "4.0.0", "Depends on subcommand.", "Holds the commands about memory", kSlow,
+     nullptr},
+    {"memory|usage", -3, kReadonly, 2, 2, 1, kServer, "4.0.0", "O(1)", "Tells how many bytes a key takes up",
+     "read slow",
      memory_usage},
     {"memory|stats", 2, 0, 0, 0, 0, kServer, "4.0.0", "O(1)", "Tells what memory is used for", kSlow, memory_stats},
     {"memory|doctor", 2, 0, 0, 0, 0, kServer, "4.0.0", "O(1)", "Looks for memory problems", kSlow, memory_doctor},
@@ -229,35 +245,46 @@ auto commands = std::to_array<CommandSpec>({
      memory_malloc_stats},
     {"memory|help", 2, kHelp, 0, 0, 0, kServer, "4.0.0", "O(1)", "Lists the subcommands", kSlow, memory_help},
 
-    {"object", -2, 0, 0, 0, 0, "generic", "2.2.3", "Depends on subcommand.", "Holds the commands about how keys are stored",
+    {"object", -2, 0, 0, 0, 0, "generic", "2.2.3", "Depends on subcommand.",
+     "Holds the commands about how keys are stored",
      kSlow, nullptr},
     {"object|encoding", 3, kReadonly, 2, 2, 1, "generic", "2.2.3", "O(1)", "Tells how a value is stored",
      "keyspace read slow", object_encoding},
-    {"object|freq", 3, kReadonly, 2, 2, 1, "generic", "4.0.0", "O(1)", "Tells how often a key is used, with an LFU policy",
+    {"object|freq", 3, kReadonly, 2, 2, 1, "generic", "4.0.0", "O(1)",
+     "Tells how often a key is used, with an LFU policy",
      "keyspace read slow", object_freq},
-    {"object|idletime", 3, kReadonly, 2, 2, 1, "generic", "2.2.3", "O(1)", "Tells for how many seconds a key was not used",
+    {"object|idletime", 3, kReadonly, 2, 2, 1, "generic", "2.2.3", "O(1)",
+     "Tells for how many seconds a key was not used",
      "keyspace read slow", object_idletime},
     {"object|refcount", 3, kReadonly, 2, 2, 1, "generic", "2.2.3", "O(1)", "Counts the references to a value",
      "keyspace read slow", object_refcount},
-    {"object|help", 2, kHelp, 0, 0, 0, "generic", "6.2.0", "O(1)", "Lists the subcommands", "keyspace slow", object_help},
+    {"object|help", 2, kHelp, 0, 0, 0, "generic", "6.2.0", "O(1)", "Lists the subcommands", "keyspace slow",
+     object_help},
 
-    {"slowlog", -2, 0, 0, 0, 0, kServer, "2.2.12", "Depends on subcommand.", "Holds the commands about slow commands", kSlow,
+    {"slowlog", -2, 0, 0, 0, 0, kServer, "2.2.12", "Depends on subcommand.", "Holds the commands about slow commands",
+     kSlow,
      nullptr},
     {"slowlog|get", -2, kAdmin | kHelp, 0, 0, 0, kServer, "2.2.12", "O(N) where N is the number of entries",
      "Gives the latest slow commands", kDangerous, slowlog_get},
-    {"slowlog|len", 2, kAdmin | kHelp, 0, 0, 0, kServer, "2.2.12", "O(1)", "Counts the entries", kDangerous, slowlog_len},
+    {"slowlog|len", 2, kAdmin | kHelp, 0, 0, 0, kServer, "2.2.12", "O(1)", "Counts the entries", kDangerous,
+     slowlog_len},
     {"slowlog|reset", 2, kAdmin | kHelp, 0, 0, 0, kServer, "2.2.12", "O(N) where N is the number of entries",
      "Removes the entries", kDangerous, slowlog_reset},
     {"slowlog|help", 2, kHelp, 0, 0, 0, kServer, "6.2.0", "O(1)", "Lists the subcommands", kSlow, slowlog_help},
 
-    {"latency", -2, 0, 0, 0, 0, kServer, "2.8.13", "Depends on subcommand.", "Holds the commands about latency", kSlow, nullptr},
-    {"latency|latest", 2, kAdminOnly, 0, 0, 0, kServer, "2.8.13", "O(1)", "Gives each event's latest sample", kDangerous,
+    {"latency", -2, 0, 0, 0, 0, kServer, "2.8.13", "Depends on subcommand.", "Holds the commands about latency", kSlow,
+     nullptr},
+    {"latency|latest", 2, kAdminOnly, 0, 0, 0, kServer, "2.8.13", "O(1)", "Gives each event's latest sample",
+     kDangerous,
      latency_latest},
     {"latency|history", 3, kAdminOnly, 0, 0, 0, kServer, "2.8.13", "O(1)", "Gives an event's samples", kDangerous,
      latency_history},
-    {"latency|reset", -2, kAdminOnly, 0, 0, 0, kServer, "2.8.13", "O(1)", "Removes events' samples", kDangerous, latency_reset},
-    {"latency|doctor", 2, kAdminOnly, 0, 0, 0, kServer, "2.8.13", "O(1)", "Sums the events up", kDangerous, latency_doctor},
-    {"latency|graph", 3, kAdminOnly, 0, 0, 0, kServer, "2.8.13", "O(1)", "Draws an event's samples", kDangerous, latency_graph},
+    {"latency|reset", -2, kAdminOnly, 0, 0, 0, kServer, "2.8.13", "O(1)", "Removes events' samples", kDangerous,
+     latency_reset},
+    {"latency|doctor", 2, kAdminOnly, 0, 0, 0, kServer, "2.8.13", "O(1)", "Sums the events up", kDangerous,
+     latency_doctor},
+    {"latency|graph", 3, kAdminOnly, 0, 0, 0, kServer, "2.8.13", "O(1)", "Draws an event's samples", kDangerous,
+     latency_graph},
     {"latency|histogram", -2, kAdminOnly, 0, 0, 0, kServer, "7.0.0", "O(N) where N is the number of commands",
      "Gives commands' latencies as histograms", kDangerous, latency_histogram},
     {"latency|help", 2, kHelp, 0, 0, 0, kServer, "2.8.13", "O(1)", "Lists the subcommands", kSlow, latency_help},

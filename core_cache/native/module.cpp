@@ -39,8 +39,8 @@ PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   Py_ssize_t password_size = 0;
   unsigned long long capacity;
   long long max_clients = 10000, port = 0;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sKs|$s#LsLsssss", const_cast<char**>(names), &path, &capacity, &policy,
-                                   &password, &password_size, &max_clients, &host, &port, &unix_socket, &data_dir,
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sKs|$s#LsLsssss", const_cast<char**>(names), &path, &capacity,
+                                   &policy, &password, &password_size, &max_clients, &host, &port, &unix_socket, &data_dir,
                                    &arena_file, &version, &log_level)) {
     return nullptr;
   }
@@ -168,18 +168,20 @@ PyObject* engine_recovered(PyObject* self, void*) {
 
 PyMethodDef engine_methods[] = {
     {"cron", engine_cron, METH_O,
-     "cron(budget_us) -> bool\n\nUpkeep, to be called about ten times a second: expiry, idle clients, gauges, the heartbeat.\n"
-     "Works for about budget_us microseconds; True means that more is waiting."},
+     "cron(budget_us) -> bool\n\nUpkeep, to be called about ten times a second: expiry, idle clients, gauges,\n"
+     "the heartbeat. Works for about budget_us microseconds; True means that more is waiting."},
     {"drain", engine_drain, METH_NOARGS,
      "drain()\n\nAnswers what has arrived on every connection, then closes it once its replies are sent."},
     {"abort_all", engine_abort_all, METH_NOARGS, "abort_all()\n\nEnds every connection at once."},
-    {"close", engine_close, METH_NOARGS, "close()\n\nEnds every connection and lets the arena go. The data stay in it."},
+    {"close", engine_close, METH_NOARGS,
+     "close()\n\nEnds every connection and lets the arena go. The data stay in it."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyGetSetDef engine_getset[] = {
     {"clients", engine_clients, nullptr, "How many clients are connected.", nullptr},
     {"keys", engine_keys, nullptr, "How many keys are stored.", nullptr},
-    {"log_level", engine_log_level, nullptr, "What CONFIG SET loglevel asked for: debug, verbose, notice or warning.", nullptr},
+    {"log_level", engine_log_level, nullptr, "What CONFIG SET loglevel asked for: debug, verbose, notice or warning.",
+     nullptr},
     {"recovered_keys", engine_recovered, nullptr, "How many keys were found in the arena when it was opened.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
@@ -189,8 +191,8 @@ PyType_Slot engine_slots[] = {
     {Py_tp_methods, engine_methods},
     {Py_tp_getset, engine_getset},
     {Py_tp_doc, const_cast<char*>(
-                    "Engine(path, capacity, policy, *, password='', max_clients=10000, host='', port=0, unix_socket='',\n"
-                    "       data_dir='', arena_file='', version='0', log_level='notice')\n\n"
+                    "Engine(path, capacity, policy, *, password='', max_clients=10000, host='', port=0,\n"
+                    "       unix_socket='', data_dir='', arena_file='', version='0', log_level='notice')\n\n"
                     "The cache: opens or recovers the arena at path (capacity in bytes) and runs what Connections bring.\n"
                     "Raises ArenaError when the arena cannot be opened.")},
     {0, nullptr}};

@@ -101,7 +101,9 @@ bool attached(const ConnectionObject* self) { return self->client.id != 0 && sel
 PyObject* connection_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   static const char* keywords[] = {"engine", nullptr};
   PyObject* owner;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!", const_cast<char**>(keywords), engine_type, &owner)) return nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!", const_cast<char**>(keywords), engine_type, &owner)) {
+    return nullptr;
+  }
   auto* self = connection_of(type->tp_alloc(type, 0));
   if (self == nullptr) return nullptr;
   new (&self->client) Client();
@@ -305,7 +307,8 @@ PyObject* feed(PyObject* object, PyObject* data) {
   self->outlet.collected = &replies;
   try {
     if (self->client.id == 0 && !self->client.closing) engine->add(self->client);
-    if (self->client.id != 0) engine->feed(self->client, {static_cast<const char*>(view.buf), static_cast<size_t>(view.len)});
+    const std::string_view bytes(static_cast<const char*>(view.buf), static_cast<size_t>(view.len));
+    if (self->client.id != 0) engine->feed(self->client, bytes);
   } catch (...) {
     set_python_error();
     failed = true;
@@ -327,7 +330,8 @@ PyMethodDef connection_methods[] = {
      "get_buffer(sizehint) -> memoryview\n\nasyncio: where the next bytes go; valid until buffer_updated()."},
     {"buffer_updated", buffer_updated, METH_O,
      "buffer_updated(nbytes)\n\nasyncio: so many bytes have come; runs the commands in them and sends the replies."},
-    {"eof_received", eof_received, METH_NOARGS, "eof_received() -> False\n\nasyncio: the peer sends no more; the connection ends."},
+    {"eof_received", eof_received, METH_NOARGS,
+     "eof_received() -> False\n\nasyncio: the peer sends no more; the connection ends."},
     {"pause_writing", pause_writing, METH_NOARGS, "pause_writing()\n\nasyncio: the transport holds unsent bytes."},
     {"resume_writing", resume_writing, METH_NOARGS, "resume_writing()\n\nasyncio: the transport has sent everything."},
     {"feed", feed, METH_O,

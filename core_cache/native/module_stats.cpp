@@ -41,7 +41,8 @@ bool map(StatsReaderObject* self) {
   if (fd < 0) return refuse(self, std::strerror(errno));
   Header header;
   struct stat status;
-  const bool ok = fstat(fd, &status) == 0 && pread(fd, &header, sizeof header, 0) == static_cast<ssize_t>(sizeof header);
+  const bool ok =
+      fstat(fd, &status) == 0 && pread(fd, &header, sizeof header, 0) == static_cast<ssize_t>(sizeof header);
   const char* why = nullptr;
   if (!ok || header.magic != kMagic) {
     why = "it is not an arena, or not yet";
@@ -180,19 +181,22 @@ PyObject* reader_read(PyObject* object, PyObject*) {
 
 PyMethodDef reader_methods[] = {
     {"read", reader_read, METH_NOARGS,
-     "read() -> dict\n\n{'counters': {name: int}, 'gauges': {name: int}, 'commands': {name: {'calls', 'failed', 'rejected',\n"
-     "'nanoseconds', 'latency'}}}, latency being calls per bucket of latency_bounds(). Raises ArenaError when the file is gone."},
+     "read() -> dict\n\n{'counters': {name: int}, 'gauges': {name: int}, 'commands': {name: {'calls', 'failed',\n"
+     "'rejected', 'nanoseconds', 'latency'}}}, latency being calls per bucket of latency_bounds(). Raises ArenaError\n"
+     "when the file is gone."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyType_Slot reader_slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(reader_new)},
     {Py_tp_dealloc, reinterpret_cast<void*>(reader_dealloc)},
     {Py_tp_methods, reader_methods},
-    {Py_tp_doc, const_cast<char*>("StatsReader(path)\n\nReads a cache's counters out of its arena, without a lock and without "
+    {Py_tp_doc, const_cast<char*>("StatsReader(path)\n\nReads a cache's counters out of its arena, without a lock and "
+                                  "without "
                                   "asking the cache.\nRaises ArenaError when the file is missing or is no arena.")},
     {0, nullptr}};
 
-PyType_Spec reader_spec = {"core_cache._native.StatsReader", sizeof(StatsReaderObject), 0, Py_TPFLAGS_DEFAULT, reader_slots};
+PyType_Spec reader_spec = {"core_cache._native.StatsReader", sizeof(StatsReaderObject), 0, Py_TPFLAGS_DEFAULT,
+    reader_slots};
 
 }  // namespace
 

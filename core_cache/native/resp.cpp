@@ -34,7 +34,9 @@ inline Line read_number(const char*& at, const char* end, int64_t& value) {
   // The usual case: a few digits and the line's end are there.
   const char* p = at;
   uint64_t sum = 0;
-  while (p < end && static_cast<unsigned char>(*p - '0') < 10 && p - at < 10) sum = sum * 10 + static_cast<uint64_t>(*p++ - '0');
+  while (p < end && static_cast<unsigned char>(*p - '0') < 10 && p - at < 10) {
+    sum = sum * 10 + static_cast<uint64_t>(*p++ - '0');
+  }
   if (end - p >= 2 && *p == '\r' && p != at && (*at != '0' || p == at + 1)) {
     value = static_cast<int64_t>(sum);
     at = p + 2;

@@ -39,7 +39,9 @@ class PartialCommand {
   Parse resume(char* base, size_t size, const ParseLimits& limits, std::vector<std::string_view>& args,
                size_t& length, std::string& problem);
   // How many bytes the command has in all, as far as that is known: up to the end of the bulk under way.
-  size_t known_length() const { return bulk_length_ < 0 ? position_ : position_ + static_cast<size_t>(bulk_length_) + 2; }
+  size_t known_length() const {
+    return bulk_length_ < 0 ? position_ : position_ + static_cast<size_t>(bulk_length_) + 2;
+  }
   size_t arguments() const { return spans_.size(); }
   size_t memory() const { return spans_.capacity() * sizeof(Span); }
   bool active() const { return position_ != 0; }

@@ -103,7 +103,9 @@ const CommandSpec* find_command_of(Args args) {
 std::span<const CommandSpec* const> all_commands() { return table().all; }
 
 bool holds_secret(const CommandSpec& spec, Args args, size_t index) {
-  auto word = [&](size_t i, std::string_view text) { return args[i].size() == text.size() && equal_names(args[i], text.data()); };
+  auto word = [&](size_t i, std::string_view text) {
+    return args[i].size() == text.size() && equal_names(args[i], text.data());
+  };
   if (index == 0) return false;
   if (spec.name == "auth") return true;
   if (spec.name == "config|set") return index >= 3 && index % 2 == 1 && word(index - 1, "requirepass");
