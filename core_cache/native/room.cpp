@@ -93,8 +93,8 @@ bool Store::Impl::clear_window(uint32_t count, const Entry* pin) {
     uint64_t each = kNever;
     if (use == PageUse::slab || use == PageUse::large) {
       run = descs[page].run_pages;
-      const uint64_t live = use == PageUse::large ? 64 : slabs.slots_in(page) - slabs.free_in(page);
-      if (may_evict && page != pinned) each = 1 + live;
+      const uint64_t live = use == PageUse::large ? run * kPageSize : slabs.live_bytes_in(page);
+      if (may_evict && page != pinned) each = 1 + live / run;
     }
     for (uint32_t p = page; p < page + run; ++p) cost[p] = each;
     page += run - 1;

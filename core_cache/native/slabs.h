@@ -57,7 +57,10 @@ class Slabs {
 
   size_t classes() const { return classes_.size(); }
   uint32_t slots_in(uint32_t first_page) const { return infos_[first_page].slots; }
-  uint32_t free_in(uint32_t first_page) const { return infos_[first_page].free; }
+  uint64_t live_bytes_in(uint32_t first_page) const {
+    const SlabInfo& info = infos_[first_page];
+    return (info.slots - info.free) * slot_size(info.size_class);
+  }
   uint32_t head_of(uint32_t page) const { return heads_[page]; }
   Entry* slot(uint32_t first_page, uint32_t index) const {
     return reinterpret_cast<Entry*>(arena_.page(first_page) + index * slot_size(infos_[first_page].size_class));

@@ -252,8 +252,8 @@ void reclaim() {
       store.refresh_gauges();
       const double share = static_cast<double>(store.stats().entry_bytes) / static_cast<double>(store.capacity());
       std::printf("reclaim: values of %zu bytes: %zu keys, %.2f of the memory holds entries\n", length, store.size(), share);
-      // A value of a third of the memory leaves holes; and lru sees one age here, so it picks neighbours of all sizes.
-      CHECK(share > (length >= 10000000 ? 0.25 : length >= 75000 && policy == PolicyKind::lru ? 0.40 : 0.70), "only %.2f in use", share);
+      // A value of a third of the memory leaves holes.
+      CHECK(share > (length >= 10000000 ? 0.25 : 0.70), "only %.2f in use", share);
       CHECK(get(store, "key" + std::to_string(n - 1)), "the newest is gone");
     }
     CHECK(!put(store, "huge", std::string(20 << 20, 'x')), "more than half of the arena in one value");
