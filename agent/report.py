@@ -89,7 +89,7 @@ class Report:
                 "pid": os.getpid(),
                 "uptime_seconds": round(time.monotonic() - self._born, 1),
                 "started_in_seconds": self.started_in,
-                "config_file": str(loaded.path) if loaded.path is not None else None,
+                "config_file": os.path.abspath(loaded.path) if loaded.path is not None else None,
                 "config_reload": self._reloads.status(),
                 "data_dir": str(loaded.config.agent.data_dir),
                 "http": {"host": host, "port": port},

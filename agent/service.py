@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -134,8 +134,9 @@ class Service:
             if not self._stopping:
                 notifier.ready(report.summary())
                 # Not into the journal: there a password would stay, for others to read.
-                shown = None if os.environ.get("JOURNAL_STREAM") else new_password
-                print(report.banner(shown), file=self._out, flush=True)
+                banner = report.banner(None if _is_journal(self._out) else new_password)
+                with suppress(OSError):  # nobody reads it
+                    print(banner, file=self._out, flush=True)
             self._main_loop(report, notifier, watchdog, reloader)
             report.stopping = True
             notifier.stopping("draining")
@@ -268,7 +269,7 @@ def _data_dir_taken(data_dir: Path) -> Iterator[None]:
 def _logging(level: str) -> Iterator[None]:
     """Plain lines on standard error; the journal has its own time."""
     handler = logging.StreamHandler()
-    stamp = "" if os.environ.get("JOURNAL_STREAM") else "%(asctime)s "
+    stamp = "" if _is_journal(sys.stderr) else "%(asctime)s "
     handler.setFormatter(logging.Formatter(f"{stamp}%(levelname)-7s %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
@@ -277,6 +278,15 @@ def _logging(level: str) -> Iterator[None]:
         yield
     finally:
         root.removeHandler(handler)
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Whether what is written there goes to systemd's journal; its variable alone is inherited by terminals, too."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _set_log_level(level: str) -> None:

@@ -266,7 +266,9 @@ def test_systemd_hears_ready_watchdog_reload_and_stop(tmp_path: Path, monkeypatc
         manager.settimeout(20)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "400000")
-        monkeypatch.setenv("JOURNAL_STREAM", "8:1234")
+        log = tmp_path / "agent.log"
+        log.touch()
+        monkeypatch.setenv("JOURNAL_STREAM", f"{log.stat().st_dev}:{log.stat().st_ino}")  # the log is the journal
 
         def hear(word: str) -> str:
             while word not in (message := manager.recv(4096).decode()):

@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
+import subprocess
 import threading
 import time
 import urllib.request
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.servers import Server, http_status, start_agent, stop_cache_of
+from tests.servers import Server, free_port, http_status, start_agent, stop_cache_of
 from tests.system import plugins_of_others
 from tests.waiting import wait_until
 
@@ -139,6 +141,41 @@ def test_no_client_notices_that_the_agent_is_killed_and_comes_back(started: list
 def connections_received(observer: Any) -> int:
     text = observer.command("INFO", "stats").decode()
     return int(next(line for line in text.splitlines() if line.startswith("total_connections_received")).split(":")[1])
+
+
+def test_whenever_the_agents_are_killed_there_is_one_cache_in_the_end(started: list[Server], tmp_path: Path) -> None:
+    # given agents that are killed at any moment of their start, and caches that are killed now and then
+    chance = random.Random(7)
+    port = free_port()
+    for _ in range(8):
+        agent = start(started, tmp_path, f"cache.port={port}", wait=False)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            agent.process.wait(chance.uniform(0.2, 0.8))  # how long it lives
+        kill(agent)
+        pids = caches_of(agent)
+        assert len(pids) <= 2  # one of two that start at once finds the lock taken, and ends
+        if chance.random() < 0.5:
+            for pid in pids:
+                os.kill(pid, chance.choice([signal.SIGKILL, signal.SIGTERM]))
+
+    # when one is let live
+    agent = start(started, tmp_path, f"cache.port={port}")
+
+    # then it has the only cache
+    wait_until(lambda: caches_of(agent) == [status(agent)["cache"]["pid"]], what="one cache process")
+    assert agent.stop() == 0
+    assert caches_of(agent) == []
+
+
+def caches_of(agent: Server) -> list[int]:
+    """The cache processes with this agent's data folder."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            arguments = (folder / "cmdline").read_bytes().split(b"\0")
+            if b"core_cache" in arguments and f"--data-dir={agent.data_dir}".encode() in arguments:
+                found.append(int(folder.name))
+    return found
 
 
 def test_an_agent_that_adopted_a_cache_stops_it_in_the_end(started: list[Server], tmp_path: Path) -> None:
