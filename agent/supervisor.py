@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import select
 import signal
 import threading
 import time
@@ -21,11 +19,13 @@ from enum import StrEnum
 from typing import Any
 
 from agent import cache_process
+from agent.backoff import Backoff
 from agent.cache_health import CacheHealth
 from agent.cache_link import RespError, link_to
 from agent.cache_process import CacheProcess
 from agent.cache_settings import LIVE, CacheFiles, CacheSettings, CommandLine, command_line, in_terms_of_keys
 from agent.errors import EX_CONFIG, EX_FAILURE, PredisError
+from agent.waker import Waker
 
 log = logging.getLogger(__name__)
 
@@ -86,10 +86,10 @@ class CacheSupervisor:
         self.first: Future[None] = Future()
         self._wanted = settings
         self._proven: CacheSettings | None = None  # the last ones that the cache ran with
-        self._restarted, self._beat, self._command = restarted, beat, command
+        self._restarted, self._command = restarted, command
         self._t = timings or Timings()
         self._health = CacheHealth(settings, files, heartbeat, self._t.answer)
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._waker = Waker(beat)
         self._thread = threading.Thread(target=self._run, name="cache-supervisor", daemon=True)
         self._lock = threading.Lock()
         self._stop = False
@@ -97,7 +97,7 @@ class CacheSupervisor:
         self._answering: Future[str] | None = None  # the reload that the next start decides
         self._process: CacheProcess | None = None
         self._reason: str | None = None  # why the next start is a restart
-        self._failures = 0
+        self._backoff = Backoff(self._t.first_delay, self._t.longest_delay)
         self._capacity = 0
         # For status; single values that one thread writes.
         self._state = State.starting
@@ -116,7 +116,7 @@ class CacheSupervisor:
     def stop(self, timeout: float | None = None) -> bool:
         """Ends the cache process gracefully and stops supervising; whether that was done within `timeout` seconds."""
         self._stop = True
-        self._notify()
+        self._waker.wake()
         if self._thread.is_alive():
             self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -127,7 +127,7 @@ class CacheSupervisor:
         process = self._process
         if process is not None:
             process.signal(signal.SIGKILL)
-        self._notify()
+        self._waker.wake()
 
     def apply(self, settings: CacheSettings) -> Future[str]:
         """Runs the cache with other settings from now on.
@@ -140,7 +140,7 @@ class CacheSupervisor:
             if self._request is not None:
                 self._request[1].cancel()
             self._request = (settings, answer)
-        self._notify()
+        self._waker.wake()
         return answer
 
     def answered_within(self, seconds: float) -> bool:
@@ -226,7 +226,7 @@ class CacheSupervisor:
         self._capacity = self._wanted.memory
         self._note_settings(process)
         deadline, pause = time.monotonic() + self._t.start, 0.005
-        while not self._wait(pause, process):
+        while not self._waker.wait(pause, process.pidfd):
             if self._stop:
                 return None
             if self._health.look(process.pid, identify=True):
@@ -256,13 +256,14 @@ class CacheSupervisor:
             if time.monotonic() - began > (self._t.start if starting else self._t.restart_after):
                 self._give_up_on_holder(process)
                 return None
-            if self._wait(pause, process):
+            if self._waker.wait(pause, -1 if process is None else process.pidfd):
                 break
             pause = min(pause * 1.3, 0.2)
         self._health.use(self._wanted)
         if process is not None and not self._stop:
             self._ended(process, expected=True)
-        self._failures, self._reason = 0, None  # nobody holds the lock now: a first start, without delay
+        self._reason = None  # nobody holds the lock now: a first start, without delay
+        self._backoff.reset()
         return None
 
     def _find(self) -> CacheProcess | None:
@@ -300,7 +301,7 @@ class CacheSupervisor:
         """Until the process ends, has to be replaced, or the agent stops."""
         next_look = time.monotonic() + self._t.look
         while not self._stop:
-            if self._wait(max(0.0, next_look - time.monotonic()), process):
+            if self._waker.wait(max(0.0, next_look - time.monotonic()), process.pidfd):
                 self._ended(process)
                 return
             if not self._take_request(running=True):
@@ -353,9 +354,11 @@ class CacheSupervisor:
         what = f"the cache process {process.pid} {cache_process.describe_exit(status)}"
         words = [in_terms_of_keys(line) for line in words]
         self._last_exit = "\n".join([what, *words])
+        if stable:
+            self._backoff.reset()
+        self._backoff.failed()
         if not was_ready and status in (EX_FAILURE, EX_CONFIG) and not cache_process.is_locked(self.files.lock):
             self._refused(words[-1] if words else what, status)
-        self._failures = 1 if stable else self._failures + 1
         self._fail(f"{what}: {words[-1]}" if words and not was_ready else what, count=False)
 
     def _refused(self, sentence: str, status: int) -> None:
@@ -365,27 +368,26 @@ class CacheSupervisor:
             self.first.set_exception(refusal)
         if self._proven is not None and self._proven != self._wanted:
             self._use(self._proven)
-            self._failures = -1  # these are good: no delay
+            self._backoff.reset()  # these are good
         self._decide(refusal)
 
     def _fail(self, sentence: str, *, count: bool = True) -> None:
         self._error = sentence
-        self._failures += count
+        if count:
+            self._backoff.failed()
         log.error("%s", sentence)
         if not self.first.done():
             self.first.set_exception(PredisError(sentence))
 
     def _back_off(self) -> None:
         """Nothing for the first failure, then longer each time."""
-        delay = 0.0
-        if self._failures > 1:
-            delay = min(self._t.longest_delay, self._t.first_delay * 2 ** min(self._failures - 2, 30))
+        delay = self._backoff.delay
         if delay > 0:
             self._set(State.waiting)
             log.info("the cache is started again in %.1f s", delay)
         deadline = time.monotonic() + delay
         while not self._stop and self._request is None and (left := deadline - time.monotonic()) > 0:
-            self._wait(left)
+            self._waker.wait(left)
 
     # --- settings
 
@@ -407,7 +409,7 @@ class CacheSupervisor:
             return True
         self._decide(CacheRefused("another change came before this one was done"))
         self._answering = answer
-        self._failures = 0
+        self._backoff.reset()
         return False
 
     def _change(self, process: CacheProcess, current: CacheSettings, capacity: int) -> bool:
@@ -457,7 +459,10 @@ class CacheSupervisor:
         self._end(process, drain=reason == "requested")
         self._set(state)
         self._ended(process, expected=True, reason=reason)
-        self._failures = 0 if reason == "requested" else self._failures + 1
+        if reason == "requested":
+            self._backoff.reset()
+        else:
+            self._backoff.failed()
 
     def _end(self, process: CacheProcess, *, drain: bool = True) -> None:
         self._health.close()
@@ -465,12 +470,12 @@ class CacheSupervisor:
         process.signal(signal.SIGTERM)
         deadline = time.monotonic() + patience
         while process.alive() and time.monotonic() < deadline:
-            self._wait(deadline - time.monotonic(), process)
+            self._waker.wait(deadline - time.monotonic(), process.pidfd)
         if process.alive():
             log.warning("the cache process %d did not end within %g s of SIGTERM: killed", process.pid, patience)
             process.signal(signal.SIGKILL)
             while process.alive():
-                self._wait(1.0, process)
+                self._waker.wait(1.0, process.pidfd)
         if self._stop:
             process.reap()
             self._forget()
@@ -482,27 +487,3 @@ class CacheSupervisor:
     def _set(self, state: State) -> None:
         if state is not self._state:
             self._state, self._since = state, time.monotonic()
-
-    def _notify(self) -> None:
-        with contextlib.suppress(BlockingIOError, OSError):
-            os.eventfd_write(self._wake, 1)
-
-    def _wait(self, seconds: float, process: CacheProcess | None = None) -> bool:
-        """Waits so long, or until the process ends (True) or a request comes; the loop counts as alive meanwhile."""
-        poller = select.poll()
-        poller.register(self._wake, select.POLLIN)
-        if process is not None:
-            poller.register(process.pidfd, select.POLLIN)
-        deadline = time.monotonic() + seconds
-        while True:
-            self._beat()
-            left = deadline - time.monotonic()
-            events = poller.poll(max(0.0, min(left, 1.0)) * 1000)
-            ready = {fd for fd, _ in events}
-            if self._wake in ready:
-                with contextlib.suppress(BlockingIOError):
-                    os.eventfd_read(self._wake)
-            if process is not None and process.pidfd in ready:
-                return True
-            if ready or left <= 0:
-                return False
