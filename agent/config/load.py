@@ -185,7 +185,7 @@ def _from_text(text: str) -> tuple[object, str | None]:
     if set(parsed) != {"value"}:  # the text had lines of its own
         return text, None
     value = parsed["value"]
-    return value, None if isinstance(value, str) else text
+    return value, None if isinstance(value, (str, list, dict)) else text
 
 
 def _read(

@@ -12,7 +12,8 @@ MASK = "********"
 _SECRET_NAME = re.compile(
     r"(password|passwd|passphrase|secret|token|api_?key|license_?key|private_?key|credential)s?$", re.I
 )
-_URL_USER = re.compile(r"(?<=://)[^/@\s]*(?=@)")
+# Up to the last "@": a password may hold "/" or "@" though it should not.
+_URL_USER = re.compile(r"""(?<=://)[^\s"']*(?=@)""")
 
 
 def is_secret_name(key: str) -> bool:

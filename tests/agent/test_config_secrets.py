@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -147,3 +149,19 @@ def test_no_message_repr_or_plan_shows_a_secret(tmp_path: Path) -> None:
     shown.append(str(caught.value))
     for text in shown:
         assert "do-not-show" not in text
+
+
+@pytest.mark.parametrize("password", ["p4ss", "p4ss/x", "p4ss@x", "p4ss:x"])
+def test_a_password_in_a_wrong_url_is_not_shown(tmp_path: Path, password: str) -> None:
+    url = f"redis://:{password}@host:99999/0"
+    (tmp_path / "agent.toml").write_text(f'[plugins.redis_metrics]\nurls = ["{url}"]\n')
+    for given in (["--config", str(tmp_path / "agent.toml")], ["--set", f'plugins.redis_metrics.urls=["{url}"]']):
+        told = subprocess.run(
+            [Path(sys.executable).with_name("predis-agent"), "check-config", *given],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert told.returncode == 78
+        assert "p4ss" not in told.stdout + told.stderr
+        assert "is no server's URL" in told.stderr
