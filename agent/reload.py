@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
 
-from agent.cache_settings import CacheSettings
+from agent.cache.settings import CacheSettings
 from agent.collection import Collection
 from agent.config.load import LoadedConfig
 from agent.config.models import HttpSection

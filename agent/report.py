@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import __version__
-from agent.cache_settings import CacheFiles
+from agent.cache.settings import CacheFiles
 from agent.collection import Collection
 from agent.config.load import LoadedConfig
 from agent.metrics.model import Snapshot

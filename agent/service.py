@@ -21,8 +21,8 @@ from types import FrameType
 from typing import TextIO
 
 from agent import __version__, notify
-from agent.cache_link import arena_heartbeat
-from agent.cache_settings import CacheFiles, CacheSettings, CommandLine, command_line
+from agent.cache.link import arena_heartbeat
+from agent.cache.settings import CacheFiles, CacheSettings, CommandLine, command_line
 from agent.collection import Collection
 from agent.config.load import LoadedConfig
 from agent.errors import PredisError

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from agent import cache_process
-from agent.backoff import Backoff
-from agent.cache_health import CacheHealth
-from agent.cache_link import RespError, link_to
-from agent.cache_process import CacheProcess
-from agent.cache_settings import LIVE, CacheFiles, CacheSettings, CommandLine, command_line, in_terms_of_keys
+from agent.cache import process as cache_process
+from agent.cache.backoff import Backoff
+from agent.cache.health import CacheHealth
+from agent.cache.link import RespError, link_to
+from agent.cache.process import CacheProcess
+from agent.cache.settings import LIVE, CacheFiles, CacheSettings, CommandLine, command_line, in_terms_of_keys
+from agent.cache.waker import Waker
 from agent.errors import EX_CONFIG, EX_FAILURE, PredisError
-from agent.waker import Waker
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from agent import cache_process
-from agent.cache_process import CacheProcess
-from agent.cache_settings import CacheFiles, CacheSettings, command_line
+from agent.cache import process as cache_process
+from agent.cache.process import CacheProcess
+from agent.cache.settings import CacheFiles, CacheSettings, command_line
 from agent.errors import PredisError
 from agent.supervisor import CacheRefused, CacheSupervisor, Timings
 from core_cache.resp_client import RespClient, RespError

@@ -5,8 +5,8 @@ import subprocess
 import threading
 import time
 
-from agent.backoff import Backoff
-from agent.waker import Waker
+from agent.cache.backoff import Backoff
+from agent.cache.waker import Waker
 
 
 def test_the_first_failure_costs_no_wait_and_later_ones_ever_more() -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from agent.cache_link import CacheLink, RespError, ServerError, link_to
-from agent.cache_settings import CacheFiles, CacheSettings
+from agent.cache.link import CacheLink, RespError, ServerError, link_to
+from agent.cache.settings import CacheFiles, CacheSettings
 
 
 class CacheHealth:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from agent.cache_settings import LIVE, CacheFiles, CacheSettings
+from agent.cache.settings import LIVE, CacheFiles, CacheSettings
 from core_cache.resp_client import ConnectionFailed, RespClient, RespError, ServerError
 
 __all__ = ["CacheLink", "RespError", "ServerError", "arena_heartbeat", "link_to"]
