@@ -103,6 +103,7 @@ void memory_doctor(Context& c) {
 
 void memory_purge(Context& c) {
   c.store.upkeep(10'000);
+  Engine::give_back_memory();
   c.reply.ok();
 }
 

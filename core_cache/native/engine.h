@@ -85,6 +85,7 @@ class Engine {
   const TickClock& clock() const { return clock_; }
   uint64_t per_second(size_t metric) const { return rates_[metric]; }  // 0: commands, 1: bytes in, 2: bytes out
   void trim_slowlog();
+  static void give_back_memory();  // what malloc keeps of freed buffers
 
   std::deque<SlowlogEntry> slowlog;  // newest first
   uint64_t slowlog_next_id = 0;
@@ -135,7 +136,7 @@ class Engine {
   Reply reply_;
   uint64_t ticks_ = 0;
   uint64_t started_ms_ = 0;
-  uint64_t cron_runs_ = 0;
+  uint64_t samples_ = 0;
 
   static constexpr size_t kRateSamples = 16;
   std::array<std::array<uint64_t, kRateSamples>, 3> rate_samples_{};

@@ -1,5 +1,5 @@
 // engine_cron.cpp: what the engine does about ten times a second, and the numbers that it keeps.
-#include <sys/resource.h>
+#include <malloc.h>
 
 #include <algorithm>
 
@@ -9,6 +9,22 @@ namespace predis {
 
 namespace {
 constexpr uint64_t kCloseGraceMs = 10'000;  // for a client that does not read its last replies
+constexpr uint64_t kTrimEvery = 100;        // samples of the rates, which are ten a second
+constexpr size_t kTrimOver = 16 << 20;      // bytes that malloc keeps
+
+size_t free_heap() {
+#ifdef __GLIBC__
+  return mallinfo2().fordblks;
+#else
+  return 0;
+#endif
+}
+}  // namespace
+
+void Engine::give_back_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 uint64_t Engine::uptime_seconds() const { return (store_->now_ms() - std::min(started_ms_, store_->now_ms())) / 1000; }
@@ -22,12 +38,12 @@ bool Engine::cron(uint64_t budget_us) {
     const uint64_t ms = clock_.to_ns(clock_.ticks() - start) / 1'000'000;
     if (ms >= static_cast<uint64_t>(config_.latency_threshold)) add_latency("expire-cycle", ms);
   }
-  ++cron_runs_;
   store_->refresh_gauges();
   stats().heartbeat_unix_ms = now;
   if (rate_last_ms_ == 0 || now >= rate_last_ms_ + 90) {
     sample_rates();
     refresh_clients();
+    if (++samples_ % kTrimEvery == 0 && free_heap() > kTrimOver) give_back_memory();
   }
   if (!kills_.empty()) reap();
   return more;

@@ -1,5 +1,6 @@
 """The cache process: starting, refusing to start, limits, bad clients, stopping."""
 
+import asyncio
 import contextlib
 import os
 import resource
@@ -10,13 +11,15 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
-from core_cache._native import StatsReader
+from core_cache._native import Engine, StatsReader
 from core_cache.resp_client import RespClient
+from core_cache.server import Protocol
 from tests import servers
 from tests.core_cache.raw_resp import RawClient, encode
 from tests.waiting import wait_until
@@ -349,6 +352,50 @@ def test_a_reset_in_the_middle_of_a_command(cache: servers.Server, raw: RawClien
         client.sendall(encode([b"MGET", *[b"k"] * 1000]) * 20 + b"*3\r\n$3\r\nSET\r\n$9999\r\nabc")
         client.close()
     wait_until(lambda: b"connected_clients:1\r\n" in raw.command(b"INFO", b"clients"), what="the clients' end")
+
+
+def test_config_set_loglevel_takes_effect(cache: servers.Server, raw: RawClient) -> None:
+    assert raw.command(b"CONFIG", b"SET", b"loglevel", b"warning") == b"+OK\r\n"
+    heartbeat = StatsReader(cache.data_dir / "cache.arena")
+    for _ in range(2):  # the timer has run since
+        beat = heartbeat.read()["gauges"]["heartbeat_unix_ms"]
+        wait_until(lambda beat=beat: heartbeat.read()["gauges"]["heartbeat_unix_ms"] > beat, what="upkeep")
+    raw.close()
+    assert cache.stop() == 0
+    assert "ready on" in cache.log_text()
+    assert "stopping" not in cache.log_text()
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_connection_works_on_any_event_loop(
+    tmp_path: Path, free_port: int, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    engine = Engine(str(tmp_path / "x.arena"), 64 * MIB, "lru")
+    value, count = b"x" * (3 * MIB), 20
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Protocol(engine), "127.0.0.1", free_port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", free_port, limit=4 * MIB)
+        writer.write(encode([b"SET", b"k", value]))
+        assert await reader.readexactly(5) == b"+OK\r\n"
+        writer.write(b"GET k\r\nECHO x\r\n" * count)
+        wanted = b"$%d\r\n%s\r\n$1\r\nx\r\n" % (len(value), value)
+        for _ in range(count):
+            assert await reader.readexactly(len(wanted)) == wanted
+        writer.write(b"QUIT\r\n")
+        assert await reader.read() == b"+OK\r\n"
+        writer.close()
+        server.close()
+        while engine.clients:
+            await asyncio.sleep(0)
+
+    loop = new_loop()
+    try:
+        loop.run_until_complete(asyncio.wait_for(work(), 20))
+    finally:
+        loop.close()
+        engine.close()
 
 
 # --- stopping
