@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -198,16 +197,12 @@ def http_status(url: str) -> int:
 def stop_cache_of(agent: Server) -> None:
     """Ends a cache process that outlived its agent, found by DATA_DIR/cache.pid."""
     pid_file = agent.data_dir / "cache.pid"
-    if not pid_file.exists():
+    if not _running(pid_file):
         return
     pid = int(pid_file.read_text())
     with contextlib.suppress(ProcessLookupError):
-        if b"core_cache" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-            return
         os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: not _running(pid_file), what=f"the end of the cache process {pid}")
 
 
 @contextlib.contextmanager
