@@ -82,7 +82,7 @@ def test_it_starts_serves_and_stops_leaving_nothing_behind(tmp_path: Path) -> No
     out = io.StringIO()
 
     def work() -> None:
-        wait_until(lambda: re.search(r"ready after \d\.\d\d s", out.getvalue()), 30, "the banner")
+        wait_until(lambda: re.search(r"ready after \d+\.\d\d s", out.getvalue()), 30, "the banner")
         assert http_status(url(loaded, "/readyz")) == 200
 
     with meanwhile(work):
