@@ -52,6 +52,7 @@ test: setup peers lint types pytest
 
 lint: setup
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 
 types: setup
 	$(BIN)/mypy
