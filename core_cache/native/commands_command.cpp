@@ -336,7 +336,7 @@ void command_list(Context& c) {
   } else {
     return c.reply.error(errors::kSyntax);
   }
-  c.reply.set(names.size());
+  c.reply.array(names.size());
   for (std::string_view name : names) c.reply.bulk(name);
 }
 
