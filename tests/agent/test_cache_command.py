@@ -1,6 +1,9 @@
 """`predis-agent cache replay` as people use it: the agent's own cache by default, any other server by address."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +57,22 @@ def test_people_get_a_table_that_fits_their_terminal(redis_server: Server, trace
     assert "hit ratio   0.5000  (2 hits; 2 misses)" in result.stdout
     assert [line.split()[:2] for line in result.stdout.splitlines()[-2:]] == [["GET", "4"], ["SET", "2"]]
     assert max(map(len, result.stdout.splitlines()[1:])) <= 80
+
+
+def test_a_terminal_sees_the_progress_and_a_pipe_does_not(redis_server: Server, trace: Path) -> None:
+    program = [str(Path(sys.executable).parent / "predis-agent"), "cache", "replay", str(trace)]
+    master, slave = os.openpty()
+    done = subprocess.run(
+        [*program, "--port", str(redis_server.port)], stdout=subprocess.PIPE, stderr=slave, text=True, check=True
+    )
+    os.close(slave)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    assert "4/4" in shown
+    assert "hit ratio" in shown
+    assert "replaying" not in done.stdout
+    quiet = subprocess.run([*program, "--port", str(redis_server.port)], capture_output=True, text=True, check=True)
+    assert quiet.stderr == ""
 
 
 def test_limit_value_size_and_prefix(redis_server: Server, trace: Path) -> None:
