@@ -175,6 +175,7 @@ def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
         with second.client() as client:
             assert client.command("GET", "key") == b"value"
         assert second.password == first.password
+        wait_until(lambda: second.log_text().count("Predis agent") == 2, what="the second banner")
         banner = second.log_text().rpartition("Predis agent")[2]
         assert str(second.password) not in banner, "a password is shown once"
     finally:
@@ -255,7 +256,7 @@ def test_no_auth_needs_no_password(tmp_path: Path) -> None:
     try:
         assert redis.Redis(port=agent.port).ping()
         assert not (agent.data_dir / "cache.password").exists()
-        assert f"redis-cli -p {agent.port}\n" in agent.log_text()
+        wait_until(lambda: f"redis-cli -p {agent.port}\n" in agent.log_text(), what="the banner without a password")
     finally:
         agent.stop()
 
@@ -299,3 +300,12 @@ def test_systemd_hears_ready_watchdog_reload_and_stop(tmp_path: Path, monkeypatc
             agent.process.send_signal(signal.SIGCONT)
             assert agent.stop() == 0
         hear("STOPPING=1")
+
+
+def test_the_agent_is_small(agent: Server) -> None:
+    status = Path(f"/proc/{agent.pid}/status").read_text()
+    kilobytes = int(re.search(r"VmRSS:\s+(\d+) kB", status)[1])  # type: ignore[index]
+    assert kilobytes * 1024 <= 80_000_000, "resident memory with all plugins"
+    mapped = Path(f"/proc/{agent.pid}/maps").read_text()
+    for heavy in ("numpy", "scipy", "pandas"):
+        assert heavy not in mapped, f"{heavy} belongs into analysis workers"
