@@ -166,6 +166,7 @@ def zombie(pid: int) -> bool:
 def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
     arena = f"cache.arena_dir={tmp_path}"
     first = start_agent(tmp_path, arena)
+    wait_until(lambda: "Predis agent" in first.log_text(), what="the banner")  # or it is stopped before
     with first.client() as client:
         client.command("SET", "key", "value")
     assert first.stop() == 0
