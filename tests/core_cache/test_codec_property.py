@@ -58,66 +58,63 @@ valid = st.one_of(
     st.sampled_from([(b"PING",), (b"GET",), (b"HELLO", b"3"), (b"HELLO", b"2"), (b"GET", b"big"), (b"STRLEN", b"big")]),
 )
 frames = valid.map(encode)
-inline = st.sampled_from(
-    [
-        b"PING\r\n",
-        b"ping\n",
-        b"\r\n",
-        b"\n",
-        b"  SET   k   v  \r\n",
-        b'SET k "a\\x00b\\n\\"c"\r\n',
-        b"SET k 'it\\'s \"so\"'\r\n",
-        b'GET "k"\r\n',
-        b'ECHO ""\r\n',
-        b"ECHO ''\r\n",
-        b'ECHO "\\q\\xzz\\t\\r\\a\\b"\r\n',
-        b'ECHO "unbalanced\r\n',
-        b"ECHO 'unbalanced\r\n",
-        b'ECHO "a"b\r\n',
-        b'ECHO a"b c"\r\n',
-        b"nonsense with args\r\n",
-        b"GET\tk\x0bl\r\n",
-        b"ECHO \x00\r\n",
-        b"QUIT\r\n",
-        b"QUIT\r\nPING\r\n",
-    ]
-)
-broken = st.sampled_from(
-    [
-        b"*0\r\n",
-        b"*-1\r\n",
-        b"*-5\r\n",
-        b"*x\r\n",
-        b"*\r\n",
-        b"*1\r\n",
-        b"*01\r\n",
-        b"*+1\r\n",
-        b"* 1\r\n",
-        b"*1 \r\n",
-        b"*2147483648\r\n",
-        b"*99999999999999999999\r\n",
-        b"*1048577\r\n$4\r\nPING\r\n",
-        b"*1\r\n$-1\r\n",
-        b"*1\r\n$\r\n",
-        b"*1\r\n$04\r\nPING\r\n",
-        b"*1\r\n$x\r\n",
-        b"*1\r\n$536870913\r\n",
-        b"*1\r\n$536870912\r\nabc",
-        b"*1\r\n$9223372036854775808\r\n",
-        b"*1\r\nPING\r\n",
-        b"*1\r\n:4\r\n",
-        b"*1\r\n\r\n",
-        b"*1\r\n$4\r\nPINGxx",
-        b"*2\r\n$3\r\nGET\r\n",
-        b"*1\r\n*1\r\n$4\r\nPING\r\n",
-        b"*1\n$4\nPING\n",
-        b"*1\rx$4\r\nPING\r\n",
-        b"*1\r\n$4\rxPING\r\n",
-        b"$4\r\nPING\r\n",
-        b"+OK\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    ]
-)
+INLINE = [
+    b"PING\r\n",
+    b"ping\n",
+    b"\r\n",
+    b"\n",
+    b"  SET   k   v  \r\n",
+    b'SET k "a\\x00b\\n\\"c"\r\n',
+    b"SET k 'it\\'s \"so\"'\r\n",
+    b'GET "k"\r\n',
+    b'ECHO ""\r\n',
+    b"ECHO ''\r\n",
+    b'ECHO "\\q\\xzz\\t\\r\\a\\b"\r\n',
+    b'ECHO "unbalanced\r\n',
+    b"ECHO 'unbalanced\r\n",
+    b'ECHO "a"b\r\n',
+    b'ECHO a"b c"\r\n',
+    b"nonsense with args\r\n",
+    b"GET\tk\x0bl\r\n",
+    b"ECHO \x00\r\n",
+    b"QUIT\r\n",
+    b"QUIT\r\nPING\r\n",
+]
+BROKEN = [
+    b"*0\r\n",
+    b"*-1\r\n",
+    b"*-5\r\n",
+    b"*x\r\n",
+    b"*\r\n",
+    b"*1\r\n",
+    b"*01\r\n",
+    b"*+1\r\n",
+    b"* 1\r\n",
+    b"*1 \r\n",
+    b"*2147483648\r\n",
+    b"*99999999999999999999\r\n",
+    b"*1048577\r\n$4\r\nPING\r\n",
+    b"*1\r\n$-1\r\n",
+    b"*1\r\n$\r\n",
+    b"*1\r\n$04\r\nPING\r\n",
+    b"*1\r\n$x\r\n",
+    b"*1\r\n$536870913\r\n",
+    b"*1\r\n$536870912\r\nabc",
+    b"*1\r\n$9223372036854775808\r\n",
+    b"*1\r\nPING\r\n",
+    b"*1\r\n:4\r\n",
+    b"*1\r\n\r\n",
+    b"*1\r\n$4\r\nPINGxx",
+    b"*2\r\n$3\r\nGET\r\n",
+    b"*1\r\n*1\r\n$4\r\nPING\r\n",
+    b"*1\n$4\nPING\n",
+    b"*1\rx$4\r\nPING\r\n",
+    b"*1\r\n$4\rxPING\r\n",
+    b"$4\r\nPING\r\n",
+    b"+OK\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+]
+inline, broken = st.sampled_from(INLINE), st.sampled_from(BROKEN)
 overlong = st.sampled_from([(b"*", b"1"), (b"*1\r\n$", b"1"), (b"", b"x")]).map(
     lambda drawn: drawn[0] + drawn[1] * 70_000
 )
@@ -226,6 +223,14 @@ def test_answers_are_those_of_redis(engine: _native.Engine, pair2: Pair, stream:
     ours = b"".join(connection.feed(piece) for piece in pieces(stream, places))
     redis = redis_answer(pair2.redis_server.port, stream)
     assert without_identity(ours) == without_identity(redis)
+
+
+@pytest.mark.parametrize("stream", [*INLINE, *BROKEN])
+def test_each_oddity_is_answered_as_redis_answers_it(engine: _native.Engine, pair2: Pair, stream: bytes) -> None:
+    """Alone, and followed by a command that is only answered where the connection goes on."""
+    for data in (stream, stream + encode([b"ECHO", b"next"])):
+        data = data.replace(b"\x00", b"\x01")
+        assert fresh(engine).feed(data) == redis_answer(pair2.redis_server.port, data)
 
 
 @pytest.mark.parametrize("stream", [b"x" * 65_537, b"*" + b"1" * 65_536, b"*1\r\n$" + b"1" * 65_536])
