@@ -104,6 +104,11 @@ class Collection:
         for worker in workers:
             worker.collect()
 
+    def clock_was_set_back(self) -> None:
+        """Plans all runs anew, from now on: the scheduler goes by the wall clock and would wait for the old time."""
+        for job in self._scheduler.get_jobs():
+            job.modify(next_run_time=datetime.datetime.now(datetime.UTC))
+
     def change(self, changes: PluginChanges, host: Host, interval: float) -> None:
         """Puts a prepared reload in force: what it keeps runs on, untouched unless its interval is another."""
         self._stop([plugin.name for plugin in changes.stopped])

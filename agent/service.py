@@ -137,7 +137,7 @@ class Service:
                 banner = report.banner(None if _is_journal(self._out) else new_password)
                 with suppress(OSError):  # nobody reads it
                     print(banner, file=self._out, flush=True)
-            self._main_loop(report, notifier, watchdog, reloader)
+            self._main_loop(report, notifier, watchdog, reloader, collection)
             report.stopping = True
             notifier.stopping("draining")
             log.info("stopping: the cache answers what it has received, plugins end their runs")
@@ -171,13 +171,23 @@ class Service:
             time.sleep(STARTING_TICK)
 
     def _main_loop(
-        self, report: Report, notifier: notify.Notifier, watchdog: notify.Watchdog, reloader: Reloader
+        self,
+        report: Report,
+        notifier: notify.Notifier,
+        watchdog: notify.Watchdog,
+        reloader: Reloader,
+        collection: Collection,
     ) -> None:
         reload_wanted, reloading, next_status = False, False, time.monotonic()
         tick = TICK if watchdog.interval is None else min(TICK, watchdog.interval / 2)
+        clock = _clock_offset()
         while not self._stopping:
             self._pulse.beat("main loop")
             watchdog.tick()
+            before, clock = clock, _clock_offset()
+            if clock < before - 1.0:
+                log.warning("the clock was set back by %.0f s: all collections are planned anew", before - clock)
+                collection.clock_was_set_back()
             if reloading and not reloader.busy:
                 reloading = False
                 notifier.ready(report.summary())
@@ -231,6 +241,11 @@ class Service:
             arena=files.arena,
         )
         return Host(files.data_dir, address, __version__, logging.getLogger("predis.plugins"))
+
+
+def _clock_offset() -> float:
+    """The wall clock against one that nobody sets; in seconds."""
+    return time.time() - time.monotonic()
 
 
 def _process_age() -> float:

@@ -46,7 +46,7 @@ class HttpServer:
             access_log=False,
             server_header=False,
             date_header=False,  # it would need a wake-up every second to stay true
-            limit_concurrency=64,
+            limit_concurrency=512,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=2,
             h11_max_incomplete_event_size=16 * 1024,

@@ -1,5 +1,6 @@
 """All plugins at work: first numbers at once, nobody waits for anybody, a reload touches only what changed."""
 
+import datetime
 import importlib.metadata
 import logging
 import threading
@@ -377,6 +378,22 @@ def test_asking_for_a_collection_brings_one_and_an_export(bench: Bench) -> None:
 
     wait_until(lambda: bench.plugin("level").calls.count("collect") == collections + 1, 5, "another collection")
     wait_until(lambda: len(bench.plugin("exporter").snapshots) > exports, 5, "another export")
+
+
+def test_a_clock_that_is_set_back_stops_no_collection(bench: Bench) -> None:
+    # given a clock that is an hour behind what the scheduler has planned
+    collection = bench.start("level", interval=0.1)
+    wait_until(lambda: bench.has("level"), what="its numbers")
+    future = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    for job in collection._scheduler.get_jobs():
+        job.modify(next_run_time=future)
+
+    # when that is noticed
+    collection.clock_was_set_back()
+
+    # then collections go on
+    before = bench.plugin("level").calls.count("collect")
+    wait_until(lambda: bench.plugin("level").calls.count("collect") >= before + 3, 5, "more collections")
 
 
 # --- reload

@@ -224,6 +224,23 @@ def test_the_environment_of_systemd_is_not_passed_on(tmp_path: Path, monkeypatch
     assert "NOTIFY_SOCKET" not in os.environ
 
 
+def test_a_clock_that_is_set_back_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = configuration(tmp_path)
+    offsets = [0.0]
+    noticed = threading.Event()
+    monkeypatch.setattr(service, "_clock_offset", lambda: offsets[-1])
+    monkeypatch.setattr(collection.Collection, "clock_was_set_back", lambda self: noticed.set())
+
+    def work() -> None:
+        wait_until(lambda: http_status(url(loaded, "/readyz")) == 200, 30, "readiness")
+        offsets.append(+3600.0)
+        assert not noticed.wait(2.5), "forward is no trouble"
+        offsets.append(0.0)
+        assert noticed.wait(5)
+
+    run(loaded, work)
+
+
 def test_a_crash_loop_of_the_cache_does_not_end_the_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "SHOW_AFTER", 0.5)
     loaded = configuration(tmp_path)
