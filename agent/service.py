@@ -48,6 +48,7 @@ TICK = 1.0
 STATUS_INTERVAL = 5.0
 SHOW_AFTER = 5.0  # seconds after which it says where everything is, though not all of it works
 STOP_TIMEOUT = 15.0  # for the cache process, which is killed when it takes longer to drain
+RELOAD_TIMEOUT = 8.0  # for a reload under way
 
 
 class Service:
@@ -142,7 +143,7 @@ class Service:
             notifier.stopping("draining")
             log.info("stopping: the cache answers what it has received, plugins end their runs")
             self._supervisor.stop(timeout=0)  # begins to drain, while the plugins are stopped
-            reloader.stop(STOP_TIMEOUT)
+            reloader.stop(RELOAD_TIMEOUT)
         return 0
 
     def _run_plugins(self, manager: PluginManager, collection: Collection) -> None:

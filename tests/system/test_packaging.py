@@ -58,9 +58,10 @@ def test_the_watchdog_waits_longer_than_the_loops_may_be_late() -> None:
 
 def test_the_stop_has_time_to_drain() -> None:
     from agent.collection import STOP_TIMEOUT as PLUGINS
+    from agent.service import RELOAD_TIMEOUT as RELOAD
     from agent.service import STOP_TIMEOUT as CACHE
 
-    assert int(keys()["TimeoutStopSec"][0].removesuffix("s")) >= PLUGINS + 1 + CACHE
+    assert int(keys()["TimeoutStopSec"][0].removesuffix("s")) >= RELOAD + PLUGINS + 1 + CACHE
 
 
 def test_shared_memory_stays_usable_and_sockets_are_limited() -> None:
