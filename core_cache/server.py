@@ -207,8 +207,11 @@ def _lock(data_dir: Path) -> Iterator[None]:
 def _pid_file(data_dir: Path) -> Iterator[None]:
     path = data_dir / "cache.pid"
     fresh = data_dir / ".cache.pid.new"
-    fresh.write_text(f"{os.getpid()}\n")
-    fresh.replace(path)
+    try:
+        fresh.write_text(f"{os.getpid()}\n")
+        fresh.replace(path)
+    except OSError as error:
+        raise StartError(f"the pid file {path} cannot be written ({_reason(error)})") from None
     try:
         yield
     finally:
@@ -231,7 +234,13 @@ def _password(data_dir: Path) -> str:
 
 def _arena_path(options: Options, data_dir: Path, stack: contextlib.ExitStack) -> Path:
     """Where the arena file lies, with a link to it in the data directory."""
-    if not options.arena_dir.is_dir():
+    try:
+        present = options.arena_dir.is_dir()
+    except OSError as error:
+        raise StartError(
+            f"the arena's folder {options.arena_dir} cannot be used ({_reason(error)}): set another --arena-dir"
+        ) from None
+    if not present:
         raise StartError(f"the arena's folder {options.arena_dir} does not exist: create it or set another --arena-dir")
     name = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:12]
     arena = options.arena_dir.absolute() / f"predis-{name}.arena"
@@ -243,9 +252,12 @@ def _arena_path(options: Options, data_dir: Path, stack: contextlib.ExitStack) -
     with contextlib.suppress(OSError):
         if os.readlink(link) == str(arena):
             return arena
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(arena)
-    fresh.replace(link)
+    try:
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(arena)
+        fresh.replace(link)
+    except OSError as error:
+        raise StartError(f"the link {link} to the arena cannot be made ({_reason(error)})") from None
     return arena
 
 

@@ -18,8 +18,9 @@ import pytest
 import uvloop
 
 from core_cache._native import Engine, StatsReader
+from core_cache.options import parse_options
 from core_cache.resp_client import RespClient
-from core_cache.server import Protocol
+from core_cache.server import Protocol, StartError, _arena_path, _pid_file
 from tests import servers
 from tests.core_cache.raw_resp import RawClient, encode
 from tests.waiting import wait_until
@@ -459,3 +460,31 @@ def test_a_client_over_the_unix_socket_is_told_apart(cache: servers.Server, raw:
     assert f"addr={cache.unix_socket}:0 ".encode() in line
     assert b" flags=U " in line
     assert b" addr=127.0.0.1:" in raw.command(b"CLIENT", b"INFO")
+
+
+def test_a_folder_that_this_user_may_not_enter_is_one_clear_sentence(tmp_path: Path) -> None:
+    # Given an arena folder within a folder that is closed to the user (root may enter everything, so root steps down)
+    closed, data_dir = tmp_path / "closed", tmp_path / "data"
+    (closed / "arenas").mkdir(parents=True)
+    closed.chmod(0)
+    options = parse_options(["--data-dir", str(data_dir), "--arena-dir", str(closed / "arenas")])
+    child = os.fork()
+    if child == 0:
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+        with contextlib.ExitStack() as stack:
+            try:
+                _arena_path(options, data_dir, stack)
+            except StartError as error:
+                os._exit(0 if "permission denied" in str(error) and "--arena-dir" in str(error) else 3)
+            finally:
+                os._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    closed.chmod(0o700)
+
+
+def test_a_full_disk_under_the_data_directory_is_one_clear_sentence(tmp_path: Path) -> None:
+    # Given a data directory where nothing can be made (a folder stands where the new pid file is to be written)
+    (tmp_path / ".cache.pid.new").mkdir()
+    with pytest.raises(StartError, match=r"pid file .* cannot be written"), _pid_file(tmp_path):
+        pass
