@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from typing import Any
 
 from agent.errors import PredisError
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample
@@ -57,6 +58,8 @@ class Catalogue:
                 problems.append(f"{plugin_name}: predis_metric_specs() gave {spec!r}, which is not a MetricSpec")
                 continue
             problems += [f"{plugin_name}: metric {spec.name}: {problem}" for problem in spec_problems(spec)]
+            if _type_problems(spec):
+                continue
             if spec.name in added:
                 problems.append(f"{plugin_name}: metric {spec.name}: declared twice")
             elif spec.name in self._specs:
@@ -123,7 +126,9 @@ class Catalogue:
 
 def spec_problems(spec: MetricSpec) -> list[str]:
     """What is wrong with a declaration, each with the mend; empty if nothing is."""
-    problems: list[str] = []
+    problems = _type_problems(spec)
+    if problems:
+        return problems  # the rest would stumble over them
     name, kind, unit = spec.name, spec.kind, spec.unit
     if not _NAME.fullmatch(name):
         problems.append("the name must be lower-case words joined by _ and begin with predis_")
@@ -157,6 +162,19 @@ def spec_problems(spec: MetricSpec) -> list[str]:
         problems.append("a label is named twice")
     if spec.bounds and (kind is not Kind.histogram or not _ascending(spec.bounds)):
         problems.append("bounds are ascending finite numbers, and only histograms have them")
+    return problems
+
+
+def _type_problems(spec: Any) -> list[str]:
+    """Fields of a spec that are not of their types. Specs come from plugins, of which nobody knows who checked them."""
+    texts = {"name": spec.name, "help": spec.help, "unit": spec.unit}
+    problems = [f"{field} must be text, not {text!r}" for field, text in texts.items() if not isinstance(text, str)]
+    if not isinstance(spec.kind, Kind):
+        problems.append(f"kind must be one of Kind's: {', '.join(Kind)}; it is {spec.kind!r}")
+    if not isinstance(spec.labels, tuple) or not all(isinstance(label, str) for label in spec.labels):
+        problems.append(f"labels must be a tuple of text, such as ('device',), not {spec.labels!r}")
+    if not isinstance(spec.bounds, tuple) or not all(isinstance(bound, int | float) for bound in spec.bounds):
+        problems.append(f"bounds must be a tuple of numbers, not {spec.bounds!r}")
     return problems
 
 

@@ -25,8 +25,9 @@ from agent.plugin.guard import Guarded, Overdue, Raised, describe, origin
 from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.markers import API_VERSION, ENTRY_POINT_GROUP, PROJECT
 
-_LOAD_DEADLINE = 20.0  # seconds for each of import, constructor and specs
+_LOAD_DEADLINE = 20.0  # seconds for each of import, configuration, constructor and specs
 _MOST_SPECS = 10_000
+_MEND_SPECS = "mend what predis_metric_specs returns"
 _OWN_DISTRIBUTION = "predis-agent"
 _ARGUMENTS = re.compile(r"for hook '(\w+)'\nhookimpl definition: (.*)\nArgument\(s\) \{(.*)\}", re.DOTALL)
 
@@ -91,7 +92,9 @@ class PluginManager:
                 add(plugin.name, plugin.specs)
             except PredisError as error:
                 what = "; ".join(str(error).splitlines())
-                self.fail(plugin.name, what, "mend what predis_metric_specs returns")
+                self.fail(plugin.name, what, _MEND_SPECS)
+            except Exception as error:  # noqa: BLE001  # a spec may be of a class of the plugin's own
+                self.fail(plugin.name, f"its metrics cannot be declared: {describe(error)}", _MEND_SPECS)
 
     def fail(self, name: str, what: str, mend: str = "") -> None:
         """Take a plugin out of service for a reason that was found after loading."""
@@ -178,7 +181,10 @@ class PluginManager:
         try:
             factory = self._import(plugin, entry_point)
             model = _config_model(factory)
-            settings, plugin.problems = config.read_plugin(name, model)
+            remedy = f"mend {model.__qualname__}'s validators, or set plugins.{name}.enabled = false"
+            settings, plugin.problems = self._guarded(
+                lambda: config.read_plugin(name, model), plugin, "be configured", remedy
+            )
             if settings is None:
                 plugin.state = "failed"
                 return plugin
@@ -188,19 +194,17 @@ class PluginManager:
             if running is not None and running.instance is not None and _same(running, factory, settings):
                 return running
             self._register(plugin, factory, settings)
-        except _Unusable as error:
+        except Exception as error:  # noqa: BLE001  # whatever is odd about a plugin, the others are to be loaded
+            unusable = error if isinstance(error, _Unusable) else _unforeseen(plugin, error)
             plugin.state, plugin.caller, plugin.instance = "failed", None, None
-            problem = self._problem(config, name, error.what, error.mend)
-            if error.file is not None:
-                problem = Problem(error.file, error.line, problem.key, problem.what, problem.mend)
+            problem = self._problem(config, name, unusable.what, unusable.mend)
+            if unusable.file is not None:
+                problem = Problem(unusable.file, unusable.line, problem.key, problem.what, problem.mend)
             plugin.problems.append(problem)
         return plugin
 
     def _import(self, plugin: LoadedPlugin, entry_point: importlib.metadata.EntryPoint) -> Any:
-        remedy = (
-            f"mend or uninstall {plugin.distribution or 'its package'}, or set plugins.{plugin.name}.enabled = false"
-        )
-        factory = self._guarded(entry_point.load, plugin, "be imported", remedy)
+        factory = self._guarded(entry_point.load, plugin, "be imported", _uninstall(plugin))
         if not isinstance(factory, type):
             what = f"its entry point {plugin.entry_point} is a {type(factory).__name__}, not a class"
             raise _Unusable(what, "name the plugin's class in the entry point: package.module:Class")
@@ -266,6 +270,15 @@ def _check_version(factory: Any) -> None:
         wants = str(low) if low == high else f"{low} to {high}"
         mend = "install a newer version of the plugin" if high < API_VERSION else "install a newer predis-agent"
         raise _Unusable(f"is written for plugin API {wants}, this agent has {API_VERSION}", mend)
+
+
+def _uninstall(plugin: LoadedPlugin) -> str:
+    return f"mend or uninstall {plugin.distribution or 'its package'}, or set plugins.{plugin.name}.enabled = false"
+
+
+def _unforeseen(plugin: LoadedPlugin, error: Exception) -> _Unusable:
+    """What attributes and metaclasses of a plugin's own can raise where the host only looks at them."""
+    return _Unusable(f"cannot be loaded: {describe(error)}", _uninstall(plugin), *origin(error))
 
 
 def _config_model(factory: Any) -> type[PluginConfig]:

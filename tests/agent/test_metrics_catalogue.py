@@ -52,6 +52,14 @@ def test_a_good_declaration_is_accepted(spec: MetricSpec) -> None:
         (replace(COUNTER, name="predis_visit_counter_total"), "does not say the metric's kind"),
         (replace(GAUGE, help=" "), "one line"),
         (replace(GAUGE, help="two\nlines"), "one line"),
+        (replace(GAUGE, help=7), "help must be text, not 7"),  # type: ignore[arg-type]
+        (replace(GAUGE, unit=b"bytes"), "unit must be text, not b'bytes'"),  # type: ignore[arg-type]
+        (replace(GAUGE, kind="gauge"), "kind must be one of Kind's: gauge,"),  # type: ignore[arg-type]
+        (replace(GAUGE, labels="shelf"), "labels must be a tuple of text"),  # type: ignore[arg-type]
+        (replace(GAUGE, labels=(1,)), "labels must be a tuple of text"),  # type: ignore[arg-type]
+        (replace(GAUGE, labels=None), "labels must be a tuple of text"),  # type: ignore[arg-type]
+        (replace(HISTOGRAM, bounds=("1", "2")), "bounds must be a tuple of numbers"),  # type: ignore[arg-type]
+        (replace(HISTOGRAM, bounds=None), "bounds must be a tuple of numbers"),  # type: ignore[arg-type]
         (replace(GAUGE, labels=("Shelf",)), "label 'Shelf'"),
         (replace(GAUGE, labels=("le",)), "label 'le'"),
         (replace(GAUGE, labels=("shelf", "shelf")), "twice"),
@@ -85,6 +93,13 @@ def test_a_name_belongs_to_one_plugin_and_is_declared_once() -> None:
 def test_names_that_only_differ_in_total_are_refused_since_openmetrics_cannot_tell_them_apart() -> None:
     with pytest.raises(CatalogueError, match="cannot tell it from predis_visits_total"):
         catalogue(COUNTER, MetricSpec("predis_visits", Kind.gauge, "Visits now."))
+
+
+@pytest.mark.parametrize("name", [None, 7, [], b"predis_shelf"])
+def test_a_name_that_is_no_text_is_named(name: object) -> None:
+    spec = MetricSpec(name, Kind.gauge, "A shelf.")  # type: ignore[arg-type]
+    with pytest.raises(CatalogueError, match=r"shop: metric .*: name must be text"):
+        Catalogue().add("shop", (spec, spec))
 
 
 def test_something_else_than_a_spec_is_named() -> None:

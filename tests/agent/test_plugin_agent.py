@@ -30,6 +30,17 @@ BROKEN_START = GOOD.replace(
     "        @hookimpl\n        def predis_collect",
 )
 
+UNTYPED = GOOD.replace('"predis_foreign_value", Kind', "None, Kind")
+INVALIDATING = GOOD.replace(
+    "value: int = 1",
+    """value: int = 1
+
+        @__import__("pydantic").field_validator("value")
+        @classmethod
+        def _checked(cls, value):
+            raise KeyError("no such room")""",
+)
+
 
 def own_metric(name: str, code: str) -> str:
     return code.replace("predis_foreign_value", f"predis_{name}_value")
@@ -47,6 +58,8 @@ def agent(foreign: Foreign, tmp_path: Path) -> Iterator[Server]:
     foreign.package("quitting", "import sys\nsys.exit(3)")
     foreign.package("misspelt", GOOD.replace("def predis_collect", "def predis_colect"))
     foreign.package("misconfigured")
+    foreign.package("untyped", UNTYPED)
+    foreign.package("invalidating", INVALIDATING)
     ports = {"cache": free_port(), "http": free_port(), "prometheus": free_port()}
     (tmp_path / "agent.toml").write_text(
         f"""
@@ -64,6 +77,8 @@ port = {ports["prometheus"]}
 deadline = "200ms"
 [plugins.misconfigured]
 valeu = 1
+[plugins.invalidating]
+value = 7
 [plugins.absent]
 """
     )
@@ -112,13 +127,14 @@ def test_bad_plugins_hurt_neither_the_cache_nor_the_others(agent: Server, tmp_pa
         "quitting": "it called sys.exit(3)",
         "misspelt": "there is no hook predis_colect",
         "misconfigured": "unknown key",
+        "untyped": "name must be text, not None",
+        "invalidating": "cannot be configured: KeyError: 'no such room'",
         "absent": "no installed plugin has this name",
     }
     for name, reason in reasons.items():
         assert reason in named[name]["error"], name
-    assert {
-        name: named[name]["state"] for name in ("quitting", "misspelt", "misconfigured", "absent")
-    } == dict.fromkeys(("quitting", "misspelt", "misconfigured", "absent"), "failed")
+    for name in ("quitting", "misspelt", "misconfigured", "untyped", "invalidating", "absent"):
+        assert named[name]["state"] == "failed", name
     assert named["raising"]["state"] in ("backing off", "quarantined", "active")
     assert named["hanging"]["overdue"] == 1
     assert named["flooding"]["series"] == 2000

@@ -244,6 +244,14 @@ def test_a_plugin_of_a_package_without_a_name_is_loaded(foreign: Foreign, tmp_pa
         ('MetricSpec("Bad Name", Kind.gauge, "x")', "lower-case"),
         ('MetricSpec("predis_keys", Kind.gauge, "Another plugin has it.")', "already declared by cache_metrics"),
         ('"predis_x"', "not a MetricSpec"),
+        ('MetricSpec(None, Kind.gauge, "No name.")', "name must be text, not None"),
+        ('MetricSpec([], Kind.gauge, "No name.")', "name must be text, not []"),
+        ('MetricSpec("predis_late_value", Kind.gauge, None)', "help must be text, not None"),
+        ('MetricSpec("predis_late_value", Kind.gauge, "A value.", None)', "unit must be text, not None"),
+        (
+            'type("Odd", (MetricSpec,), {"family": property(lambda spec: 1 / 0)})("predis_odd", Kind.gauge, "Odd.")',
+            "its metrics cannot be declared: ZeroDivisionError",
+        ),
     ],
 )
 def test_metrics_that_the_catalogue_refuses_fail_their_plugin(
@@ -257,6 +265,67 @@ def test_metrics_that_the_catalogue_refuses_fail_their_plugin(
     _, problem = culprit(manager, "late")
     assert told in problem.what
     assert catalogue.owner("predis_keys") == "cache_metrics"
+
+
+VALIDATED = GOOD.replace(
+    "value: int = 1",
+    """value: int = 1
+
+        @__import__("pydantic").field_validator("value")
+        @classmethod
+        def _checked(cls, value):
+            {check}
+            return value""",
+)
+
+
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        ("[][value]", "cannot be configured: IndexError: list index out of range"),
+        ("raise SystemExit(3)", "cannot be configured: it called sys.exit(3)"),
+    ],
+)
+def test_a_validator_that_breaks_fails_its_plugin(foreign: Foreign, tmp_path: Path, check: str, told: str) -> None:
+    source = foreign.package("bad", VALIDATED.format(check=check))
+    _, problem = culprit(loaded(tmp_path, "[plugins.bad]\nvalue = 7\n"), "bad")
+    assert told in problem.what
+    assert problem.key == "plugins.bad"
+    assert "plugins.bad.enabled = false" in problem.mend
+    assert problem.file == str(source)
+
+
+def test_a_validator_that_hangs_does_not_hang_the_agent(
+    foreign: Foreign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(threading, "the_tests_event", release, raising=False)
+    foreign.package("bad", VALIDATED.format(check="__import__('threading').the_tests_event.wait(60)"))
+    try:
+        text = "[plugins]\ngpu_metrics.enabled = false\nbad.value = 7\n"
+        _, problem = culprit(loaded(tmp_path, text, deadline=2.0), "bad")
+        assert "cannot be configured: not done after 2 s" in problem.what
+    finally:
+        release.set()
+
+
+ODD = """
+class Meta(type):
+    @property
+    def api_version(cls):
+        return {}["no such thing"]
+
+class Plugin(metaclass=Meta):
+    pass
+"""
+
+
+def test_a_class_that_breaks_when_looked_at_fails_its_plugin(foreign: Foreign, tmp_path: Path) -> None:
+    source = foreign.package("bad", ODD)
+    _, problem = culprit(loaded(tmp_path), "bad")
+    assert "cannot be loaded: KeyError: 'no such thing'" in problem.what
+    assert "plugins.bad.enabled = false" in problem.mend
+    assert (problem.file, problem.line) == (str(source), 5)
 
 
 def test_specs_that_raise_fail_their_plugin(foreign: Foreign, tmp_path: Path) -> None:
