@@ -45,7 +45,7 @@ class PluginWorker:
         self._started = False
         self._began = time.monotonic()
         self._delivered: float | None = None
-        pipeline.register(plugin.name, max_series=plugin.config.max_series, interval=interval)
+        pipeline.register(plugin.name, max_series=plugin.config.max_series, interval=interval, owner=self)
         self._collector = self._runner(self._collect, on_run) if self.collects or not self.exports else None
         self._exporter = self._runner(self._export, on_run, keep_newest=True) if self.exports else None
 
@@ -137,7 +137,7 @@ class PluginWorker:
         if not self.collects:
             return 0
         given = _Counted(self.plugin.collect())
-        accepted = self._pipeline.accept(self.plugin.name, given)
+        accepted = self._pipeline.accept(self.plugin.name, given, owner=self)
         if accepted or not given.number:  # one that has nothing to measure delivered all it has
             self._delivered = time.monotonic()
         return accepted

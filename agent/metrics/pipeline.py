@@ -30,6 +30,9 @@ class Pipeline:
 
     `interval` is the collection interval in seconds that counts for plugins registered without one; a series not seen
     for 5 intervals is forgotten. A `strict` pipeline (tests, certification) raises where another one drops.
+
+    What is stale is told by the monotonic clock (`now`, in seconds), which nobody sets; only a snapshot's time is Unix
+    time.
     """
 
     def __init__(self, catalogue: Catalogue, *, interval: float = 10.0, strict: bool = False) -> None:
@@ -39,6 +42,7 @@ class Pipeline:
         self._lock = threading.Lock()
         self._governors: dict[str, Governor] = {}
         self._samples: dict[str, dict[SeriesKey, Sample]] = {}
+        self._owners: dict[str, object] = {}
 
     def register(
         self,
@@ -47,10 +51,12 @@ class Pipeline:
         max_series: int = MAX_SERIES,
         max_per_metric: int | None = None,
         interval: float | None = None,
+        owner: object | None = None,
     ) -> None:
         """Set a plugin's caps (series over all, series per metric) and its interval in seconds.
 
-        What it already has stays, so a reload loses nothing.
+        What it already has stays, so a reload loses nothing. From then on only samples of this `owner` are accepted
+        under the name, if one is given: a run that hung through a restart of its plugin delivers nothing any more.
         """
         stale_after = STALE_INTERVALS * (interval or self._interval)
         per_metric = max_series if max_per_metric is None else max_per_metric
@@ -62,22 +68,31 @@ class Pipeline:
             else:
                 governor.max_series, governor.max_per_metric = max_series, per_metric
                 governor.stale_after = stale_after
+            if owner is not None:
+                self._owners[plugin_name] = owner
 
     def forget(self, plugin_name: str) -> None:
         """Remove a plugin's series at once, as when it was disabled. Its counts of drops go as well."""
         with self._lock:
             self._governors.pop(plugin_name, None)
             self._samples.pop(plugin_name, None)
+            self._owners.pop(plugin_name, None)
 
-    def accept(self, plugin_name: str, samples: Iterable[Sample], now: float | None = None) -> int:
-        """Take the samples of one run; `now` is Unix time in seconds. Returns how many were accepted.
+    def accept(
+        self, plugin_name: str, samples: Iterable[Sample], now: float | None = None, owner: object | None = None
+    ) -> int:
+        """Take the samples of one run. Returns how many were accepted: none if the name has another owner now.
 
         `samples` may be a generator that is still collecting: it is read without the lock, and no further than
         4 times the plugin's cap, since it might have no end.
         """
-        if plugin_name not in self._governors:
+        with self._lock:
+            if self._owners.get(plugin_name) is not owner:
+                return 0
+            governor = self._governors.get(plugin_name)
+        if governor is None:
             self.register(plugin_name)
-        governor = self._governors[plugin_name]
+            governor = self._governors[plugin_name]
         good: dict[SeriesKey, Sample] = {}
         bad: list[tuple[str, str]] = []
         limit = FLOOD_FACTOR * max(governor.max_series, 1)
@@ -95,7 +110,12 @@ class Pipeline:
         if bad and self._strict:
             names = ", ".join(f"{name} ({reason})" for name, reason in bad[:5])
             raise SampleError(f"{plugin_name}: samples that do not fit the catalogue: {names}")
-        return self._store(plugin_name, governor, good, bad, time.time() if now is None else now)
+        now = time.monotonic() if now is None else now
+        with self._lock:
+            held = self._samples.get(plugin_name)
+            if held is None or self._owners.get(plugin_name) is not owner:
+                return 0  # forgotten, or another's, while this run was under way
+            return self._store(plugin_name, governor, held, good, bad, now)
 
     def _check(self, plugin_name: str, sample: Sample) -> str | None:
         try:
@@ -104,25 +124,28 @@ class Pipeline:
             return "malformed"
 
     def _store(
-        self, plugin: str, governor: Governor, good: dict[SeriesKey, Sample], bad: list[tuple[str, str]], now: float
+        self,
+        plugin: str,
+        governor: Governor,
+        held: dict[SeriesKey, Sample],
+        good: dict[SeriesKey, Sample],
+        bad: list[tuple[str, str]],
+        now: float,
     ) -> int:
+        """Keep what there is room for, and count the rest. The lock is held."""
         accepted = 0
-        with self._lock:
-            held = self._samples.get(plugin)
-            if held is None:  # forgotten while its last run was under way
-                return 0
-            self._expire(governor, held, now)
-            for name, reason in bad:
-                governor.drop(name, reason)
-            for key, sample in good.items():
-                cap = governor.admit(key, now)
-                if cap is None:
-                    held[key] = sample
-                    accepted += 1
-                else:
-                    governor.drop(key[0], cap)
-            if self._strict and accepted < len(good):
-                raise SampleError(f"{plugin}: {len(good) - accepted} series more than the cap of {governor.max_series}")
+        self._expire(governor, held, now)
+        for name, reason in bad:
+            governor.drop(name, reason)
+        for key, sample in good.items():
+            cap = governor.admit(key, now)
+            if cap is None:
+                held[key] = sample
+                accepted += 1
+            else:
+                governor.drop(key[0], cap)
+        if self._strict and accepted < len(good):
+            raise SampleError(f"{plugin}: {len(good) - accepted} series more than the cap of {governor.max_series}")
         return accepted
 
     @staticmethod
@@ -132,7 +155,7 @@ class Pipeline:
 
     def snapshot(self, now: float | None = None) -> Snapshot:
         """All series that are not stale. Samples are shared, not copied; only the table of them is new."""
-        now = time.time() if now is None else now
+        now = time.monotonic() if now is None else now
         merged: dict[SeriesKey, Sample] = {}
         with self._lock:
             for plugin, held in self._samples.items():
@@ -142,7 +165,7 @@ class Pipeline:
         specs = {name: spec for name in {key[0] for key in merged} if (spec := get(name)) is not None}
         if len(specs) < len({key[0] for key in merged}):  # a plugin's specs were removed just now
             merged = {key: sample for key, sample in merged.items() if key[0] in specs}
-        return Snapshot(now, merged, specs)
+        return Snapshot(time.time(), merged, specs)
 
     def status(self, plugin_name: str) -> dict[str, Any]:
         """A plugin's `series`, `dropped` (samples by reason) and `offenders` (metric, reason, samples; worst first)."""

@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.metadata
+import itertools
 import logging
 import threading
 import time
@@ -80,6 +81,17 @@ class Hanging(Level):
         return super().measure()
 
 
+class HangingStart(Level):
+    """Hangs in its first start until it is let go."""
+
+    name = "hangingstart"
+    let_go = threading.Event()
+
+    @hookimpl
+    def predis_start(self, host: Host) -> None:
+        self.let_go.wait(30)
+
+
 class Crashing(Level):
     name = "crashing"
 
@@ -151,7 +163,7 @@ class Both(Level):
 CLASSES: dict[str, type[Recorder]] = {
     cls.name: cls
     for cls in (
-        Level, Other, Hanging, Crashing, Flooding, Silent, NeverStarts, Exporter, HangingExporter, Both,
+        Level, Other, Hanging, HangingStart, Crashing, Flooding, Silent, NeverStarts, Exporter, HangingExporter, Both,
     )
 }  # fmt: skip
 
@@ -223,12 +235,12 @@ class Bench:
 
 @pytest.fixture
 def bench(plugins_module: str, tmp_path: Path) -> Iterator[Bench]:
-    Hanging.let_go.clear()
-    HangingExporter.let_go.clear()
+    for hanging in (Hanging, HangingStart, HangingExporter):
+        hanging.let_go.clear()
     bench = Bench(plugins_module, tmp_path)
     yield bench
-    Hanging.let_go.set()
-    HangingExporter.let_go.set()
+    for hanging in (Hanging, HangingStart, HangingExporter):
+        hanging.let_go.set()
     bench.collection.stop()
 
 
@@ -436,6 +448,62 @@ def test_a_plugin_with_other_settings_is_a_new_instance_and_its_series_stay(benc
     assert bench.plugin("level") is not instance
     assert bench.has("level")
     wait_until(lambda: bench.plugin("level").calls == ["start", "collect"], what="the new one's collection")
+
+
+class Answers:
+    """What runs of a plugin give, and when: the first waits to be let go."""
+
+    def __init__(self) -> None:
+        self.let_go, self.first_is_over = threading.Event(), threading.Event()
+        self._numbers = itertools.count(1)
+
+    def __call__(self) -> Iterator[Sample]:
+        number = next(self._numbers)
+        if number == 1:
+            self.let_go.wait(30)
+        yield Sample("predis_level_level", number)
+        if number == 1:
+            self.first_is_over.set()
+
+
+def test_a_hung_run_that_ends_after_a_reload_delivers_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given a plugin that hangs in a run
+    monkeypatch.setattr("agent.collection.STOP_TIMEOUT", 0.2)
+    answers = Answers()
+    monkeypatch.setattr(Level, "measure", lambda plugin: answers())
+    bench.start("level")
+    wait_until(lambda: bench.plugin("level").calls == ["start", "collect"], what="the hang")
+    hung = next(thread for thread in threading.enumerate() if thread.name == "plugin level")
+
+    # when it is restarted with other settings, and the old run then ends
+    bench.reload("level", settings=["plugins.level.max_series=5"])
+    wait_until(lambda: bench.has("level"), what="the new one's number")
+    answers.let_go.set()
+    assert answers.first_is_over.wait(10)
+    hung.join(10)
+
+    # then the new one's number stands
+    samples = bench.collection.pipeline.snapshot().samples
+    assert samples["predis_level_level", ()].value == 2
+    assert not hung.is_alive()
+
+
+def test_a_plugin_that_hung_when_it_was_disabled_does_not_come_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.collection.STOP_TIMEOUT", 0.2)
+    bench.start("level", "hangingstart")
+    wait_until(lambda: bench.status("hangingstart").running_for is not None, what="the hang")
+    hung = next(thread for thread in threading.enumerate() if thread.name == "plugin hangingstart")
+    instance = bench.plugin("hangingstart")
+
+    bench.reload("level")
+    HangingStart.let_go.set()
+    hung.join(10)
+
+    assert not hung.is_alive()
+    assert instance.calls == []
+    assert "hangingstart" not in bench.collection.pipeline.plugins()
 
 
 def test_another_interval_counts_for_plugins_that_go_on(bench: Bench) -> None:

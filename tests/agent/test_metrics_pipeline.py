@@ -1,6 +1,7 @@
 """The pipeline keeps the newest sample of every series, within caps, and counts and names what it drops."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from agent.metrics.catalogue import Catalogue
 from agent.metrics.governor import MAX_OFFENDERS, OTHERS, Governor
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample
 from agent.metrics.pipeline import Pipeline, SampleError
+from tests.waiting import wait_until
 
 SHELF = MetricSpec("predis_shelf_bytes", Kind.gauge, "Room on a shelf.", "bytes", ("shelf",))
 VISITS = MetricSpec("predis_visits_total", Kind.counter, "Visits.")
@@ -33,7 +35,7 @@ def test_a_snapshot_has_the_newest_sample_of_every_series_and_its_spec(pipeline:
     assert pipeline.accept("shop", [shelf("top", 1), shelf("low", 2), histogram], now=100) == 3
     assert pipeline.accept("shop", [shelf("top", 5)], now=110) == 1
     snapshot = pipeline.snapshot(now=112)
-    assert snapshot.time == 112
+    assert snapshot.time == pytest.approx(time.time(), abs=60)
     assert snapshot.samples == {
         (SHELF.name, ("top",)): shelf("top", 5),
         (SHELF.name, ("low",)): shelf("low", 2),
@@ -124,6 +126,28 @@ def test_series_not_seen_for_five_intervals_go_and_make_room(pipeline: Pipeline)
     assert pipeline.status("shop")["series"] == 2
 
 
+@pytest.mark.parametrize("step", [-86_400.0, 86_400.0])
+def test_a_step_of_the_wall_clock_makes_no_series_stale_nor_immortal(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    # given series that were collected just now
+    pipeline.register("shop", interval=0.01)
+    pipeline.accept("shop", [shelf("top")])
+    pipeline.register("shop", interval=60.0)
+    # when somebody sets the clock
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + step)
+    # then all are there, and what is shown is the new time
+    snapshot = pipeline.snapshot()
+    assert list(snapshot.samples) == [(SHELF.name, ("top",))]
+    assert snapshot.time == pytest.approx(wall() + step, abs=60)
+    pipeline.accept("shop", [shelf("low")])
+    assert pipeline.status("shop")["series"] == 2
+    # and they go when their time is over
+    pipeline.register("shop", interval=0.01)
+    wait_until(lambda: not pipeline.snapshot().samples, what="the end of what is not seen any more")
+
+
 def test_a_plugin_with_a_longer_interval_keeps_its_series_longer(pipeline: Pipeline) -> None:
     pipeline.register("shop", interval=60.0)
     pipeline.accept("shop", [shelf("top")], now=100)
@@ -149,6 +173,38 @@ def test_forgetting_a_plugin_removes_its_series_at_once_and_a_last_run_does_not_
     assert pipeline.accept("shop", last_run(), now=101) == 0
     assert pipeline.snapshot(now=101).samples == {}
     assert pipeline.status("shop")["series"] == 0
+
+
+def test_only_who_owns_a_name_delivers_under_it(pipeline: Pipeline) -> None:
+    # given a run that still goes on when somebody else takes over the name
+    old, new = object(), object()
+    read: list[str] = []
+
+    def late_run() -> Iterator[Sample]:
+        read.append("late")
+        yield shelf("top", 1)
+        yield Sample("predis_typo_total", 1)
+        pipeline.register("shop", owner=new)
+
+    pipeline.register("shop", owner=old)
+    assert pipeline.accept("shop", [shelf("low", 1)], now=100, owner=old) == 1
+    # then what it delivers is not taken, nor counted as dropped
+    assert pipeline.accept("shop", late_run(), now=101, owner=old) == 0
+    assert pipeline.status("shop") == {"series": 1, "dropped": {}, "offenders": []}
+    # and a later run of its is not even read
+    assert pipeline.accept("shop", late_run(), now=102, owner=old) == 0
+    assert read == ["late"]
+    # while the new owner delivers, also with other settings
+    pipeline.register("shop", interval=20.0)
+    assert pipeline.accept("shop", [shelf("top", 2)], now=103, owner=new) == 1
+    assert pipeline.snapshot(now=103).samples[SHELF.name, ("top",)].value == 2
+
+
+def test_a_run_that_begins_after_its_plugin_was_forgotten_does_not_bring_the_name_back(pipeline: Pipeline) -> None:
+    pipeline.register("shop", owner=(owner := object()))
+    pipeline.forget("shop")
+    assert pipeline.accept("shop", [shelf("top")], owner=owner) == 0
+    assert pipeline.plugins() == []
 
 
 def test_series_whose_spec_was_removed_are_not_in_a_snapshot(pipeline: Pipeline) -> None:
