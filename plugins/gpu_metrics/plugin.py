@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from agent.api import Host, MetricSpec, PluginConfig, Sample, hookimpl
@@ -19,19 +19,19 @@ class GpuMetricsConfig(PluginConfig):
     """`[plugins.gpu_metrics]`"""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Device:
-    """One GPU: how NVML knows it, what never changes, and which queries it does not support."""
+    """One GPU: how NVML knows it, and its UUID, name and driver, which never change."""
 
     handle: Any
     identity: tuple[str, ...]
-    unsupported: set[str] = field(default_factory=set)
 
 
 class GpuMetrics:
     """Metrics of NVIDIA GPUs.
 
-    `note` says what `status` should show besides the state: the number of GPUs, or "no GPU" and why.
+    `note` says what `status` should show besides the state: the number of GPUs and which of them do not answer, or
+    "no GPU" and why.
     """
 
     api_version = 1
@@ -40,7 +40,10 @@ class GpuMetrics:
     def __init__(self, config: GpuMetricsConfig, nvml: Nvml = None) -> None:
         """`nvml` is pynvml unless given; tests give a recording."""
         self._nvml: Any = nvml  # a module, or None before the start
-        self._devices: list[Device] | None = None
+        self._count = 0  # GPUs while NVML is open, else 0
+        self._driver = ""
+        self._devices: dict[int, Device] = {}
+        self._unsupported: defaultdict[str, set[str]] = defaultdict(set)  # queries, by UUID
         self._errors: Counter[str] = Counter()
         self._log: logging.Logger | logging.LoggerAdapter[Any] = logging.getLogger(__name__)
         self.note = ""
@@ -63,57 +66,72 @@ class GpuMetrics:
 
     @hookimpl
     def predis_collect(self) -> Iterable[Sample]:
-        devices = self._open()
-        yield Sample(DEVICES.name, len(devices))
-        for number, device in enumerate(devices):
+        count, nvml = self._open(), self._nvml
+        yield Sample(DEVICES.name, count)
+        silent: dict[str, str] = {}
+        for number in range(count):
             gpu = str(number)
-            yield Sample(INFO.name, 1, (gpu, *device.identity))
-            yield from self._ask(gpu, device)
+            try:
+                device = self._device(number)
+                yield Sample(INFO.name, 1, (gpu, *device.identity))
+                yield from self._ask(gpu, device)
+            except nvml.NVMLError as error:
+                self._errors[gpu] += 1
+                silent[gpu] = str(error)
+                if error.value == nvml.NVML_ERROR_UNINITIALIZED:
+                    break  # no handle is good any more
             yield Sample(ERRORS.name, self._errors[gpu], (gpu,))
+        if count:
+            silence = "".join(f"; GPU {gpu} does not answer ({why})" for gpu, why in silent.items())
+            self._say(f"{count} GPU{'s' if count > 1 else ''}{silence}")
+        if silent:
+            self._close()  # only a library that is opened anew finds a GPU that is back
 
-    def _open(self) -> list[Device]:
-        """The GPUs; found once, and looked for again each time while there are none: a driver may be loaded later."""
-        if self._devices is not None:
-            return self._devices
+    def _open(self) -> int:
+        """How many GPUs there are; looked for again each time while there are none: a driver may be loaded later."""
+        if self._count:
+            return self._count
         nvml = self._nvml
         try:
             nvml.nvmlInit()
-            driver = _text(nvml.nvmlSystemGetDriverVersion())
-            handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
-            devices = [
-                Device(gpu, (_text(nvml.nvmlDeviceGetUUID(gpu)), _text(nvml.nvmlDeviceGetName(gpu)), driver))
-                for gpu in handles
-            ]
+            self._driver = _text(nvml.nvmlSystemGetDriverVersion())
+            self._count = nvml.nvmlDeviceGetCount()
         except nvml.NVMLError as error:
             self._say(f"{NO_GPU} ({error})")
             self._close()
-            return []
-        if not devices:
+            return 0
+        if not self._count:
             self._say(f"{NO_GPU} (the driver tells of none)")
             self._close()
-            return []
-        self._say(f"{len(devices)} GPU" + ("s" if len(devices) > 1 else ""))
-        self._devices = devices
-        return devices
+        return self._count
+
+    def _device(self, number: int) -> Device:
+        """The GPU of this number. Raises NVMLError if it does not answer, which says nothing about the others."""
+        if number not in self._devices:
+            nvml = self._nvml
+            gpu = nvml.nvmlDeviceGetHandleByIndex(number)
+            identity = (_text(nvml.nvmlDeviceGetUUID(gpu)), _text(nvml.nvmlDeviceGetName(gpu)), self._driver)
+            self._devices[number] = Device(gpu, identity)
+        return self._devices[number]
 
     def _ask(self, gpu: str, device: Device) -> Iterator[Sample]:
+        """What one GPU answers. Raises NVMLError when it was lost, or the library was closed."""
         nvml = self._nvml
+        unsupported = self._unsupported[device.identity[0]]
         for query in QUERIES:
             name = query.spec.name
-            if name in device.unsupported:
+            if name in unsupported:
                 continue
             try:
                 values = list(query.ask(nvml, device.handle))
             except nvml.NVMLError as error:
-                if error.value in (nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_FUNCTION_NOT_FOUND):
-                    device.unsupported.add(name)
-                    self._log.info("GPU %s (%s) does not support %s", gpu, device.identity[1], name)
-                    continue
-                self._errors[gpu] += 1
                 if error.value in (nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_UNINITIALIZED):
-                    self._say(f"GPU {gpu} was lost ({error}); looking for GPUs again")
-                    self._close()
-                    return
+                    raise
+                if error.value in (nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_FUNCTION_NOT_FOUND):
+                    unsupported.add(name)
+                    self._log.info("GPU %s (%s) does not support %s", gpu, device.identity[1], name)
+                else:
+                    self._errors[gpu] += 1
                 continue
             for value, labels in values:
                 yield Sample(name, value, (gpu, *labels))
@@ -124,7 +142,7 @@ class GpuMetrics:
             self.note = note
 
     def _close(self) -> None:
-        self._devices = None
+        self._count, self._devices = 0, {}
         if self._nvml is not None:
             with contextlib.suppress(self._nvml.NVMLError):
                 self._nvml.nvmlShutdown()

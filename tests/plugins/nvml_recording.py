@@ -27,12 +27,18 @@ DATA = Path(__file__).parent / "data"
 
 
 class RecordedNvml:
-    """Looks like pynvml, and answers from a recording. `errors` overrules calls by name with an error's number."""
+    """Looks like pynvml, and answers from a recording.
+
+    `errors` overrules calls by name, or by name and GPU ("nvmlDeviceGetName 1"), with an error's number. As with NVML,
+    nobody gets an answer before nvmlInit or after nvmlShutdown, and handles are good until nvmlShutdown.
+    """
 
     def __init__(self, recording: dict[str, Any]) -> None:
         self._recording = recording
         self.errors: dict[str, int] = {}
         self.calls: list[str] = []
+        self._session = 0
+        self._open = False
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("nvml"):
@@ -40,15 +46,23 @@ class RecordedNvml:
 
         def call(*arguments: Any) -> Any:
             self.calls.append(name)
-            if name in self.errors:
-                raise pynvml.NVMLError(self.errors[name])
+            gpu = arguments[0] if arguments else None
+            number = gpu[1] if isinstance(gpu, tuple) else gpu
+            for key in (name, f"{name} {number}"):
+                if key in self.errors:
+                    raise pynvml.NVMLError(self.errors[key])
             if name in QUIET:
+                self._open = name == "nvmlInit"
+                self._session += self._open
                 return None
+            if not self._open:
+                raise pynvml.NVMLError(pynvml.NVML_ERROR_UNINITIALIZED)
             if name == "nvmlDeviceGetHandleByIndex":
-                return arguments[0]
+                return self._session, number
             if name in PER_SYSTEM:
                 return self._recording[name]
-            gpu, *rest = arguments
+            (session, gpu), *rest = arguments
+            assert session == self._session, "a handle of before nvmlShutdown"
             answer = self._recording["gpus"][gpu][" ".join([name, *map(str, rest)])]
             if isinstance(answer, dict):
                 if "error" in answer:

@@ -124,6 +124,66 @@ def test_after_a_gpu_was_lost_it_looks_for_gpus_again(host: Host, collect: Colle
     assert collect(plugin)["predis_gpu_busy_ratio", ("0",)] == 0.87
 
 
+LOST_CALLS = [
+    "nvmlDeviceGetHandleByIndex",  # it is lost before it was asked anything
+    "nvmlDeviceGetName",
+    "nvmlDeviceGetUtilizationRates",  # the first query
+    "nvmlDeviceGetPowerUsage",
+]
+
+
+@pytest.mark.parametrize("call", LOST_CALLS)
+@pytest.mark.parametrize("lost", ["0", "1"])
+@pytest.mark.parametrize("from_the_start", [True, False])
+def test_a_lost_gpu_hides_no_other(host: Host, collect: Collect, call: str, lost: str, from_the_start: bool) -> None:
+    nvml = recorded("datacentre")
+    plugin = started(nvml, host)
+    other = "1" if lost == "0" else "0"
+    whole = {key for key in collect(plugin) if key[1][:1] == (other,)} if not from_the_start else set()
+    nvml.errors[f"{call} {lost}"] = pynvml.NVML_ERROR_GPU_IS_LOST
+    nvml.errors[f"nvmlDeviceGetPowerUsage {lost}"] = pynvml.NVML_ERROR_GPU_IS_LOST
+    # whenever it collects, the other GPU's numbers are all there, and the lost one is named
+    for turn in range(1, 4):
+        values = collect(plugin)
+        assert values["predis_gpu_busy_ratio", (other,)] == (0 if other == "1" else 0.87)
+        assert whole <= set(values)
+        assert values["predis_gpu_query_errors_total", (lost,)] == turn
+        assert values["predis_gpu_query_errors_total", (other,)] == 0
+        assert ("predis_gpu_power_watts", (lost,)) not in values
+        assert f"GPU {lost}" in plugin.note
+        assert "lost" in plugin.note
+    # and when it is back, so are its numbers
+    nvml.errors.clear()
+    collect(plugin)
+    assert collect(plugin)["predis_gpu_power_watts", (lost,)] > 0  # type: ignore[operator]
+    assert plugin.note == "2 GPUs"
+
+
+def test_a_library_that_was_shut_down_by_somebody_else_is_opened_again(host: Host, collect: Collect) -> None:
+    nvml = recorded("datacentre")
+    plugin = started(nvml, host)
+    collect(plugin)
+    nvml.nvmlShutdown()
+    nvml.calls.clear()
+    # no handle is used any more after the first that says so
+    collect(plugin)
+    assert [call for call in nvml.calls if call.startswith("nvmlDevice")] == ["nvmlDeviceGetUtilizationRates"]
+    assert collect(plugin)["predis_gpu_busy_ratio", ("0",)] == 0.87
+    assert plugin.note == "2 GPUs"
+
+
+def test_while_a_gpu_is_lost_the_log_says_it_once(
+    host: Host, collect: Collect, caplog: pytest.LogCaptureFixture
+) -> None:
+    nvml = recorded("desktop")
+    nvml.errors["nvmlDeviceGetPowerUsage 0"] = pynvml.NVML_ERROR_GPU_IS_LOST
+    plugin = started(nvml, host)
+    with caplog.at_level("INFO"):
+        for _ in range(3):
+            collect(plugin)
+    assert len(caplog.messages) == len(set(caplog.messages))
+
+
 def test_stopping_gives_the_library_back(host: Host, collect: Collect) -> None:
     nvml = recorded("desktop")
     plugin = started(nvml, host)
