@@ -67,13 +67,19 @@ class HostMetrics:
         }
         if self._process is not None:
             parts["cache process"] = self._process.samples
+        measured = False
         for name, part in parts.items():
             try:
-                yield from list(part())
+                samples = list(part())
+                yield from samples
+                # That there is no cache process can be said by who sees nothing at all.
+                measured = measured or any(sample.name != specs.PROCESS_UP.name for sample in samples)
                 self._missing.pop(name, None)
             except (OSError, RuntimeError, ValueError, psutil.Error) as error:
                 # Sandboxes hide parts of /proc: what is left is still worth telling.
                 self._missing[name] = str(error)
+        if not measured:
+            raise RuntimeError(f"nothing can be measured: {self.note}")
 
     @staticmethod
     def _boot_time() -> Iterator[Sample]:

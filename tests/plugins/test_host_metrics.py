@@ -103,6 +103,27 @@ def test_what_a_sandbox_hides_is_left_out_and_named_and_the_rest_is_told(
     assert plugin.note == ""
 
 
+def test_a_machine_that_tells_nothing_is_a_failure_that_says_why(
+    host: Host, tmp_path: Path, collect: Collect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hidden(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "/proc/stat")
+
+    # given a sandbox that hides everything
+    plugin = HostMetrics(HostMetricsConfig(), tmp_path / "no proc")
+    plugin.predis_start(host)
+    with monkeypatch.context() as sandbox:
+        for function in (
+            "cpu_times", "virtual_memory", "disk_usage", "disk_io_counters", "net_io_counters", "boot_time",
+        ):  # fmt: skip
+            sandbox.setattr(psutil, function, hidden)
+        # then that there is no cache process either is no measurement
+        with pytest.raises(RuntimeError, match=r"nothing can be measured: no CPU \(.*Permission denied.*no memory \("):
+            collect(plugin)
+    # and when one part works, that is delivered
+    assert ("predis_host_memory_bytes", ("total",)) in collect(plugin)
+
+
 def test_without_a_cache_process_that_is_all_there_is_to_say(plugin: HostMetrics, collect: Collect) -> None:
     values = {key: value for key, value in collect(plugin).items() if key[0].startswith("predis_cache_process")}
     assert values == {("predis_cache_process_up", ()): 0}
