@@ -103,11 +103,6 @@ class SelfMetrics:
             counts[bisect_left(RUN_BOUNDS, seconds)] += 1
             self._seconds[plugin] = self._seconds.get(plugin, 0.0) + seconds
 
-    def failure(self, plugin: str, reason: str) -> None:
-        """Something about a plugin failed that is not the end of a run: it is overdue, or could not be started."""
-        with self._lock:
-            self._failures[plugin, reason] += 1
-
     def restart(self, reason: str) -> None:
         """The cache process was started again; `reason` is one of RESTART_REASONS, or another single word."""
         with self._lock:

@@ -81,10 +81,6 @@ class PluginManager:
         """Why plugins could not be loaded."""
         return [problem for plugin in self.plugins.values() for problem in plugin.problems]
 
-    def specs(self) -> dict[str, tuple[MetricSpec, ...]]:
-        """The metrics that each active plugin declares."""
-        return {plugin.name: plugin.specs for plugin in self.active}
-
     def declare(self, add: Callable[[str, tuple[MetricSpec, ...]], None]) -> None:
         """Give each active plugin's specs to ``add`` (a catalogue's); a plugin whose specs are refused fails."""
         for plugin in self.active:

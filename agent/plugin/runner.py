@@ -107,11 +107,6 @@ class PluginRunner:
         thread.join(timeout)
         return not thread.is_alive()
 
-    def wait_idle(self, timeout: float) -> bool:
-        """Wait until no run is asked for or in progress. False if that took longer than ``timeout`` seconds."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._began is None and not self._due, timeout)
-
     @property
     def state(self) -> str:
         """One of "idle", "running", "hung", "backing off", "quarantined" and "stopped"."""
@@ -199,7 +194,6 @@ class PluginRunner:
             if not overdue:
                 self._runs += 1
                 self._outcomes.append((seconds, "ok" if error is None else "exception"))
-            self._changed.notify_all()
         self._report()
 
     def _name_overdue(self) -> None:

@@ -50,7 +50,7 @@ def test_a_third_partys_plugin_is_loaded_configured_and_called(foreign: Foreign,
     weather = manager.plugins["weather"]
     assert (weather.state, weather.error, weather.problems) == ("active", None, [])
     assert [sample.value for sample in weather.collect()] == [7]
-    assert [spec.name for spec in manager.specs()["weather"]] == ["predis_foreign_value"]
+    assert [spec.name for spec in weather.specs] == ["predis_foreign_value"]
     assert weather.implements("predis_collect")
     assert not weather.implements("predis_export")
 

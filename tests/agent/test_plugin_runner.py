@@ -73,8 +73,15 @@ def runner(work: Work, clock: Clock, **more: Any) -> PluginRunner:
 
 
 def run_once(run: PluginRunner, argument: Any = None) -> None:
+    runs = run.status()["runs"]
     assert run.trigger(argument)
-    assert run.wait_idle(10)
+    wait_until(lambda: run.status()["runs"] == runs + 1, what="the end of the run")
+
+
+def let_go(run: PluginRunner, work: Work) -> None:
+    """Let the run that is held end."""
+    work.free.set()
+    wait_until(lambda: run.state not in ("running", "hung"), what="the end of the run")
 
 
 def hold(run: PluginRunner, work: Work) -> None:
@@ -104,8 +111,7 @@ def test_a_trigger_during_a_run_is_dropped_and_counted(work: Work, clock: Clock)
     hold(run, work)
     assert run.state == "running"
     assert not run.trigger("second")
-    work.free.set()
-    assert run.wait_idle(10)
+    let_go(run, work)
     assert (work.arguments, run.status()["skipped"], work.most_at_once) == (["held"], 1, 1)
 
 
@@ -115,7 +121,7 @@ def test_an_exporter_gets_the_newest_of_what_came_during_its_run(work: Work, clo
     for snapshot in range(5):
         assert run.trigger(snapshot)
     work.free.set()
-    assert run.wait_idle(10)
+    wait_until(lambda: run.status()["runs"] == 2, what="the end of both runs")
     assert (work.arguments, run.status()["skipped"], work.most_at_once) == (["held", 4], 4, 1)
 
 
@@ -141,8 +147,7 @@ def test_an_overdue_run_that_ends_is_not_counted_again_and_the_next_may_run(work
     run = runner(work, clock, on_run=lambda name, seconds, outcome: outcomes.append(outcome))
     hold(run, work)
     clock.now += 6
-    work.free.set()
-    assert run.wait_idle(10)
+    let_go(run, work)
     assert (run.status()["runs"], run.status()["overdue"], run.status()["failures"]) == (1, 1, 1)
     run_once(run)
     assert (run.status()["runs"], run.status()["failures_in_a_row"]) == (2, 0)
@@ -352,9 +357,16 @@ class Together:
         for run in self.runners.values():
             assert run.trigger()
 
+    def wait_for_run(self, name: str) -> None:
+        run = self.runners[name]
+        # one that is overdue is counted before it ends
+        wait_until(
+            lambda: run.status()["runs"] == 1 and run.state not in ("running", "hung"), what=f"the end of {name}'s run"
+        )
+
     def good_still_collects(self) -> None:
         run = self.runners["good"]
-        assert run.wait_idle(10)
+        self.wait_for_run("good")
         assert run.status()["failures"] == 0
         assert ("predis_good_value", ()) in self.pipeline.snapshot().samples
 
@@ -376,7 +388,7 @@ def test_a_plugin_that_raises_in_collect_is_named_and_the_other_goes_on(foreign:
     both = together(foreign, tmp_path, GOOD.replace("yield Sample(", "raise OSError('no sensor')\n            yield ("))
     both.collect()
     both.good_still_collects()
-    assert both.runners["bad"].wait_idle(10)
+    both.wait_for_run("bad")
     assert "OSError: no sensor" in both.runners["bad"].status()["last_error"]
     wait_until(lambda: both.failures("exception") == 1, what="the count of the failure")
 
@@ -407,7 +419,7 @@ def test_a_plugin_that_hangs_in_collect_is_named_and_the_other_goes_on(
 def test_a_plugin_that_floods_is_cut_and_the_other_goes_on(foreign: Foreign, tmp_path: Path) -> None:
     both = together(foreign, tmp_path, FLOOD)
     both.collect()
-    assert both.runners["bad"].wait_idle(10)
+    both.wait_for_run("bad")
     both.good_still_collects()
     status = both.pipeline.status("bad")
     assert status["series"] == 50
@@ -419,7 +431,7 @@ def test_a_plugin_that_floods_is_cut_and_the_other_goes_on(foreign: Foreign, tmp
 def test_a_metric_that_nobody_declared_is_dropped_and_named(foreign: Foreign, tmp_path: Path) -> None:
     both = together(foreign, tmp_path, GOOD.replace('Sample("predis_foreign', 'Sample("predis_undeclared'))
     both.collect()
-    assert both.runners["bad"].wait_idle(10)
+    both.wait_for_run("bad")
     both.good_still_collects()
     assert both.pipeline.status("bad")["dropped"] == {"uncatalogued": 1}
     assert both.pipeline.status("bad")["offenders"] == [("predis_undeclared_value", "uncatalogued", 1)]
