@@ -23,6 +23,8 @@ from typing import TextIO
 from agent import __version__, notify
 from agent.cache.link import arena_heartbeat
 from agent.cache.settings import CacheFiles, CacheSettings, CommandLine, command_line
+from agent.cache.timings import Timings
+from agent.cache.wanted import CacheRefused
 from agent.collection import Collection
 from agent.config.load import LoadedConfig
 from agent.errors import PredisError
@@ -37,7 +39,7 @@ from agent.plugin.manager import PluginManager
 from agent.pulse import Pulse
 from agent.reload import Reloader
 from agent.report import Report
-from agent.supervisor import CacheRefused, CacheSupervisor, Timings
+from agent.supervisor import CacheSupervisor
 
 log = logging.getLogger(__name__)
 

@@ -14,17 +14,19 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from agent.cache import process as cache_process
+from agent.cache.adoption import Adoption, Found
 from agent.cache.backoff import Backoff
 from agent.cache.health import CacheHealth
 from agent.cache.link import RespError, link_to
 from agent.cache.process import CacheProcess
 from agent.cache.settings import LIVE, CacheFiles, CacheSettings, CommandLine, command_line, in_terms_of_keys
+from agent.cache.timings import Timings
 from agent.cache.waker import Waker
+from agent.cache.wanted import CacheRefused, WantedSettings
 from agent.errors import EX_CONFIG, EX_FAILURE, PredisError
 
 log = logging.getLogger(__name__)
@@ -39,29 +41,6 @@ class State(StrEnum):
     waiting = "waiting"  # for the next attempt
     stopping = "stopping"
     stopped = "stopped"
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """All in seconds. A cache that answers nothing and has no heartbeat for `restart_after` is killed."""
-
-    look: float = 2.0  # between two looks at the cache
-    answer: float = 1.0  # for one answer
-    unresponsive_after: float = 5.0
-    restart_after: float = 30.0
-    start: float = 300.0  # a large arena takes its time to recover
-    drain: float = 10.0
-    first_delay: float = 0.5
-    longest_delay: float = 30.0
-    stable_after: float = 10.0  # after so long a failure counts as the first again
-
-
-class CacheRefused(PredisError):
-    """The cache process did not start with these settings; ``str()`` has its own sentence."""
-
-    def __init__(self, sentence: str, exit_status: int = EX_FAILURE) -> None:
-        self.exit_status = exit_status
-        super().__init__(sentence)
 
 
 class CacheSupervisor:
@@ -84,17 +63,13 @@ class CacheSupervisor:
     ) -> None:
         self.files = files
         self.first: Future[None] = Future()
-        self._wanted = settings
-        self._proven: CacheSettings | None = None  # the last ones that the cache ran with
+        self._wanted = WantedSettings(settings)
         self._restarted, self._command = restarted, command
         self._t = timings or Timings()
         self._health = CacheHealth(settings, files, heartbeat, self._t.answer)
         self._waker = Waker(beat)
         self._thread = threading.Thread(target=self._run, name="cache-supervisor", daemon=True)
-        self._lock = threading.Lock()
         self._stop = False
-        self._request: tuple[CacheSettings, Future[str]] | None = None
-        self._answering: Future[str] | None = None  # the reload that the next start decides
         self._process: CacheProcess | None = None
         self._reason: str | None = None  # why the next start is a restart
         self._backoff = Backoff(self._t.first_delay, self._t.longest_delay)
@@ -135,11 +110,7 @@ class CacheSupervisor:
         The result says how ("unchanged", "changed while running" or "restarted"). A cache that does not start with the
         new settings is started with the old ones again, and the result is CacheRefused.
         """
-        answer: Future[str] = Future()
-        with self._lock:
-            if self._request is not None:
-                self._request[1].cancel()
-            self._request = (settings, answer)
+        answer = self._wanted.request(settings)
         self._waker.wake()
         return answer
 
@@ -150,7 +121,7 @@ class CacheSupervisor:
     @property
     def settings(self) -> CacheSettings:
         """What the cache runs with, or is to run with."""
-        return self._wanted
+        return self._wanted.newest
 
     @property
     def trouble(self) -> str | None:
@@ -163,19 +134,20 @@ class CacheSupervisor:
     def status(self) -> dict[str, Any]:
         """For people and programs: state, process, settings, restarts, what went wrong last."""
         process, health, answered = self._process, self._health, self._health.answered_ago
+        settings = self._wanted.now
         return {
             "state": str(self._state),
             "for_seconds": round(time.monotonic() - self._since, 1),
             "pid": process.pid if process is not None else None,
             "adopted": process.adopted if process is not None else None,
             "version": health.version,
-            "host": self._wanted.host,
-            "port": self._wanted.port,
-            "unix_socket": self._wanted.unix_socket,
-            "memory": self._wanted.memory,
-            "policy": self._wanted.policy,
-            "auth": self._wanted.auth,
-            "max_clients": self._wanted.max_clients,
+            "host": settings.host,
+            "port": settings.port,
+            "unix_socket": settings.unix_socket,
+            "memory": settings.memory,
+            "policy": settings.policy,
+            "auth": settings.auth,
+            "max_clients": settings.max_clients,
             "arena": str(self.files.arena),
             "log": str(self.files.log),
             "answered_seconds_ago": None if answered is None else round(answered, 1),
@@ -210,7 +182,7 @@ class CacheSupervisor:
         finally:
             self._health.close()
             self._set(State.stopped)
-            self._decide(CacheRefused("the agent stops"))
+            self._wanted.give_up(CacheRefused("the agent stops"))
 
     def _start(self) -> CacheProcess | None:
         """A new process that answers, or None."""
@@ -219,11 +191,11 @@ class CacheSupervisor:
             self._restarts[self._reason] += 1
             self._restarted(self._reason)
             self._reason = None
-        if self._wanted.auth:
+        if self._wanted.now.auth:
             self.files.make_password()  # by now there is one, unless a reload asks for it or somebody removed it
-        process = cache_process.spawn(self._command(self._wanted, self.files), self.files.log)
+        process = cache_process.spawn(self._command(self._wanted.now, self.files), self.files.log)
         self._process = process
-        self._capacity = self._wanted.memory
+        self._capacity = self._wanted.now.memory
         self._note_settings(process)
         deadline, pause = time.monotonic() + self._t.start, 0.005
         while not self._waker.wait(pause, process.pidfd):
@@ -233,8 +205,13 @@ class CacheSupervisor:
                 self._ready(process)
                 return process
             if time.monotonic() > deadline:
-                self._error = f"the cache process {process.pid} did not answer within {self._t.start:g} s of its start"
                 self._replace(process, "unresponsive")
+                because = f": {self._health.error}" if self._health.error else ""
+                sentence = f"the cache process {process.pid} did not answer within {self._t.start:g} s of its start"
+                self._fail(f"{sentence}{because}", count=False)
+                return None
+            if self._wanted.requested and not self._wanted.take(same=True):
+                self._replace(process, "requested", drain=False)  # it serves nobody yet
                 return None
             pause = min(pause * 1.3, 0.1)
         self._ended(process)
@@ -243,36 +220,30 @@ class CacheSupervisor:
     def _adopt(self) -> CacheProcess | None:
         """The process that holds the lock, once it answers; None when there is none any more."""
         self._set(State.starting)
-        began, process, pause = time.monotonic(), None, 0.01
-        while cache_process.is_locked(self.files.lock) and not self._stop:
-            if process is None and (process := self._find()) is not None:
-                self._process = process
-                noted = self.files.read_arguments(process.pid)
-                self._health.use(noted[0] if noted is not None else self._wanted)
-            if process is not None and self._health.look(process.pid, identify=True):
-                return self._keep(process, noted)
-            # One without a pid file is not done with its start: it may have a large arena to recover.
-            starting = process is not None and not self.files.pid.exists()
-            if time.monotonic() - began > (self._t.start if starting else self._t.restart_after):
-                self._give_up_on_holder(process)
-                return None
-            if self._waker.wait(pause, -1 if process is None else process.pidfd):
-                break
-            pause = min(pause * 1.3, 0.2)
-        self._health.use(self._wanted)
-        if process is not None and not self._stop:
+        adoption = Adoption(self.files, self._health, self._waker, self._t, self._seen)
+        holder = adoption.wait(self._wanted.now, lambda: self._stop or self._wanted.requested)
+        process = holder.process
+        if holder.found is Found.answers and process is not None:
+            return self._keep(process, holder.noted)
+        if holder.found is Found.silent:
+            self._give_up_on_holder(process)
+            return None
+        if self._stop:
+            return None
+        self._health.use(self._wanted.now)
+        if holder.found is Found.interrupted:  # by a request for other settings: it is found again with those
+            if process is not None:
+                process.reap()
+                self._forget()
+            return None
+        if process is not None:
             self._ended(process, expected=True)
         self._reason = None  # nobody holds the lock now: a first start, without delay
         self._backoff.reset()
         return None
 
-    def _find(self) -> CacheProcess | None:
-        """The process that holds the lock, if it is known as the cache: nobody else is to be signalled."""
-        process = cache_process.find(self.files.lock)
-        if process is None or self.files.knows(process.pid):
-            return process
-        process.reap()
-        return None
+    def _seen(self, process: CacheProcess) -> None:
+        self._process = process
 
     def _keep(self, process: CacheProcess, noted: tuple[CacheSettings, int] | None) -> CacheProcess | None:
         """An adopted process with the wanted settings; None when it has to be started anew for that."""
@@ -282,17 +253,17 @@ class CacheSupervisor:
             return process
         log.info("restarting the cache process %d, warm, since it runs with other settings", process.pid)
         self._replace(process, "requested")
-        self._health.use(self._wanted)
+        self._health.use(self._wanted.now)
         return None
 
     def _give_up_on_holder(self, process: CacheProcess | None) -> None:
         """The lock is held, but nobody answers."""
         if process is not None:
             self._unresponsive += 1
-            self._error = f"the cache process {process.pid} from before does not answer at {self._health.unix_socket}"
-            log.error("%s", self._error)
+            sentence = f"the cache process {process.pid} from before does not answer at {self._health.unix_socket}"
             self._replace(process, "unresponsive")
-            self._health.use(self._wanted)
+            self._health.use(self._wanted.now)
+            self._fail(sentence, count=False)
             return
         pids = ", ".join(map(str, cache_process.lock_holders(self.files.lock))) or "unknown"
         self._fail(f"{self.files.lock} is held by process {pids}, no cache: stop it, or set another agent.data_dir")
@@ -334,10 +305,9 @@ class CacheSupervisor:
 
     def _ready(self, process: CacheProcess) -> None:
         self._error = None
-        self._proven = self._wanted
         self._set(State.running)
         log.info("the cache process %d answers", process.pid)
-        self._decide(None)
+        self._wanted.proved("restarted")
         if not self.first.done():
             self.first.set_result(None)
 
@@ -362,14 +332,11 @@ class CacheSupervisor:
         self._fail(f"{what}: {words[-1]}" if words and not was_ready else what, count=False)
 
     def _refused(self, sentence: str, status: int) -> None:
-        """It says that it cannot run like this. Settings that ran before are taken again."""
+        """It says that it cannot run like this."""
         refusal = CacheRefused(sentence, status)
         if not self.first.done():
             self.first.set_exception(refusal)
-        if self._proven is not None and self._proven != self._wanted:
-            self._use(self._proven)
-            self._backoff.reset()  # these are good
-        self._decide(refusal)
+        self._take_back(refusal)
 
     def _fail(self, sentence: str, *, count: bool = True) -> None:
         self._error = sentence
@@ -378,6 +345,14 @@ class CacheSupervisor:
         log.error("%s", sentence)
         if not self.first.done():
             self.first.set_exception(PredisError(sentence))
+        self._take_back(CacheRefused(sentence))
+
+    def _take_back(self, refusal: CacheRefused) -> None:
+        """The cache did not start. If that is with settings that a reload brought, those before are taken again."""
+        if self._wanted.take_back(refusal):
+            self._health.use(self._wanted.now)
+            self._backoff.reset()  # these are good
+            log.warning("the cache is started with the settings from before")
 
     def _back_off(self) -> None:
         """Nothing for the first failure, then longer each time."""
@@ -386,36 +361,38 @@ class CacheSupervisor:
             self._set(State.waiting)
             log.info("the cache is started again in %.1f s", delay)
         deadline = time.monotonic() + delay
-        while not self._stop and self._request is None and (left := deadline - time.monotonic()) > 0:
+        while not self._stop and not self._wanted.requested and (left := deadline - time.monotonic()) > 0:
             self._waker.wait(left)
 
     # --- settings
 
     def _take_request(self, *, running: bool) -> bool:
         """Takes up a request for other settings; False when the running process has to be replaced for it."""
-        with self._lock:
-            request, self._request = self._request, None
-        if request is None:
+        current = self._wanted.now
+        if not self._wanted.take():
             return True
-        wanted, answer = request
-        current = self._wanted
+        wanted = self._wanted.now
+        self._health.use(wanted)
         if running and not current.changes(wanted):
-            answer.set_result("unchanged")
+            self._wanted.proved("unchanged")
             return True
-        self._use(wanted)
         if running and self._process is not None and self._change(self._process, current, self._capacity):
-            self._proven = wanted
-            answer.set_result("changed while running")
+            self._wanted.proved("changed while running")
             return True
-        self._decide(CacheRefused("another change came before this one was done"))
-        self._answering = answer
+        if running and wanted.auth:
+            try:
+                self.files.make_password()  # before anything is ended: this can fail
+            except PredisError as error:
+                self._wanted.take_back(CacheRefused(str(error)))
+                self._health.use(self._wanted.now)
+                return True
         self._backoff.reset()
         return False
 
     def _change(self, process: CacheProcess, current: CacheSettings, capacity: int) -> bool:
         """Brings a running process from its current to the wanted settings; False when only a restart can."""
         self._capacity = capacity
-        changes = current.changes(self._wanted)
+        changes = current.changes(self._wanted.now)
         if not changes:
             return True
         if not changes.keys() <= LIVE.keys() or changes.get("memory", 0) > capacity:
@@ -432,31 +409,19 @@ class CacheSupervisor:
         log.info("changed the running cache: %s", ", ".join(f"{name} = {value}" for name, value in changes.items()))
         return True
 
-    def _use(self, settings: CacheSettings) -> None:
-        self._wanted = settings
-        self._health.use(settings)
-
     def _note_settings(self, process: CacheProcess) -> None:
         """So that the next agent knows them. Without the note it restarts the cache, which is no reason to fail."""
         try:
-            self.files.write_arguments(process.pid, self._wanted, self._capacity)
+            self.files.write_arguments(process.pid, self._wanted.now, self._capacity)
         except OSError as error:
             log.warning("cannot write %s: %s", self.files.arguments, error)
 
-    def _decide(self, refusal: CacheRefused | None) -> None:
-        answer, self._answering = self._answering, None
-        if answer is not None and not answer.done():
-            if refusal is None:
-                answer.set_result("restarted")
-            else:
-                answer.set_exception(refusal)
-
     # --- the process
 
-    def _replace(self, process: CacheProcess, reason: str) -> None:
+    def _replace(self, process: CacheProcess, reason: str, *, drain: bool = True) -> None:
         """Ends the process, so that another can be started; that is no failure unless it was unresponsive."""
         state = self._state
-        self._end(process, drain=reason == "requested")
+        self._end(process, drain=drain and reason == "requested")
         self._set(state)
         self._ended(process, expected=True, reason=reason)
         if reason == "requested":

@@ -85,7 +85,8 @@ def command_line(settings: CacheSettings, files: CacheFiles) -> list[str]:
     """`python -m core_cache …` as it is started by the agent."""
     arguments = [f"{option}={getattr(settings, name)}" for option, name in _OPTIONS.items()]
     arguments.append(f"--data-dir={files.data_dir}")
-    return [sys.executable, "-m", "core_cache", *arguments, *([] if settings.auth else ["--no-auth"])]
+    # -P: what lies in the folder where the agent was started is not imported.
+    return [sys.executable, "-P", "-m", "core_cache", *arguments, *([] if settings.auth else ["--no-auth"])]
 
 
 def in_terms_of_keys(sentence: str) -> str:
@@ -138,10 +139,14 @@ class CacheFiles:
 
     def knows(self, pid: int) -> bool:
         """Whether the process of this pid is the cache: it says so itself, or an agent noted that it started it."""
-        with contextlib.suppress(OSError):
-            if self.pid.read_text().strip() == str(pid):
-                return True
-        return self.read_arguments(pid) is not None
+        return self.notes_pid(pid) or self.read_arguments(pid) is not None
+
+    def notes_pid(self, pid: int) -> bool:
+        """Whether the process of this pid wrote the pid file, as the cache does once it is done with its start."""
+        try:
+            return self.pid.read_text().strip() == str(pid)
+        except (OSError, ValueError):  # there is none, or it holds no text
+            return False
 
     def read_arguments(self, pid: int) -> tuple[CacheSettings, int] | None:
         """Settings and capacity of the process of this pid; None when nobody noted them, or another version did."""

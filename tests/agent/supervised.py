@@ -11,7 +11,8 @@ import pytest
 from agent.cache import process as cache_process
 from agent.cache.process import CacheProcess
 from agent.cache.settings import CacheFiles, CacheSettings, command_line
-from agent.supervisor import CacheSupervisor, Timings
+from agent.cache.timings import Timings
+from agent.supervisor import CacheSupervisor
 from core_cache.resp_client import RespClient
 from tests.waiting import wait_until
 

@@ -12,8 +12,8 @@ import pytest
 
 from agent.cache import process as cache_process
 from agent.cache.settings import CacheFiles, CacheSettings, command_line
+from agent.cache.wanted import CacheRefused
 from agent.errors import PredisError
-from agent.supervisor import CacheRefused
 from tests.agent.supervised import FAST, Cache, cache, failing, gone, pid_of
 from tests.waiting import wait_until
 
@@ -62,6 +62,20 @@ def test_the_process_stands_on_its_own_and_holds_no_secret(cache: Cache, monkeyp
     assert b"swordfish" not in environment
     assert b"NOTIFY_SOCKET" not in environment
     assert password not in cache.files.log.read_text()
+
+
+def test_the_folder_where_the_agent_was_started_is_not_imported_from(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "uvloop.py").write_text(f"open({str(here / 'executed')!r}, 'w')")
+    monkeypatch.chdir(here)
+
+    cache.running()
+
+    assert cache.command("PING") == "PONG"
+    assert not (here / "executed").exists()
 
 
 def test_a_killed_cache_is_back_at_once_and_warm(cache: Cache) -> None:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +51,45 @@ def test_a_cache_that_is_just_starting_is_waited_for(cache: Cache) -> None:
     finally:
         cache.clean_up()
         process.reap()
+
+
+@pytest.mark.parametrize("pid_file", [None, "1\n", b"\xff"], ids=["no pid file", "that of another", "garbage"])
+def test_one_that_is_not_done_with_its_start_has_more_time(cache: Cache, pid_file: str | bytes | None) -> None:
+    # given a cache process that holds the lock and recovers a large arena, and the pid file of one before it
+    if pid_file is not None:
+        cache.files.pid.write_bytes(pid_file if isinstance(pid_file, bytes) else pid_file.encode())
+    cache.files.lock.touch()
+    holder = cache_process.spawn(["flock", "--no-fork", str(cache.files.lock), "sleep", "60"], cache.files.log)
+    cache.files.write_arguments(holder.pid, cache.settings, cache.settings.memory)
+    wait_until(lambda: cache_process.is_locked(cache.files.lock), 10, "the lock")
+    try:
+        # when an agent starts whose patience with one that is done is short
+        supervisor = cache.supervisor(timings=replace(FAST, restart_after=0.2))
+        wait_until(lambda: supervisor.status()["pid"] == holder.pid, 10, "the holder to be found")
+        deadline = time.monotonic() + 1.0
+        wait_until(lambda: time.monotonic() > deadline, 10)
+
+        # then it is still waited for
+        assert holder.alive()
+        assert supervisor.status()["state"] == "starting"
+    finally:
+        cache_process.end(holder, signal.SIGKILL, 10)
+        holder.reap()
+
+
+def test_other_settings_need_not_wait_for_one_that_does_not_answer(cache: Cache) -> None:
+    pid = cache.left_behind()
+    os.kill(pid, signal.SIGSTOP)
+    supervisor = cache.supervisor(timings=replace(FAST, restart_after=30.0))
+    wait_until(lambda: supervisor.status()["pid"] == pid, 10, "the process to be found")
+
+    answer = supervisor.apply(replace(cache.settings, max_clients=50))
+    wait_until(lambda: supervisor.status()["max_clients"] == 50, 10, "the change to be taken up")
+    os.kill(pid, signal.SIGCONT)
+
+    assert answer.result(20) == "restarted"
+    assert pid_of(supervisor) == pid
+    assert cache.command("CONFIG", "GET", "maxclients")[1] == b"50"
 
 
 def test_an_adopted_cache_gets_changed_settings_while_it_runs(cache: Cache) -> None:
