@@ -15,11 +15,14 @@ EX_CONFIG = 78
 POLICIES = ("s3fifo", "lru", "noeviction")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MIN_MEMORY = 8 * 1024 * 1024
-_UNITS = {
-    "": 1, "b": 1,
-    "k": 1000, "kb": 1000, "m": 1000**2, "mb": 1000**2, "g": 1000**3, "gb": 1000**3, "t": 1000**4, "tb": 1000**4,
-    "kib": 1024, "mib": 1024**2, "gib": 1024**3, "tib": 1024**4,
-}  # fmt: skip
+LARGEST_SIZE = 2**63 - 1  # sizes end up in signed 64-bit integers
+SIZE_UNITS: dict[str, int] = {"b": 1} | {
+    prefix.lower() + suffix: base**power
+    for power, prefix in enumerate("KMGTP", start=1)
+    for suffix, base in (("ib", 1024), ("b", 1000))
+}
+_SIZE = re.compile(r"\s*([0-9]{1,30})(?:\.([0-9]{1,30}))?\s*([A-Za-z]*)\s*")
+SIZE_MEND = 'write a number with a unit, such as "512MiB" or "16GiB" (1 GiB = 1024 MiB; "GB" is 1000 MB)'
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +41,39 @@ class Options:
     log_level: str
 
 
+class SizeError(ValueError):
+    """A text that is no size: `what` is the matter with it, and its `mend`."""
+
+    def __init__(self, text: str, what: str, mend: str = SIZE_MEND) -> None:
+        super().__init__(f"{text!r} {what}: {mend}")
+        self.what, self.mend = what, mend
+
+
 def parse_size(text: str) -> int:
-    """Bytes in a size such as 1GiB, 512MB or 1048576. Raises ValueError."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
-    factor = _UNITS.get(match[2].lower()) if match else None
-    if match is None or factor is None:
-        raise ValueError(f"{text!r} is not a size: write bytes, or a number with MiB, GiB, MB or GB")
-    return int(float(match[1]) * factor)
+    """Bytes in a size such as 1GiB, 1.5GB, "512 MiB" or 1048576; part of a byte is left out. Raises SizeError."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise SizeError(text, "is not a size")
+    whole, decimals, unit = match[1], match[2] or "", match[3]
+    if unit.upper() in ("K", "M", "G", "T", "P"):
+        number, letter = whole + ("." + decimals if decimals else ""), unit.upper()
+        mend = f'write "{number}{letter}iB" (of 1024) or "{number}{letter}B" (of 1000)'
+        raise SizeError(text, "could mean two sizes", mend)
+    factor = SIZE_UNITS.get(unit.lower() or "b")
+    if factor is None:
+        raise SizeError(text, f"is not a size, since {unit} is not a unit")
+    scale: int = 10 ** len(decimals)
+    size, rest = divmod(int(whole + decimals) * factor, scale)
+    if factor == 1 and rest:
+        raise SizeError(text, "is not a whole number of bytes")
+    if size > LARGEST_SIZE:
+        raise SizeError(text, "is too large for a size", "write at most 8191PiB")
+    return size
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if host == "localhost":
+    """Whether only this machine can reach a server bound to `host`. Names other than localhost count as reachable."""
+    if host.lower().removesuffix(".") == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

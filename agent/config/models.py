@@ -23,19 +23,10 @@ from pydantic import (
 from agent.config.refuse import refuse
 from agent.config.show import mask, show
 from agent.config.units import Duration, Size, duration_between, size_between
+from core_cache.options import is_loopback as is_loopback
 
 _LONGEST_SOCKET = 107  # bytes: sun_path has 108, the last for NUL
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server bound to ``host``. Names other than localhost count as reachable."""
-    if host.lower() in ("localhost", "localhost.", "ip6-localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_host(host: str) -> str:

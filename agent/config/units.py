@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BeforeValidator
 
 from agent.config.refuse import refuse
 from agent.config.show import show
+from core_cache.options import LARGEST_SIZE, SIZE_MEND, SIZE_UNITS, SizeError
+from core_cache.options import parse_size as size_of_text
 
 _SECONDS = {
     "ns": Fraction(1, 10**9),
@@ -28,22 +30,14 @@ _SECONDS = {
 }
 _SHOWN_SECONDS = ("w", "d", "h", "m", "s", "ms", "us", "ns")
 
-_BYTES = {"b": 1} | {
-    prefix.lower() + suffix: base**power
-    for power, prefix in enumerate("KMGTP", start=1)
-    for suffix, base in (("ib", 1024), ("b", 1000))
-}
 _SHOWN_BYTES = ("PiB", "TiB", "GiB", "MiB", "KiB")
 
 _NUMBER = r"[0-9]{1,30}(?:\.[0-9]{1,30})?"
 _DURATION_PART = re.compile(rf"\s*({_NUMBER})\s*([^\W\d_]+)\s*")
-_SIZE = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z]*)\s*")
 
 _LONGEST = 100 * 366 * 86400  # no configuration means more than a century
-_LARGEST = 2**63 - 1  # sizes end up in signed 64-bit integers
 
 _DURATION_MEND = 'write a number with a unit, such as "500ms", "30s", "5m" or "1h30m"'
-_SIZE_MEND = 'write a number with a unit, such as "512MiB" or "16GiB" (1 GiB = 1024 MiB; "GB" is 1000 MB)'
 
 
 def parse_duration(value: object) -> float:
@@ -80,35 +74,18 @@ def _duration_of_text(text: str) -> float:
 
 def parse_size(value: object) -> int:
     """Bytes from "512MiB", "1.5GB", "100" or a whole number. Raises a refusal that says what to write."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        size = value
-    elif isinstance(value, str):
-        size = _size_of_text(value)
-    else:
-        raise refuse(f"{show(value)} is not a size", _SIZE_MEND)
-    if size < 0:
+    if isinstance(value, str):
+        try:
+            return size_of_text(value)
+        except SizeError as error:
+            raise refuse(f"{show(value)} {error.what}", error.mend) from None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise refuse(f"{show(value)} is not a size", SIZE_MEND)
+    if value < 0:
         raise refuse(f"{show(value)} is negative", "a size is zero or more")
-    if size > _LARGEST:
+    if value > LARGEST_SIZE:
         raise refuse(f"{show(value)} is too large for a size", "write at most 8191PiB")
-    return size
-
-
-def _size_of_text(text: str) -> int:
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise refuse(f"{show(text)} is not a size", _SIZE_MEND)
-    number, unit = match[1], match[2].lower()
-    if unit in ("k", "m", "g", "t", "p"):
-        letter = unit.upper()
-        mend = f'write "{number}{letter}iB" (of 1024) or "{number}{letter}B" (of 1000)'
-        raise refuse(f"{show(text)} could mean two sizes", mend)
-    factor = _BYTES.get(unit or "b")
-    if factor is None:
-        raise refuse(f"{show(text)}: {match[2]} is not a unit of size", _SIZE_MEND)
-    exact = Fraction(number) * factor
-    if factor == 1 and exact.denominator != 1:
-        raise refuse(f"{show(text)} is not a whole number of bytes", _SIZE_MEND)
-    return int(exact)
+    return value
 
 
 def format_duration(seconds: float) -> str:
@@ -127,7 +104,7 @@ def format_duration(seconds: float) -> str:
 def format_size(size: int) -> str:
     """The largest binary unit that writes it exactly: 1073741824 → "1GiB", 1500 → "1500B"."""
     for unit in _SHOWN_BYTES:
-        factor = _BYTES[unit.lower()]
+        factor = SIZE_UNITS[unit.lower()]
         if size and size % factor == 0:
             return f"{size // factor}{unit}"
     return f"{size}B"

@@ -243,9 +243,9 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 
 
 def test_auth_may_be_off_on_loopback_only(tmp_path: Path) -> None:
-    for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost"):
+    for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST", "localhost."):
         assert load(tmp_path, f"[cache]\nhost = '{host}'\nauth = false").config.cache.auth is False
-    for host in ("0.0.0.0", "::", "10.0.0.1", "example.org", "127.0.0.1.example.org"):
+    for host in ("0.0.0.0", "::", "10.0.0.1", "ip6-localhost", "example.org", "127.0.0.1.example.org"):
         assert only(problems(tmp_path, f"[cache]\nhost = '{host}'\nauth = false")).key == "cache.auth"
         assert not is_loopback(host)
 
