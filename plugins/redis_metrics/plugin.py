@@ -52,7 +52,7 @@ class RedisMetrics:
         urls = [url.get_secret_value() for url in self._config.urls]
         self._clients = {name: self._client(url) for url in urls if (name := server_name(url)) is not None}
         if len(self._clients) > 1:
-            # Side by side, so that a server that does not answer delays none that does.
+            # Side by side, so that up to MAX_WORKERS - 1 servers that do not answer delay none that does.
             self._pool = ThreadPoolExecutor(min(MAX_WORKERS, len(self._clients)), "redis-metrics")
 
     def _client(self, url: str) -> Redis:

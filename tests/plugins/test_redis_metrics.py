@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 from agent.api import Host
 from plugins.redis_metrics.config import RedisMetricsConfig
 from plugins.redis_metrics.info import samples
-from plugins.redis_metrics.plugin import RedisMetrics
+from plugins.redis_metrics.plugin import MAX_WORKERS, RedisMetrics
 from tests import servers
 from tests.plugins.conftest import Collect, Values
 from tests.servers import Server
@@ -212,9 +212,14 @@ def test_fields_that_a_server_does_not_have_or_has_otherwise_are_left_out() -> N
 def test_without_servers_redis_py_is_not_in_memory() -> None:
     program = """
 import sys, types
-from plugins.redis_metrics.plugin import RedisMetrics
+from plugins.redis_metrics.plugin import MAX_WORKERS, RedisMetrics
 RedisMetrics(RedisMetrics.Config()).predis_start(types.SimpleNamespace(logger=None))
 print("redis" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=servers.ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_sample_says_how_many_servers_are_asked_at_once() -> None:
+    sample = servers.ROOT / "plugins" / "redis_metrics" / "sample.toml"
+    assert f"Up to {MAX_WORKERS} servers are asked at the same time" in sample.read_text()
