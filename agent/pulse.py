@@ -21,10 +21,6 @@ class Pulse:
         """The loop of this name made progress now."""
         self._beats[name] = self._clock()
 
-    def limit(self, name: str, seconds: float) -> None:
-        """Changes after how many seconds the loop of this name is late; its last beat stays."""
-        self._limits[name] = seconds
-
     def late(self) -> dict[str, float]:
         """The loops that are late, with the seconds since their last beat."""
         now = self._clock()

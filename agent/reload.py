@@ -15,8 +15,8 @@ from concurrent.futures import TimeoutError as NotDone
 
 from agent.cache.settings import CacheSettings
 from agent.collection import Collection
+from agent.config.diff import plan
 from agent.config.load import LoadedConfig
-from agent.config.models import HttpSection
 from agent.errors import ConfigError, PredisError
 from agent.own_metrics import ReloadState
 from agent.plugin.host import Host
@@ -49,7 +49,7 @@ class Reloader:
         self._supervisor, self._collection = supervisor, collection
         self._move_http, self._set_log_level, self._host = move_http, set_log_level, host
         self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
+        self._stopping, self._superseded = threading.Event(), threading.Event()
 
     @property
     def busy(self) -> bool:
@@ -58,8 +58,13 @@ class Reloader:
 
     def start(self) -> None:
         """Begins a reload; not while one is busy."""
+        self._superseded.clear()
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
         self._thread.start()
+
+    def supersede(self) -> None:
+        """Another reload is to follow: one under way waits for the cache no longer."""
+        self._superseded.set()
 
     def stop(self, timeout: float) -> None:
         """Waits for a reload under way, at most so many seconds, and tells it not to wait for the cache."""
@@ -69,7 +74,7 @@ class Reloader:
 
     def _run(self) -> None:
         try:
-            plan = self._reload()
+            changed = self._reload()
         except PredisError as error:
             self.state.refused(str(error))
             log.error("the new configuration is not used, the old one goes on:\n%s", error)
@@ -77,8 +82,8 @@ class Reloader:
             self.state.refused(f"unexpected {type(error).__name__}: {error}")
             log.exception("the reload failed unexpectedly")
         else:
-            self.state.applied(plan)
-            log.info("configuration reloaded: %s", "; ".join(plan) or "nothing has changed")
+            self.state.applied(changed)
+            log.info("configuration reloaded: %s", "; ".join(changed) or "nothing has changed")
 
     def _reload(self) -> list[str]:
         old, new = self.loaded, self.loaded.reload()
@@ -89,53 +94,44 @@ class Reloader:
         while not self._collection.wait_for_plugins(0.2):
             if self._stopping.is_set():
                 raise PredisError("the agent stops")
-        changes = self._collection.manager.prepare(new)
+        elsewhere = self._host(old).cache != self._host(new).cache  # then no plugin finds the cache where it was
+        changes = self._collection.manager.prepare(new, anew=elsewhere)
         known = {(problem.key, problem.what) for problem in self._collection.manager.problems}
         problems = [problem for problem in changes.problems if (problem.key, problem.what) not in known]
         if problems:
             raise ConfigError(problems)
-        plan = []
-        moved = _http_moves(old.config.http, new.config.http)
+        moved = (old.config.http.host, old.config.http.port) != (new.config.http.host, new.config.http.port)
         if moved:
             self._move_http(new)
-            plan.append(f"HTTP now on {new.config.http.host} port {new.config.http.port}")
         try:
-            plan += self._change_cache(CacheSettings.of(new.config))
+            how = self._change_cache(CacheSettings.of(old.config), CacheSettings.of(new.config))
         except PredisError:
             if moved:
                 self._move_http(old)
             raise
+        changed = [*map(str, plan(old, new)), *how, *_what_became_of_plugins(changes)]
         self.loaded = new
         self._set_log_level(new.config.agent.log_level)
         self._collection.change(changes, self._host(new), new.config.agent.interval)
-        if new.config.agent.interval != old.config.agent.interval:
-            plan.append(f"collecting every {new.config.agent.interval:g} s")
-        if new.config.agent.log_level != old.config.agent.log_level:
-            plan.append(f"log level {new.config.agent.log_level}")
-        return plan + _plugin_plan(changes)
+        return changed
 
-    def _change_cache(self, wanted: CacheSettings) -> list[str]:
-        changed = self._supervisor.settings.changes(wanted)
-        if not changed:
+    def _change_cache(self, in_force: CacheSettings, wanted: CacheSettings) -> list[str]:
+        # A reload before this one may have left the cache on its way to settings that never came into force.
+        if in_force == wanted == self._supervisor.settings:
             return []
-        answer = self._supervisor.apply(wanted)
-        how = self._await(answer)
-        return [f"cache {', '.join(f'{name} = {value}' for name, value in changed.items())} ({how})"]
+        return [f"cache {self._await(self._supervisor.apply(wanted))}"]
 
     def _await(self, answer: Future[str]) -> str:
         while not self._stopping.is_set():
             try:
                 return answer.result(timeout=0.2)
             except NotDone:
-                continue
+                if self._superseded.is_set():
+                    raise PredisError("another reload came before the cache answered with these settings") from None
         raise PredisError("the agent stops")
 
 
-def _http_moves(old: HttpSection, new: HttpSection) -> bool:
-    return (old.host, old.port) != (new.host, new.port)
-
-
-def _plugin_plan(changes: PluginChanges) -> list[str]:
+def _what_became_of_plugins(changes: PluginChanges) -> list[str]:
     stopped = {plugin.name for plugin in changes.stopped}
     started = {plugin.name for plugin in changes.started}
     parts = (

@@ -42,11 +42,10 @@ class _Unusable(Exception):
 
 @dataclass(frozen=True)
 class PluginChanges:
-    """What a new configuration changes, prepared but not yet in force. ``kept`` plugins go on untouched."""
+    """What a new configuration changes, prepared but not yet in force."""
 
     config: LoadedConfig
     plugins: Mapping[str, LoadedPlugin]
-    kept: tuple[LoadedPlugin, ...]
     started: tuple[LoadedPlugin, ...]
     stopped: tuple[LoadedPlugin, ...]
     problems: tuple[Problem, ...]
@@ -98,18 +97,19 @@ class PluginManager:
         plugin.problems.append(self._problem(self.config, name, what, mend))
         plugin.state, plugin.instance, plugin.caller = "failed", None, None
 
-    def prepare(self, config: LoadedConfig) -> PluginChanges:
-        """Load what a new configuration changes, next to what runs. Nothing is in force until ``commit``."""
-        fresh = self._load(config, self.plugins)
+    def prepare(self, config: LoadedConfig, *, anew: bool = False) -> PluginChanges:
+        """Load what a new configuration changes, or all ``anew``, next to what runs.
+
+        Nothing is in force until ``commit``.
+        """
+        fresh = self._load(config, {} if anew else self.plugins)
         running = {plugin.name: plugin for plugin in self.active}
-        kept = tuple(plugin for plugin in fresh.values() if plugin is running.get(plugin.name))
-        names = {plugin.name for plugin in kept}
+        kept = {name for name, plugin in fresh.items() if plugin is running.get(name)}
         return PluginChanges(
             config=config,
             plugins=fresh,
-            kept=kept,
-            started=tuple(p for p in fresh.values() if p.instance is not None and p.name not in names),
-            stopped=tuple(plugin for name, plugin in running.items() if name not in names),
+            started=tuple(p for p in fresh.values() if p.instance is not None and p.name not in kept),
+            stopped=tuple(plugin for name, plugin in running.items() if name not in kept),
             problems=tuple(problem for plugin in fresh.values() for problem in plugin.problems),
         )
 
