@@ -38,6 +38,10 @@ class Notifier:
         """One line for `systemctl status`."""
         self._send(f"STATUS={status}")
 
+    def not_yet(self, status: str, seconds: float) -> None:
+        """Start or reload go on: another such message, or `ready`, comes within so many seconds."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}", f"STATUS={status}")
+
     def reloading(self) -> None:
         """A reload begins; `ready` ends it. systemd compares the time with that of its own signal."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")

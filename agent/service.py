@@ -48,6 +48,7 @@ LIMITS = {"main loop": 15.0, "scheduler": 20.0, "supervisor": 15.0}  # seconds w
 STARTING_TICK = 0.02
 TICK = 1.0
 STATUS_INTERVAL = 5.0
+EXTENSION = 60.0  # what systemd is asked to wait longer for a start or a reload, each STATUS_INTERVAL
 SHOW_AFTER = 5.0  # seconds after which it says where everything is, though not all of it works
 STOP_TIMEOUT = 15.0  # for the cache process, which is killed when it takes longer to drain
 RELOAD_TIMEOUT = 8.0  # for a reload under way
@@ -135,7 +136,6 @@ class Service:
             watchdog = notify.Watchdog(notifier, self._pulse, period)
             self._start_up(report, collection, watchdog, new_password)
             if not self._stopping:
-                notifier.ready(report.summary())
                 # Not into the journal: there a password would stay, for others to read.
                 banner = report.banner(None if _is_journal(self._out) else new_password)
                 with suppress(OSError):  # nobody reads it
@@ -181,7 +181,7 @@ class Service:
         reloader: Reloader,
         collection: Collection,
     ) -> None:
-        reload_wanted, reloading, next_status = False, False, time.monotonic()
+        ready, reload_wanted, reloading, next_status = False, False, False, time.monotonic()
         tick = TICK if watchdog.interval is None else min(TICK, watchdog.interval / 2)
         clock = _clock_offset()
         while not self._stopping:
@@ -191,19 +191,29 @@ class Service:
             if clock < before - 1.0:
                 log.warning("the clock was set back by %.0f s: all collections are planned anew", before - clock)
                 collection.clock_was_set_back()
+            if not ready and self._supervisor.trouble is None:
+                ready = True  # what waits for this service waits for the cache
+                notifier.ready(report.summary())
             if reloading and not reloader.busy:
                 reloading = False
-                notifier.ready(report.summary())
+                if ready:
+                    notifier.ready(report.summary())
+            if reload_wanted and reloading:
+                reloader.supersede()
             if reload_wanted and not reloading:
                 reload_wanted, reloading = False, True
-                notifier.reloading()
+                if ready:  # before that, systemd waits for the start to end, and for nothing else
+                    notifier.reloading()
                 reloader.start()
-            if not reloading and time.monotonic() >= next_status:
+            if time.monotonic() >= next_status:
                 report.note_ready()
-                notifier.status(report.summary())
+                if ready and not reloading:
+                    notifier.status(report.summary())
+                elif not report.not_live():
+                    notifier.not_yet(report.summary(), EXTENSION)
                 next_status = time.monotonic() + STATUS_INTERVAL
             try:
-                number = self._signals.get(timeout=STARTING_TICK if reloading else tick)
+                number = self._signals.get(timeout=STARTING_TICK if reloading else tick if ready else tick / 5)
             except queue.Empty:
                 continue
             reload_wanted = reload_wanted or number == signal.SIGHUP

@@ -56,6 +56,8 @@ def test_the_messages_are_those_of_sd_notify(manager: Manager) -> None:
     assert manager.receive() == ["READY=1", "STATUS=all is well"]
     notifier.status("still")
     assert manager.receive() == ["STATUS=still"]
+    notifier.not_yet("a large arena", 1.5)
+    assert manager.receive() == ["EXTEND_TIMEOUT_USEC=1500000", "STATUS=a large arena"]
     notifier.stopping("draining")
     assert manager.receive() == ["STOPPING=1", "STATUS=draining"]
     notifier.watchdog()

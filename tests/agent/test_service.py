@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shlex
 import signal
 import socket
 import textwrap
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from agent import collection, service
+from agent.cache.settings import CacheFiles, CacheSettings, command_line
 from agent.config.load import LoadedConfig, load_config
 from agent.errors import PredisError
 from agent.own_metrics import SPECS, ReloadState
@@ -239,6 +241,42 @@ def test_a_clock_that_is_set_back_is_noticed(tmp_path: Path, monkeypatch: pytest
         assert noticed.wait(5)
 
     run(loaded, work)
+
+
+def test_systemd_is_told_of_readiness_only_once_the_cache_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a cache that takes longer to start than the agent waits before it says where everything is
+    monkeypatch.setattr(service, "SHOW_AFTER", 0.5)
+    monkeypatch.setattr(service, "STATUS_INTERVAL", 0.2)
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.settimeout(10)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    loaded = configuration(tmp_path)
+    out, go = io.StringIO(), tmp_path / "go"
+
+    def held_up(settings: CacheSettings, files: CacheFiles) -> list[str]:
+        return ["sh", "-c", f"until [ -e {go} ]; do sleep 0.1; done; exec {shlex.join(command_line(settings, files))}"]
+
+    def work() -> None:
+        wait_until(lambda: "up, but not ready" in out.getvalue(), 10, "the banner")
+        os.kill(os.getpid(), signal.SIGHUP)  # a reload is no readiness either
+        messages = [manager.recv(4096).decode() for _ in range(20)]
+        assert not [message for message in messages if "READY=1" in message or "RELOADING=1" in message]
+        waits = [
+            message for message in messages if message.startswith("EXTEND_TIMEOUT_USEC=60000000\nSTATUS=not ready: ")
+        ]
+        assert len(waits) == 20
+        assert "the cache" in messages[-1]
+        go.touch()
+        while "READY=1" not in (message := manager.recv(4096).decode()):
+            assert "not ready" in message
+        assert http_status(url(loaded, "/livez")) == 200
+
+    with meanwhile(work):
+        assert Service(loaded, out=out, command=held_up).run() == 0
+    manager.close()
 
 
 def test_a_crash_loop_of_the_cache_does_not_end_the_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
