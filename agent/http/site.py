@@ -26,6 +26,7 @@ class HttpSite:
         self._listener = _listen(loaded)
         self._loaded = loaded
         self._view: AgentView | None = None
+        self._token: str | None = None
         self._server: HttpServer | None = None
 
     @property
@@ -35,41 +36,37 @@ class HttpSite:
         return str(host), int(port)
 
     def serve(self, view: AgentView) -> None:
-        """Begins to answer."""
-        # Imported here: it takes a tenth of a second, in which the cache process starts already.
-        from agent.http.app import build_app
-        from agent.http.auth import load_token
-        from agent.http.server import HttpServer
-
-        http = self._loaded.config.http
-        token = None if is_loopback(http.host) else load_token(self._loaded.config.agent.data_dir / "http.token")
-        self._view = view
-        self._server = HttpServer(build_app(view, token), self._listener)
-        self._server.start()
+        """Begins to answer. Raises PredisError when the token cannot be used."""
+        self._view, self._token = view, _token(self._loaded)
+        self._serve()
 
     def move(self, loaded: LoadedConfig) -> None:
         """Listens where this configuration says; raises PredisError when it cannot, and then stays where it was."""
-        assert self._view is not None
-        if loaded.config.http.port and loaded.config.http.port == self._loaded.config.http.port:
-            self._move_on_port(loaded)
-            return
-        listener = _listen(loaded)
-        self.stop()
-        self._listener, self._loaded = listener, loaded
-        self.serve(self._view)
-
-    def _move_on_port(self, loaded: LoadedConfig) -> None:
-        # 0.0.0.0 and 127.0.0.1 are in each other's way on one port, so the old one has to go first.
-        assert self._view is not None
-        old = self._loaded
+        before = (self._loaded, self._token)
+        where, (host, port) = self._loaded.locate("http.port"), self.address
+        token = _token(loaded)
+        # 0.0.0.0 and 127.0.0.1 are in each other's way on one port, so the old one has to go first there.
+        listener = None if loaded.config.http.port == port else _listen(loaded)
         self.stop()
         try:
-            self._listener, self._loaded = _listen(loaded), loaded
-        except PredisError:
-            self._listener = _listen(old)
-            self.serve(self._view)
+            self._listener = listener or _listen(loaded)
+            self._loaded, self._token = loaded, token
+            self._serve()
+        except Exception:
+            self.stop()
+            self._listener = listen(host, port, where)
+            self._loaded, self._token = before
+            self._serve()
             raise
-        self.serve(self._view)
+
+    def _serve(self) -> None:
+        # Imported here: it takes a tenth of a second, in which the cache process starts already.
+        from agent.http.app import build_app
+        from agent.http.server import HttpServer
+
+        assert self._view is not None
+        self._server = HttpServer(build_app(self._view, self._token), self._listener)
+        self._server.start()
 
     def stop(self) -> None:
         """Answers what was asked already and closes."""
@@ -77,6 +74,13 @@ class HttpSite:
             self._server.stop()
             self._server = None
         self._listener.close()
+
+
+def _token(loaded: LoadedConfig) -> str | None:
+    from agent.http.auth import load_token
+
+    http = loaded.config.http
+    return None if is_loopback(http.host) else load_token(loaded.config.agent.data_dir / "http.token")
 
 
 def _listen(loaded: LoadedConfig) -> socket.socket:

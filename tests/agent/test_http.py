@@ -14,6 +14,7 @@ import pytest
 from agent.config.load import LoadedConfig, load_config
 from agent.errors import PredisError
 from agent.http.auth import host_name, load_token
+from agent.http.server import HttpServer
 from agent.http.site import HttpSite
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
 from tests.servers import free_port
@@ -236,6 +237,39 @@ def test_moving_from_loopback_to_all_addresses_on_one_port_and_failing_to(tmp_pa
             site.move(configuration(tmp_path, port, "192.0.2.1"))
         assert site.address == ("0.0.0.0", port)
         assert client.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize("port", ["the same", "another"])
+def test_a_token_that_cannot_be_used_leaves_the_server_where_it_is(tmp_path: Path, port: str) -> None:
+    with serving(configuration(tmp_path, free_port())) as (site, client):
+        old = site.address
+        (tmp_path / "http.token").write_text("short\n")
+
+        with pytest.raises(PredisError, match="too short"):
+            site.move(configuration(tmp_path, old[1] if port == "the same" else free_port(), "0.0.0.0"))
+
+        assert site.address == old
+        assert client.get("/api/v1/status").status_code == 200
+
+
+@pytest.mark.parametrize("port", ["the same", "another"])
+def test_a_server_that_does_not_start_elsewhere_is_back_where_it_was(
+    tmp_path: Path, port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(configuration(tmp_path, 0)) as (site, client):
+        old, start, fail = site.address, HttpServer.start, [True]
+
+        def failing_once(server: HttpServer) -> None:
+            if fail and fail.pop():
+                raise RuntimeError("can't start new thread")
+            start(server)
+
+        monkeypatch.setattr(HttpServer, "start", failing_once)
+        with pytest.raises(RuntimeError):
+            site.move(configuration(tmp_path, old[1] if port == "the same" else free_port(), "0.0.0.0"))
+
+        assert site.address == old
+        assert client.get("/api/v1/status").status_code == 200
 
 
 def test_connections_that_say_nothing_end_with_the_server(tmp_path: Path) -> None:
