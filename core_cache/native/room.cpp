@@ -48,7 +48,8 @@ bool Store::Impl::make_run(uint32_t need, const Entry* pin) {
     while (evicted < 64 && pages.available() < target && evict_one(pin)) ++evicted;
     if (evicted == 0) break;
   }
-  return clear_window(need, pin);
+  // An empty window is of no use while a lowered limit forbids to take it.
+  return clear_window(need, pin) && pages.available() >= need;
 }
 
 void Store::Impl::move(Entry* entry) {

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from core_cache import _native
-from tests.core_cache.raw_resp import Command, decode_all, encode, words
+from tests import servers
+from tests.core_cache.raw_resp import Command, RawClient, decode_all, encode, words
 
 MIB = 1024 * 1024
 REFUSED = "-OOM command not allowed when used memory > 'maxmemory'."
@@ -111,3 +112,26 @@ def test_eviction_makes_room_for_everything_that_fits(connection: _native.Connec
     ]
     assert send(connection, (b"SET", b"copy", value[1:], b"GET"), (b"STRLEN", b"copy")) == [value, len(value) - 1]
     assert set(send(connection, *small)) == {b"OK"}
+
+
+@pytest.mark.parametrize(("before", "after"), [("lru", "s3fifo"), ("s3fifo", "lru"), ("s3fifo", "noeviction")])
+def test_less_memory_and_another_policy_at_once(tmp_path: Path, before: str, after: str) -> None:
+    """Between the two and the next upkeep, a large value finds room or is refused; the server goes on either way."""
+    server = servers.start_cache(tmp_path, "--no-auth", "--policy", before, memory="16MiB")
+    try:
+        client = RawClient(server.port, timeout=10)
+        client.pipeline([(b"SET", b"small:%d" % i, b"s" * 100) for i in range(120_000)])
+        value = b"b" * 1_000_000
+        policy = b"noeviction" if after == "noeviction" else b"allkeys-" + after.encode()
+        change: list[Command] = [
+            (b"CONFIG", b"SET", b"maxmemory", b"9mb"),
+            (b"CONFIG", b"SET", b"maxmemory-policy", policy),
+            (b"SET", b"big", value),
+            (b"SET", b"big", value[1:]),
+        ]
+        expected = REFUSED.encode() + b"\r\n" if after == "noeviction" else b"+OK\r\n"
+        assert client.pipeline(change) == [b"+OK\r\n", b"+OK\r\n", expected, expected]
+        assert client.value(b"STRLEN", b"big") == (0 if after == "noeviction" else len(value) - 1)
+        assert client.command(b"SET", b"small:1", b"s" * 100) == (expected if after == "noeviction" else b"+OK\r\n")
+    finally:
+        server.stop()
