@@ -230,5 +230,6 @@ def _idle(plugin: LoadedPlugin) -> dict[str, Any]:
         "overdue": 0,
         "series": 0,
         "dropped": {},
+        "note": None,
         "error": plugin.error,
     }

@@ -45,6 +45,7 @@ class PluginWorker:
         self._started = False
         self._began = time.monotonic()
         self._delivered: float | None = None
+        self._note: str | None = None  # read on the plugin's own threads alone: it may be a property that blocks
         pipeline.register(plugin.name, max_series=plugin.config.max_series, interval=interval, owner=self)
         self._collector = self._runner(self._collect, on_run) if self.collects or not self.exports else None
         self._exporter = self._runner(self._export, on_run, keep_newest=True) if self.exports else None
@@ -119,6 +120,7 @@ class PluginWorker:
             "overdue": sum(status["overdue"] for status in runners),
             "skipped": sum(status["skipped"] for status in runners),
             "last_error": run["last_error"],
+            "note": self._note,
             "error": None if healthy else run["last_error"],
             **self._pipeline.status(self.plugin.name),
         }
@@ -131,6 +133,7 @@ class PluginWorker:
             if not self._started:
                 self.plugin.start(self._host)
                 self._started = True
+                self._note = self.plugin.note()
 
     def _collect(self, _: object) -> int:
         self._ensure_started()
@@ -140,12 +143,14 @@ class PluginWorker:
         accepted = self._pipeline.accept(self.plugin.name, given, owner=self)
         if accepted or not given.number:  # one that has nothing to measure delivered all it has
             self._delivered = time.monotonic()
+        self._note = self.plugin.note()
         return accepted
 
     def _export(self, _: object) -> None:
         self._ensure_started()
         snapshot: Snapshot = self._pipeline.snapshot()
         self.plugin.export(snapshot)
+        self._note = self.plugin.note()
 
 
 class _Counted:

@@ -49,6 +49,14 @@ class LoadedPlugin:
         """Whether the plugin has this hook, such as "predis_collect"."""
         return self.caller is not None and bool(getattr(self.caller.hook, hook).get_hookimpls())
 
+    def note(self) -> str | None:
+        """What it says of itself in an attribute ``note``. That may be a property: the plugin's code, like a hook."""
+        try:
+            note = getattr(self.instance, "note", None)
+        except Exception:  # noqa: BLE001  # it is for show only
+            return None
+        return str.__str__(note) or None if isinstance(note, str) else None
+
     def start(self, host: Host) -> None:
         """Call predis_start."""
         self._call("predis_start", host=host)

@@ -213,12 +213,14 @@ class PluginManager:
         caller = pluggy.PluginManager(PROJECT)
         caller.add_hookspecs(hookspecs)
         known = hook_names()
-        try:
-            caller.register(instance, plugin.name)
-        except pluggy.PluginValidationError as error:
-            raise _wrong_signature(error, caller) from None
-        except (TypeError, ValueError, AttributeError) as error:  # attributes that pluggy cannot read
-            raise _Unusable(f"cannot be registered: {describe(error)}", remedy) from None
+        try:  # pluggy goes through all its attributes, some versions of it with the properties
+            Guarded(lambda: caller.register(instance, plugin.name), f"load {plugin.name}").result(self._deadline)
+        except Overdue:
+            raise _Unusable(f"cannot be registered: not done after {self._deadline:g} s", remedy) from None
+        except Raised as raised:
+            if isinstance(raised.error, pluggy.PluginValidationError):
+                raise _wrong_signature(raised.error, caller) from None
+            raise _Unusable(f"cannot be registered: {describe(raised.error)}", remedy) from None
         hooks = caller.get_hookcallers(instance) or []
         for hook in hooks:
             if not hook.has_spec() and not all(impl.optionalhook for impl in hook.get_hookimpls()):
