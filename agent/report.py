@@ -95,30 +95,26 @@ class Report:
                 "http": {"host": host, "port": port},
             },
             "cache": self._supervisor.status(),
-            "plugins": self._plugins(),
+            "plugins": self._collection.status(),
             "health": {"live": not not_live, "ready": not (not_live or not_ready), "reasons": not_live + not_ready},
         }
-
-    def _plugins(self) -> list[dict[str, Any]]:
-        plugins = self._collection.status()
-        notes = {plugin.name: _note(plugin.instance) for plugin in self._collection.manager.active}
-        return [{**plugin, "note": notes.get(str(plugin["name"]))} for plugin in plugins]
 
     def banner(self, new_password: str | None) -> str:
         """Where everything is, for the person who started it; `new_password` is shown, as it was made just now."""
         loaded = self._loaded()
         config, files = loaded.config, CacheFiles(loaded.config.agent.data_dir)
         host, port = self._http_address()
-        password = f' --no-auth-warning -a "$(cat {_quoted(files.password)})"' if config.cache.auth else ""
+        # In the environment, not as an argument: arguments are for everyone on the machine to see.
+        password = f'REDISCLI_AUTH="$(cat {_quoted(files.password)})" ' if config.cache.auth else ""
         rows: list[tuple[str, str]] = []
         if config.cache.port:
             at = "" if config.cache.host in ("127.0.0.1", "localhost", "0.0.0.0") else f" -h {config.cache.host}"
-            rows.append(("cache", f"redis-cli{at} -p {config.cache.port}{password}"))
-        rows.append(("" if rows else "cache", f"redis-cli -s {_quoted(config.unix_socket)}{password}"))
+            rows.append(("cache", f"{password}redis-cli{at} -p {config.cache.port}"))
+        rows.append(("" if rows else "cache", f"{password}redis-cli -s {_quoted(config.unix_socket)}"))
         if new_password is not None:
             rows.append(("password", f"{new_password}   (new; shown once, kept in {_short(files.password)})"))
         rows.append(("status", f"http://{_bracketed(host)}:{port}/api/v1/status   (also /readyz, /livez)"))
-        plugins = self._plugins()
+        plugins = self._collection.status()
         widest = max((len(str(plugin["name"])) for plugin in plugins), default=0)
         for number, plugin in enumerate(plugins):
             line = (
@@ -132,15 +128,6 @@ class Report:
         head = f"Predis agent {__version__}, pid {os.getpid()}"
         head += f": ready after {self.started_in:.2f} s" if self.started_in is not None else ": up, but not ready"
         return "\n".join([head, *(f"  {name:<{width}}  {text}" for name, text in rows)])
-
-
-def _note(instance: object) -> str | None:
-    """What a plugin says of where it is, if it says anything; a property of it may raise."""
-    try:
-        note = getattr(instance, "note", None)
-    except Exception:  # noqa: BLE001  # plugin code
-        return None
-    return note or None if isinstance(note, str) else None
 
 
 def _bracketed(host: str) -> str:

@@ -67,7 +67,7 @@ def test_it_is_ready_within_two_seconds_and_says_where_everything_is(agent: Serv
 
     wait_until(lambda: "redis-cli" in agent.log_text(), what="the banner")
     banner = agent.log_text()
-    assert f'redis-cli -p {agent.port} --no-auth-warning -a "$(cat data/cache.password)"' in banner
+    assert f'REDISCLI_AUTH="$(cat data/cache.password)" redis-cli -p {agent.port}' in banner
     assert f"http://127.0.0.1:{agent.extra['http']}/api/v1/status" in banner
     assert f"http://127.0.0.1:{agent.extra['prometheus']}/metrics" in banner
     assert banner.count(str(agent.password)) == 1
@@ -77,7 +77,8 @@ def test_it_is_ready_within_two_seconds_and_says_where_everything_is(agent: Serv
 
 def test_the_printed_command_line_works_as_it_stands(agent: Server, tmp_path: Path) -> None:
     wait_until(lambda: "redis-cli" in agent.log_text(), what="the banner")
-    commands = [line[line.index("redis-cli") :] for line in agent.log_text().splitlines() if " redis-cli " in line]
+    lines = [line for line in agent.log_text().splitlines() if " redis-cli " in line]
+    commands = [line[line.index("REDISCLI_AUTH") :] for line in lines]
     assert len(commands) == 2
     for command in commands:
         done = subprocess.run(

@@ -33,6 +33,7 @@ def keys() -> dict[str, list[str]]:
         ("KillMode", "process"),  # or the cache would die with the agent
         ("NotifyAccess", "main"),
         ("StateDirectory", "predis"),
+        ("ConfigurationDirectoryMode", "0750"),  # as README.md makes it: secrets may stand there
         ("NoNewPrivileges", "yes"),
         ("CapabilityBoundingSet", ""),
         ("ProtectSystem", "strict"),
