@@ -1,6 +1,7 @@
 """The service in this very process: its loops are what health and the watchdog are derived from."""
 
 import io
+import json
 import os
 import re
 import shlex
@@ -277,6 +278,49 @@ def test_systemd_is_told_of_readiness_only_once_the_cache_answers(
     with meanwhile(work):
         assert Service(loaded, out=out, command=held_up).run() == 0
     manager.close()
+
+
+def test_a_reload_that_waits_for_the_cache_gives_way_to_the_next(tmp_path: Path) -> None:
+    # given an agent whose cache never answers on one port
+    file, port = tmp_path / "agent.toml", free_port()
+    overrides = [
+        f"agent.data_dir={tmp_path / 'data'}",
+        f"cache.arena_dir={tmp_path}",
+        "cache.memory=16MiB",
+        f"http.port={free_port()}",
+        f"plugins.prometheus.port={free_port()}",
+    ]
+
+    def write(cache_port: int) -> None:
+        file.write_text(f"[cache]\nport = {cache_port}\n")
+
+    def deaf(settings: CacheSettings, files: CacheFiles) -> list[str]:
+        return ["sleep", "60"] if settings.port == port else command_line(settings, files)
+
+    def status() -> Any:
+        with urllib.request.urlopen(url(loaded, "/api/v1/status"), timeout=5) as answer:
+            return json.load(answer)
+
+    def work() -> None:
+        wait_until(lambda: http_status(url(loaded, "/readyz")) == 200, 30, "readiness")
+        write(port)
+        os.kill(os.getpid(), signal.SIGHUP)
+        wait_until(lambda: status()["cache"]["port"] == port, 20, "the reload")
+
+        # when the mistake is mended and a reload asked for, while the one before waits
+        write(0)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+        # then that is what counts
+        wait_until(lambda: status()["agent"]["config_reload"]["reloads"] == 2, 20, "the second reload")
+        assert status()["agent"]["config_reload"]["success"]
+        assert status()["cache"]["state"] == "running"
+        wait_until(lambda: http_status(url(loaded, "/readyz")) == 200, 30, "readiness")
+
+    write(0)
+    loaded = load_config(file, overrides, {})
+    with meanwhile(work):
+        assert Service(loaded, out=io.StringIO(), command=deaf).run() == 0
 
 
 def test_a_crash_loop_of_the_cache_does_not_end_the_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
