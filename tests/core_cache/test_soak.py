@@ -4,9 +4,11 @@ The engine runs in this process, without a server. PREDIS_SOAK_SECONDS says for 
 `PREDIS_SOAK_SECONDS=600 python -m pytest tests/core_cache/test_soak.py` after changing the store.
 """
 
+import faulthandler
 import os
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,14 @@ MIB = 1024 * 1024
 KEYS = [b"key:%d:%s" % (i, b"x" * (i % 50)) for i in range(4000)] + [b"z" * (66_000 + i) for i in range(5)]
 SIZES = (0, 1, 8, 30, 64, 100, 100, 200, 500, 1000, 3000, 10_000, 40_000, 131_000, 300_000)
 OUT_OF_MEMORY = "-OOM command not allowed when used memory > 'maxmemory'."
+
+
+@pytest.fixture(autouse=True)
+def watchdog() -> Iterator[None]:
+    """Ends the test run, with a traceback, where the engine never returns: it holds the GIL, so nothing else could."""
+    faulthandler.dump_traceback_later(max(100.0, 2 * SECONDS), exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 class Soak:
