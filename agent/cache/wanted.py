@@ -76,6 +76,7 @@ class WantedSettings:
 
     def give_up(self, refusal: CacheRefused) -> None:
         """Nothing is done any more."""
+        self.take()
         self._answer(refusal)
 
     def _answer(self, outcome: str | CacheRefused) -> None:

@@ -173,6 +173,19 @@ def test_other_settings_need_not_wait_for_the_first_start(cache: Cache) -> None:
     assert cache.command("PING") == "PONG"
 
 
+def test_a_stop_answers_the_change_that_waits(cache: Cache) -> None:
+    port = free_port()
+    supervisor = cache.running(
+        command=lambda settings, files: ["sleep", "60"] if settings.port == port else command_line(settings, files)
+    )
+    answer = supervisor.apply(replace(cache.settings, port=port))
+    wait_until(lambda: supervisor.status()["port"] == port, 10, "the change")
+
+    assert supervisor.stop(10)
+    with pytest.raises(CacheRefused, match="the agent stops"):
+        answer.result(0)
+
+
 def test_new_settings_end_a_crash_loop(cache: Cache) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         supervisor = cache.supervisor(
