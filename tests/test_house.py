@@ -62,6 +62,14 @@ def test_nothing_names_a_place_on_somebodys_machine() -> None:
     assert found == []
 
 
+def test_no_document_shows_a_password_or_how_to_put_one_into_an_argument() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "packaging").glob("*.md")]
+    for path in [*documents, *(ROOT / "plugins").glob("*/*.md")]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"password +[\w-]{43}\b", text), f"{path}: shorten it, it is a real one"
+        assert not re.search(r"redis-cli[^\n]* -a ", text), f"{path}: say REDISCLI_AUTH=…"
+
+
 def test_the_core_imports_neither_agent_nor_plugins() -> None:
     for path in sources("core_cache"):
         assert [name for name in imported(path) if is_below(name, "agent", "plugins", "tests", "bench")] == [], path
