@@ -210,12 +210,14 @@ def _pid_file(data_dir: Path) -> Iterator[None]:
     try:
         fresh.write_text(f"{os.getpid()}\n")
         fresh.replace(path)
-    except OSError as error:
-        raise StartError(f"the pid file {path} cannot be written ({_reason(error)})") from None
+    except OSError as error:  # a full disk is no reason to keep away from the data, which are in memory
+        log.warning("the pid file %s cannot be written (%s)", path, _reason(error))
+        path.unlink(missing_ok=True)  # it would name another process
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _password(data_dir: Path) -> str:

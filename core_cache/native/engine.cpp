@@ -58,6 +58,7 @@ size_t Engine::process(Client& client, char* data, size_t size) {
   store_->set_now(unix_us() / 1000);
   client.active_ms = store_->now_ms();
   reply_.protocol = client.protocol;
+  reply_.buffer.clear();  // memory may have run out amid another client's reply: nobody else is to get that
   reply_.buffer.set_limit(config_.output_hard_limit > 0 ? static_cast<size_t>(config_.output_hard_limit) : SIZE_MAX);
   char* at = data;
   char* const end = data + size;

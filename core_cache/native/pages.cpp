@@ -20,10 +20,10 @@ Pages::Pages(Arena& arena)
 uint32_t Pages::find(uint32_t count, uint32_t from, uint32_t to) const {
   uint32_t run = 0;
   for (uint32_t page = from; page < to; ++page) {
-    if ((page & 63) == 0 && used_bits_[page >> 6] == ~uint64_t{0}) {
+    if ((page & 63) == 0 && taken(page >> 6) == ~uint64_t{0}) {
       run = 0;
       page += 63;
-    } else if (is_used(page)) {
+    } else if (!is_usable(page)) {
       run = 0;
     } else if (++run == count) {
       return page + 1 - count;
@@ -37,12 +37,24 @@ void Pages::mark(uint32_t first, uint32_t count, bool used) {
     const uint64_t bit = uint64_t{1} << (page & 63);
     if (used) used_bits_[page >> 6] |= bit;
     else used_bits_[page >> 6] &= ~bit;
+    if (backed(page)) backed_free_ += used ? -1 : 1;
   }
   used_ = used ? used_ + count : used_ - count;
 }
 
+void Pages::set_backed(uint32_t page) {
+  if (!backed(page) && !is_used(page)) ++backed_free_;
+  backed_bits_[page >> 6] |= uint64_t{1} << (page & 63);
+}
+
+void Pages::retry() {
+  if (!starved_) return;
+  starved_ = false;
+  hint_ = first_;
+  high_hint_ = end_ - 1;
+}
+
 bool Pages::back_with_memory(uint32_t first, uint32_t count) {
-  const auto backed = [&](uint32_t page) { return backed_bits_[page >> 6] >> (page & 63) & 1; };
   for (uint32_t page = first; page < first + count; ++page) {
     if (backed(page)) continue;
     uint32_t stop = page + 1;
@@ -52,7 +64,7 @@ bool Pages::back_with_memory(uint32_t first, uint32_t count) {
       stop = first + count;
       if (!arena_.reserve(page, stop - page)) return false;
     }
-    for (uint32_t p = page; p < stop; ++p) backed_bits_[p >> 6] |= uint64_t{1} << (p & 63);
+    for (uint32_t p = page; p < stop; ++p) set_backed(p);
     page = stop - 1;
   }
   return true;
@@ -62,7 +74,11 @@ uint32_t Pages::allocate(uint32_t count) {
   if (count == 0 || count > available()) return 0;
   uint32_t page = find(count, count == 1 ? hint_ : first_, end_);
   if (page == 0) page = find(count, first_, end_);
-  if (page == 0 || !back_with_memory(page, count)) return 0;
+  if (page == 0) return 0;
+  if (!back_with_memory(page, count)) {
+    starved_ = true;  // on with the pages that have memory
+    if (count > available() || (page = find(count, first_, end_)) == 0) return 0;
+  }
   mark(page, count, true);
   if (count == 1) hint_ = page + 1;
   return page;
@@ -71,8 +87,14 @@ uint32_t Pages::allocate(uint32_t count) {
 uint32_t Pages::allocate_high() {
   if (available() == 0) return 0;
   uint32_t page = high_hint_;
-  while (page > first_ && is_used(page)) --page;
-  if (is_used(page) || !back_with_memory(page, 1)) return 0;
+  while (page > first_ && !is_usable(page)) --page;
+  if (!is_usable(page)) return 0;
+  if (!back_with_memory(page, 1)) {
+    starved_ = true;
+    if (available() == 0) return 0;
+    for (page = end_ - 1; page > first_ && !is_usable(page); --page) {}
+    if (!is_usable(page)) return 0;
+  }
   mark(page, 1, true);
   high_hint_ = page;
   return page;
@@ -95,14 +117,15 @@ void Pages::free(uint32_t first, uint32_t count) {
 
 void Pages::adopt(uint32_t first, uint32_t count) {
   mark(first, count, true);
-  for (uint32_t p = first; p < first + count; ++p) backed_bits_[p >> 6] |= uint64_t{1} << (p & 63);
+  for (uint32_t p = first; p < first + count; ++p) set_backed(p);
 }
 
 void Pages::reset() {
   PageDesc* descs = arena_.descs();
   for (uint32_t page = first_; page < end_; ++page) descs[page] = PageDesc{};
   std::fill(used_bits_.begin(), used_bits_.end(), 0);
-  used_ = 0;
+  used_ = backed_free_ = 0;
+  for (const uint64_t word : backed_bits_) backed_free_ += static_cast<uint32_t>(__builtin_popcountll(word));
   hint_ = first_;
   high_hint_ = end_ - 1;
 }
@@ -113,6 +136,7 @@ void Pages::trim(uint32_t count) {
     if (is_used(page) || !(backed_bits_[page >> 6] & bit)) continue;
     arena_.release(page, 1);
     backed_bits_[page >> 6] &= ~bit;
+    --backed_free_;
     --count;
   }
 }

@@ -1,6 +1,7 @@
 // pages.h: hands out runs of contiguous 64 KiB pages. Everything here is derived from the page descriptors.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -26,10 +27,16 @@ class Pages {
   uint32_t limit() const { return limit_; }
   void set_limit(uint32_t pages) { limit_ = pages; }
   uint32_t used() const { return used_; }
-  uint32_t available() const { return used_ < limit_ ? limit_ - used_ : 0; }
+  uint32_t available() const {
+    const uint32_t room = used_ < limit_ ? limit_ - used_ : 0;
+    return starved_ ? std::min(room, backed_free_) : room;
+  }
   uint32_t first() const { return first_; }
   uint32_t end() const { return end_; }
   bool is_used(uint32_t page) const { return used_bits_[page >> 6] >> (page & 63) & 1; }
+  // Neither used nor, while the file system is full, without memory of its own.
+  bool is_usable(uint32_t page) const { return !(taken(page >> 6) >> (page & 63) & 1); }
+  void retry();  // the file system may have memory again
   // Gives free pages' memory back to the system, at most `count` pages.
   void trim(uint32_t count);
 
@@ -37,6 +44,9 @@ class Pages {
   uint32_t find(uint32_t count, uint32_t from, uint32_t to) const;
   void mark(uint32_t first, uint32_t count, bool used);
   bool back_with_memory(uint32_t first, uint32_t count);
+  bool backed(uint32_t page) const { return backed_bits_[page >> 6] >> (page & 63) & 1; }
+  void set_backed(uint32_t page);
+  uint64_t taken(uint32_t word) const { return used_bits_[word] | (starved_ ? ~backed_bits_[word] : 0); }
 
   Arena& arena_;
   uint32_t first_, end_, limit_, used_ = 0;
@@ -44,6 +54,8 @@ class Pages {
   uint32_t high_hint_;                // and, from the far end down, for one of the index
   std::vector<uint64_t> used_bits_;
   std::vector<uint64_t> backed_bits_; // pages for which the file system has set memory aside
+  uint32_t backed_free_ = 0;          // of them, how many are free
+  bool starved_ = false;              // it had no memory to give: only pages that have theirs are handed out
 };
 
 }  // namespace predis

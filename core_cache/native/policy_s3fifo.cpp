@@ -9,6 +9,7 @@ namespace predis {
 namespace {
 
 constexpr uint8_t kPromoteAt = 2;       // hits in the small queue that earn a place in the main one
+constexpr uint64_t kMostSteps = 2048;   // entries that one eviction may spare; then even a used one goes
 constexpr uint64_t kSmallShare = 10;    // the small queue's share of the bytes: a tenth
 
 class S3Fifo final : public Policy {
@@ -48,6 +49,7 @@ class S3Fifo final : public Policy {
 
   Entry* victim(const Entry* pin) override {
     // Each pass over an entry lowers its count or moves it on, so this ends.
+    uint64_t spared = 0;
     for (uint64_t steps = (small_.size() + main_.size() + 1) * (kMaxFreq + 2); steps > 0; --steps) {
       const bool from_small = main_.size() == 0 || small_bytes_ * kSmallShare >= small_bytes_ + main_bytes_;
       Fifo& queue = from_small && small_.size() > 0 ? small_ : main_;
@@ -56,7 +58,8 @@ class S3Fifo final : public Policy {
       Entry* entry = arena_.at(ref);
       const size_t bytes = footprint_(context_, entry);
       const uint8_t freq = entry->freq;
-      const bool keep = entry == pin || (&queue == &small_ ? freq >= kPromoteAt : freq > 0);
+      const bool used = &queue == &small_ ? freq >= kPromoteAt : freq > 0;
+      const bool keep = entry == pin || (used && ++spared < kMostSteps);  // no client waits for a walk over all keys
       if (!keep) return entry;
       const bool was_small = &queue == &small_;
       erased(entry, bytes);

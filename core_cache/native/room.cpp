@@ -13,6 +13,10 @@ namespace predis {
 bool Store::Impl::evict_one(const Entry* pin) {
   if (policy_kind == PolicyKind::noeviction) return false;
   Entry* entry = policy->victim(pin);
+  while (!entry && orphans_page != 0) {  // a new policy has not seen the entries yet
+    adopt_orphans(monotonic_ns() + 200'000);
+    entry = policy->victim(pin);
+  }
   if (!entry) return false;
   erase(entry, index.hash(entry->key()), EraseReason::evicted);
   return true;
@@ -88,7 +92,10 @@ bool Store::Impl::clear_window(uint32_t count, const Entry* pin) {
   const bool may_evict = policy_kind != PolicyKind::noeviction;
   std::vector<uint64_t> cost(end);
   for (uint32_t page = first; page < end; ++page) {
-    if (!pages.is_used(page)) continue;
+    if (!pages.is_used(page)) {
+      if (!pages.is_usable(page)) cost[page] = kNever;
+      continue;
+    }
     const auto use = static_cast<PageUse>(descs[page].use);
     uint32_t run = 1;
     uint64_t each = kNever;

@@ -57,7 +57,7 @@ Entry* Store::Impl::prepare(std::string_view key, size_t value_len, Type type, E
   Entry* entry = slabs.allocate(bytes);
   while (!entry) {
     if (!make_room(bytes, pin)) {
-      full = policy_kind == PolicyKind::noeviction;
+      full = policy_kind == PolicyKind::noeviction && pages.available() == 0;
       return nullptr;
     }
     entry = slabs.allocate(bytes);
@@ -207,6 +207,7 @@ void Store::clear() { impl_->clear(); }
 uint64_t Store::scan(uint64_t cursor, size_t count, const Visit& visit) {
   std::vector<Ref> refs;
   size_t visited = 0;
+  count = std::min(count, size_t{1} << 40);
   // Empty buckets count a little, so that a nearly empty table does not turn one SCAN into a walk over all of it.
   for (size_t steps = 0; visited < count && steps < count * 10 + 10; ++steps) {
     refs.clear();
@@ -291,6 +292,7 @@ bool Store::out_of_memory() const { return impl_->full; }
 
 bool Store::upkeep(uint64_t budget_us) {
   const uint64_t deadline = monotonic_ns() + budget_us * 1000;
+  impl_->pages.retry();
   bool more = impl_->shrink(deadline);
   more = impl_->adopt_orphans(deadline) || more;
   return impl_->expire(deadline) || more;

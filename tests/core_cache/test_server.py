@@ -483,8 +483,12 @@ def test_a_folder_that_this_user_may_not_enter_is_one_clear_sentence(tmp_path: P
     closed.chmod(0o700)
 
 
-def test_a_full_disk_under_the_data_directory_is_one_clear_sentence(tmp_path: Path) -> None:
-    # Given a data directory where nothing can be made (a folder stands where the new pid file is to be written)
+def test_a_full_disk_under_the_data_directory_keeps_nobody_from_the_data(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a data directory where the pid file of a killed process is left and no new one can be written
     (tmp_path / ".cache.pid.new").mkdir()
-    with pytest.raises(StartError, match=r"pid file .* cannot be written"), _pid_file(tmp_path):
-        pass
+    (tmp_path / "cache.pid").write_text("1\n")
+    with _pid_file(tmp_path):
+        assert not (tmp_path / "cache.pid").exists()
+    assert "cannot be written" in caplog.text

@@ -23,7 +23,9 @@ def store_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-@pytest.mark.parametrize("arguments", ["model 1", "model 20", "kill 1", "readers 1", "reclaim", "resize", "scan"])
+@pytest.mark.parametrize(
+    "arguments", ["model 1", "model 20", "kill 1", "readers 1", "reclaim", "edges", "resize", "scan"]
+)
 def test_store_keeps_its_promises(store_test: Path, arguments: str) -> None:
     run = subprocess.run([store_test, *arguments.split()], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -3,6 +3,7 @@
 //   store_test model SEED      random commands against the model, reopening the arena now and then
 //   store_test kill DIR SEED   a child writes and is killed with SIGKILL; what it acknowledged must be there
 //   store_test reclaim         sizes shift and grow: memory changes class without losing the cache
+//   store_test edges           a change of policy, values too large for noeviction, a cache of nothing but used keys
 //   store_test resize          the arena's size changes between two lives
 //   store_test readers SEED    readers in other processes while the writer overwrites, deletes, evicts and clears
 //   store_test scan            SCAN's promise while the table grows
@@ -264,6 +265,48 @@ void reclaim() {
   }
 }
 
+void edges() {
+  Arena1 file("edges");
+  {  // A new policy has seen no entry yet, and room is needed at once.
+    Store store(options(file.path, 16, PolicyKind::lru));
+    for (int i = 0; i < 200000; ++i) put(store, "key" + std::to_string(i), std::string(100, 'x'));
+    CHECK(store.stats().evicted_capacity > 0, "the cache is not full");
+    store.set_policy(PolicyKind::s3fifo);
+    for (int i = 0; i < 1000; ++i)
+      CHECK(put(store, "at once" + std::to_string(i), std::string(5000, 'x')), "no room for %d right after the change", i);
+  }
+  unlink(file.path.c_str());
+  {  // One value that is too large does not make the cache refuse small ones.
+    Store store(options(file.path, 16, PolicyKind::noeviction));
+    for (int i = 0; i < 10; ++i) put(store, "large" + std::to_string(i), std::string(1 << 20, 'x'));
+    CHECK(!put(store, "too large", std::string(7 << 20, 'x')), "there cannot be room for it");
+    CHECK(!store.out_of_memory(), "small values are refused");
+    CHECK(put(store, "small", "x"), "there is room for it");
+  }
+  unlink(file.path.c_str());
+  {  // However many entries have been used, one eviction looks at a bounded number of them.
+    Store store(options(file.path, 32, PolicyKind::s3fifo));
+    store.set_now(1800000000000);
+    for (int i = 0; i < 120000; ++i) {
+      const std::string key = "key" + std::to_string(i);
+      put(store, key, std::string(100, 'x'));
+      for (int hit = 0; hit < 3; ++hit) get(store, key);
+    }
+    CHECK(store.stats().evicted_capacity == 0, "evicted too early");
+    const auto used = [&] {
+      size_t count = 0;
+      uint64_t cursor = 0;
+      do cursor = store.scan(cursor, 1000, [&](Entry* e) { count += e->freq == 3; });
+      while (cursor);
+      return count;
+    };
+    const size_t before = used();
+    for (int i = 0; store.stats().evicted_capacity == 0; ++i) put(store, "new" + std::to_string(i), std::string(100, 'x'));
+    CHECK(before - used() < 20000, "%zu of %zu entries were looked at for %lu evictions", before - used(), before,
+          store.stats().evicted_capacity);
+  }
+}
+
 void resize() {
   Arena1 file("resize");
   for (const uint64_t mib : {16, 64, 12, 32}) {
@@ -376,10 +419,11 @@ int main(int argc, char** argv) {
     model(seed + 3, PolicyKind::noeviction, 16, false);
   } else if (what == "kill") kill_rounds(seed);
   else if (what == "reclaim") reclaim();
+  else if (what == "edges") edges();
   else if (what == "resize") resize();
   else if (what == "readers") readers(seed);
   else if (what == "scan") scan();
-  else return std::fprintf(stderr, "store_test model|kill|readers|reclaim|resize|scan [SEED]\n"), 2;
+  else return std::fprintf(stderr, "store_test model|kill|readers|reclaim|edges|resize|scan [SEED]\n"), 2;
   std::printf("%s: ok\n", what.c_str());
   return 0;
 }
