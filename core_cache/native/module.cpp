@@ -240,7 +240,8 @@ PyMODINIT_FUNC PyInit__native() {
                                           "The arena cannot be opened; the message is a sentence for people.",
                                           PyExc_RuntimeError, nullptr);
   if (arena_error == nullptr || PyModule_AddObjectRef(module, "ArenaError", arena_error) != 0 ||
-      !add_engine_type(module) || !add_connection_type(module) || !add_stats_reader_type(module)) {
+      !add_engine_type(module) || !add_connection_type(module) || !add_stats_reader_type(module) ||
+      !add_reader_type(module)) {
     Py_DECREF(module);
     return nullptr;
   }

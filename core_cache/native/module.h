@@ -22,6 +22,7 @@ struct EngineObject {
 bool add_engine_type(PyObject* module);
 bool add_connection_type(PyObject* module);
 bool add_stats_reader_type(PyObject* module);
+bool add_reader_type(PyObject* module);
 
 // Reads what has already arrived from the client, answers it and closes the connection.
 void drain_connection(Engine& engine, Client& client);

@@ -154,6 +154,7 @@ Store::Store(const StoreOptions& options) {
       throw;
     }
     impl_->carry_over(source);
+    source.arena->header().generation |= 1;  // its readers look for the new one from now on
     unlink(aside.c_str());
   }
   refresh_gauges();

@@ -349,7 +349,10 @@ void readers(uint64_t seed) {
       const auto k = rng() % 4 ? rng() % Ledger::kKeys : rng() % 100;
       const std::string key = "key" + std::to_string(k);
       const uint64_t acked = ledger->keys[k].acked;
-      const ReadStatus status = reader.get(key, 1800000000000, value);
+      const ReadStatus status = reader.get(key, reader.hash(key), [&](const char* data, size_t size) {
+        value.assign(data, size);
+        return true;
+      });
       if (status == ReadStatus::unavailable) continue;
       if (status == ReadStatus::miss) {
         ++misses;
