@@ -81,6 +81,7 @@ class Report:
     def status(self) -> dict[str, Any]:
         """The document of /api/v1/status."""
         loaded = self._loaded()
+        self.note_ready()  # whoever saw it ready is also told how long that took
         not_live, not_ready = self.not_live(), self.not_ready()
         host, port = self._http_address()
         return {
