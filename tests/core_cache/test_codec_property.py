@@ -158,7 +158,7 @@ def test_memory_stays_in_proportion_to_what_was_sent(engine: _native.Engine, str
     for piece in pieces(stream, places):
         connection.feed(piece)
         sent += len(piece)
-        assert connection.held_bytes <= 32 * 1024 + 4 * sent
+        assert connection.held_bytes <= 34 * 1024 + 4 * sent
 
 
 @pytest.mark.parametrize(

@@ -271,6 +271,7 @@ def test_misbehaving_plugins_change_nothing_for_clients_and_are_named(
     )
     wait_until(lambda: http_status(f"http://127.0.0.1:{agent.extra['http']}/livez") == 200, 20, "the agent")
     wait_until(lambda: status(agent)["cache"]["state"] == "running", 20, "the cache")
+    wait_until(lambda: len(status(agent)["plugins"]) > 5, 20, "the plugins to be loaded")
     agent.password = (agent.data_dir / "cache.password").read_text().strip()
     client = Client(agent, "bystander")
     try:
