@@ -5,7 +5,9 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <cstdlib>
+#include <memory>
+#include <new>
 
 namespace predis {
 
@@ -13,13 +15,13 @@ class Ghost {
  public:
   // Remembers the hash as the newest of the last `capacity`.
   void insert(uint64_t hash, uint64_t capacity) {
-    if (capacity * 2 > slots_.size()) grow(capacity * 2);
-    if (slots_.empty()) return;
+    if (capacity * 2 > size_) grow(capacity * 2);
+    if (size_ == 0) return;
     put({fingerprint(hash), ++clock_});
   }
   // Was it evicted among the last `capacity`? Forgets it.
   bool take(uint64_t hash, uint64_t capacity) {
-    if (slots_.empty()) return false;
+    if (size_ == 0) return false;
     const uint32_t fp = fingerprint(hash);
     Slot* bucket = bucket_of(fp);
     for (int i = 0; i < kWays; ++i)
@@ -31,10 +33,10 @@ class Ghost {
     return false;
   }
   void clear() {
-    slots_.clear();
-    slots_.shrink_to_fit();
+    slots_.reset();
+    size_ = 0;
   }
-  size_t memory() const { return slots_.size() * sizeof(Slot); }
+  size_t memory() const { return size_ * sizeof(Slot); }
 
  private:
   static constexpr int kWays = 8;
@@ -46,7 +48,7 @@ class Ghost {
     const auto fp = static_cast<uint32_t>(hash >> 24);
     return fp ? fp : 1;
   }
-  Slot* bucket_of(uint32_t fp) { return &slots_[(fp & (slots_.size() / kWays - 1)) * kWays]; }
+  Slot* bucket_of(uint32_t fp) { return &slots_[(fp & (size_ / kWays - 1)) * kWays]; }
   void put(Slot slot) {
     Slot* bucket = bucket_of(slot.fingerprint);
     Slot* oldest = bucket;
@@ -62,13 +64,21 @@ class Ghost {
   void grow(uint64_t wanted) {
     size_t size = 1024;
     while (size < wanted) size *= 2;
-    std::vector<Slot> old(size);
+    // calloc: zeroed page by page as it is touched, where a vector would hold up every client for a large table.
+    Slots old(static_cast<Slot*>(std::calloc(size, sizeof(Slot))));
+    if (!old) throw std::bad_alloc();
     old.swap(slots_);
-    for (const Slot& slot : old)
-      if (slot.fingerprint) put(slot);
+    std::swap(size, size_);
+    for (size_t i = 0; i < size; ++i)
+      if (old[i].fingerprint) put(old[i]);
   }
 
-  std::vector<Slot> slots_;
+  struct Free {
+    void operator()(Slot* slots) const { std::free(slots); }
+  };
+  using Slots = std::unique_ptr<Slot[], Free>;
+  Slots slots_;
+  size_t size_ = 0;
   uint32_t clock_ = 0;
 };
 
