@@ -15,7 +15,10 @@ def load_or_create(data_dir: Path) -> tuple[str, bool]:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        password = path.read_text().strip()
+        try:
+            password = path.read_text().strip()
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} holds something that is no text: remove it to have a password made") from None
         if not password:
             raise ValueError(f"{path} is empty: write a password into it, or remove it to have one made") from None
         return password, False

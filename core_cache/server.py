@@ -238,6 +238,8 @@ def _arena_path(options: Options, data_dir: Path, stack: contextlib.ExitStack) -
     """Where the arena file lies, with a link to it in the data directory."""
     try:
         present = options.arena_dir.is_dir()
+        if not present and options.arena_dir.exists():
+            raise StartError(f"the arena's folder {options.arena_dir} is no folder: set another --arena-dir")
     except OSError as error:
         raise StartError(
             f"the arena's folder {options.arena_dir} cannot be used ({_reason(error)}): set another --arena-dir"

@@ -12,8 +12,8 @@ MASK = "********"
 _SECRET_NAME = re.compile(
     r"(password|passwd|passphrase|secret|token|api_?key|license_?key|private_?key|credential)s?$", re.I
 )
-# Up to the last "@": a password may hold "/" or "@" though it should not.
-_URL_USER = re.compile(r"""(?<=://)[^\s"']*(?=@)""")
+# What stands before the last "@", whatever it holds: a URL with a mistake in it is still no place to print a password.
+_URL_USER = re.compile(r"""([a-zA-Z][\w+.-]*://)?[^\s"']*@""")
 
 
 def is_secret_name(key: str) -> bool:
@@ -21,10 +21,14 @@ def is_secret_name(key: str) -> bool:
     return _SECRET_NAME.search(key) is not None
 
 
+def _mask_user(text: str) -> str:
+    return _URL_USER.sub(lambda found: f"{found[1] or ''}{MASK}@", text)
+
+
 def mask(key: str, value: object) -> object:
     """The value, unless its key or its form (a password in a URL) says that it is secret: then what may be shown."""
     if isinstance(value, str):
-        return MASK if value and is_secret_name(key) else _URL_USER.sub(MASK, value)
+        return MASK if value and is_secret_name(key) else _mask_user(value)
     if isinstance(value, Mapping):
         return {name: mask(str(name), item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -48,7 +52,7 @@ def _notation(value: object) -> str:
     if isinstance(value, (date, time)):
         return value.isoformat()
     if isinstance(value, (str, PurePath)):
-        masked = _URL_USER.sub(MASK, str(value))
+        masked = _mask_user(str(value))
         return '"' + masked.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
     if isinstance(value, Mapping):
         pairs = (f"{key} = {MASK if is_secret_name(str(key)) else _notation(item)}" for key, item in value.items())

@@ -54,6 +54,8 @@ Arena::Arena(const std::string& path, uint64_t capacity) : path_(path) {
   if (fd_ < 0) {
     if (errno == ENOENT)
       throw ArenaError("the arena's folder " + folder_of(path) + " does not exist: create it or set another arena_dir");
+    if (errno == ELOOP)
+      throw ArenaError("the arena " + path + " is a symbolic link, which we do not follow: remove it or set another arena_dir");
     throw ArenaError("cannot open the arena " + path + ": " + reason());
   }
   try {

@@ -151,9 +151,10 @@ def test_no_message_repr_or_plan_shows_a_secret(tmp_path: Path) -> None:
         assert "do-not-show" not in text
 
 
+@pytest.mark.parametrize("scheme", ["redis://", "redis:/", ""])
 @pytest.mark.parametrize("password", ["p4ss", "p4ss/x", "p4ss@x", "p4ss:x"])
-def test_a_password_in_a_wrong_url_is_not_shown(tmp_path: Path, password: str) -> None:
-    url = f"redis://:{password}@host:99999/0"
+def test_a_password_in_a_wrong_url_is_not_shown(tmp_path: Path, scheme: str, password: str) -> None:
+    url = f"{scheme}:{password}@host:99999/0"
     (tmp_path / "agent.toml").write_text(f'[plugins.redis_metrics]\nurls = ["{url}"]\n')
     for given in (["--config", str(tmp_path / "agent.toml")], ["--set", f'plugins.redis_metrics.urls=["{url}"]']):
         told = subprocess.run(

@@ -155,6 +155,7 @@ def test_a_port_in_use(tmp_path: Path, cache: servers.Server) -> None:
     ("options", "said"),
     [
         (["--arena-dir", "/nonexistent"], "folder /nonexistent does not exist"),
+        (["--arena-dir", "/etc/passwd"], "/etc/passwd is no folder"),
         (["--memory", "100TiB"], "left: lower memory or set another arena_dir"),
         (["--host", "192.0.2.1"], "this machine has no such address"),
         (["--unix-socket", "/tmp/" + "x" * 120], "is longer than 107 bytes"),
