@@ -264,7 +264,7 @@ def test_many_clients_at_once(cache: servers.Server, raw: RawClient) -> None:
     for number, client in enumerate(clients):
         client.sendall(encode([b"SET", b"k%d" % number, b"v"]) + b"*2\r\n$3\r\nGE")  # and half a command
     assert [client.recv(5) for client in clients] == [b"+OK\r\n"] * 400
-    assert b"connected_clients:401\r\n" in raw.command(b"INFO", b"clients")
+    wait_until(lambda: b"connected_clients:401\r\n" in raw.command(b"INFO", b"clients"), what="all clients")
     for number, client in enumerate(clients):
         client.sendall(b"T\r\n$%d\r\nk%d\r\n" % (len(b"k%d" % number), number))
     assert [client.recv(7) for client in clients] == [b"$1\r\nv\r\n"] * 400
@@ -308,6 +308,8 @@ def test_announced_gigabytes_take_no_memory(cache: servers.Server, raw: RawClien
     for liar in liars:
         liar.sendall(b"*1000000\r\n$3\r\nSET\r\n$536870912\r\nabc")
     assert raw.command(b"PING") == b"+PONG\r\n"
+    # all are accepted, and each query buffer holds what its client has sent
+    wait_until(lambda: raw.command(b"CLIENT", b"LIST").count(b" qbuf=34 ") == 100, what="the liars' input")
     assert b"connected_clients:101\r\n" in raw.command(b"INFO", b"clients")
     assert resident(cache.pid) - before < 16 * MIB
     for liar in liars:
