@@ -16,6 +16,13 @@
 #include "store.h"
 
 namespace predis {
+
+uint64_t realtime_ms() {
+  timespec ts;
+  clock_gettime(CLOCK_REALTIME, &ts);
+  return static_cast<uint64_t>(ts.tv_sec) * 1000 + static_cast<uint64_t>(ts.tv_nsec) / 1000000;
+}
+
 namespace {
 
 std::string mebibytes(uint64_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
@@ -23,12 +30,6 @@ std::string mebibytes(uint64_t bytes) { return std::to_string((bytes + (1 << 20)
 std::string reason() { return std::strerror(errno); }
 
 uint64_t round_up(uint64_t value, uint64_t step) { return (value + step - 1) / step * step; }
-
-uint64_t realtime_ms() {
-  timespec ts;
-  clock_gettime(CLOCK_REALTIME, &ts);
-  return static_cast<uint64_t>(ts.tv_sec) * 1000 + static_cast<uint64_t>(ts.tv_nsec) / 1000000;
-}
 
 std::string folder_of(const std::string& path) {
   const auto slash = path.rfind('/');

@@ -20,6 +20,8 @@ inline void prefetch(const void* p) {
   asm volatile("");
 }
 
+uint64_t realtime_ms();  // Unix time in ms
+
 constexpr uint64_t kMinCapacity = 8 * 1024 * 1024;
 
 // The writer's mapping. Holds an exclusive flock on the file: there is never a second writer.

@@ -17,12 +17,6 @@ uint64_t monotonic_ns() {
   return static_cast<uint64_t>(ts.tv_sec) * 1000000000 + static_cast<uint64_t>(ts.tv_nsec);
 }
 
-uint64_t realtime_ms() {
-  timespec ts;
-  clock_gettime(CLOCK_REALTIME, &ts);
-  return static_cast<uint64_t>(ts.tv_sec) * 1000 + static_cast<uint64_t>(ts.tv_nsec) / 1000000;
-}
-
 Store::Impl::Impl(std::unique_ptr<Arena> opened, PolicyKind kind)
     : arena(std::move(opened)), pages(*arena), slabs(*arena, pages), index(*arena, pages),
       max_memory(arena->capacity()) {

@@ -66,6 +66,5 @@ struct Store::Impl {
 };
 
 uint64_t monotonic_ns();
-uint64_t realtime_ms();
 
 }  // namespace predis
