@@ -50,6 +50,15 @@ std::span<CommandSpec> key_commands();         // commands_key.cpp: generic keys
 std::span<CommandSpec> connection_commands();  // commands_connection.cpp: HELLO AUTH CLIENT PING ECHO QUIT RESET SELECT
 std::span<CommandSpec> server_commands();      // commands_server.cpp: INFO CONFIG COMMAND SLOWLOG LATENCY MEMORY OBJECT DEBUG …
 
+std::span<CommandSpec> hash_commands();          // commands_hash.cpp
+std::span<CommandSpec> set_commands();           // commands_set.cpp
+std::span<CommandSpec> list_commands();          // commands_list.cpp
+std::span<CommandSpec> zset_commands();          // commands_zset.cpp
+std::span<CommandSpec> bit_commands();           // commands_bit.cpp
+std::span<CommandSpec> pubsub_commands();        // commands_pubsub.cpp
+std::span<CommandSpec> transaction_commands();   // commands_transaction.cpp
+std::span<CommandSpec> acl_commands();           // commands_acl.cpp
+
 const CommandSpec* find_command(std::string_view name);  // any case; nullptr when unknown; "client|id" is found too
 const CommandSpec* find_command_of(Args args);           // for a whole command: the subcommand's where it is one
 std::span<const CommandSpec* const> all_commands();

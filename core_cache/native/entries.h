@@ -27,6 +27,13 @@ inline Entry* find_to_read(Context& ctx, std::string_view key, uint64_t hash, To
   return entry;
 }
 
+// For commands of one type: answers WRONGTYPE and gives false where the key holds another. nullptr (no key) is all right.
+inline bool is_type_or_reply(Context& ctx, const Entry* entry, Type type) {
+  if (__builtin_expect(entry == nullptr || entry->type() == type, 1)) return true;
+  ctx.reply.error(errors::kWrongType);
+  return false;
+}
+
 // What a stored value has besides its bytes.
 struct Attributes {
   uint64_t expire_at = 0;  // Unix time in ms, 0 for never

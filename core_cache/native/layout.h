@@ -26,11 +26,14 @@ namespace predis {
 using Ref = uint32_t;  // offset in the arena in units of 1 << Header::unit_shift bytes; 0 is "none"
 
 constexpr uint64_t kMagic = 0x3130736964657250;  // "Predis01"
-constexpr uint32_t kLayoutVersion = 1;
+constexpr uint32_t kLayoutVersion = 2;
 constexpr size_t kPageSize = 64 * 1024;
 constexpr size_t kBucketsPerPage = 1024;
-constexpr uint32_t kCommandSlots = 256;
+constexpr uint32_t kCommandSlots = 512;
 constexpr uint32_t kLatencyBuckets = 128;
+
+enum class Type : uint8_t { string = 0, list = 1, set = 2, zset = 3, hash = 4 };
+constexpr uint8_t kTypeMask = 0x0f;
 
 // A stored key with its value. 32 bytes, then (for keys of 65,535 bytes and more) the key's length in 4 bytes, then the
 // key, then the value. All fields but `access` and `freq` are covered by the bucket's sequence lock.
@@ -61,10 +64,10 @@ struct Entry {
   std::string_view value() const { return {payload() + key_offset() + key_len(), value_len}; }
   uint64_t expire_at() const { return expire_and_tenant & kExpireMask; }
   bool live() const { return version != 0; }
+  Type type() const { return static_cast<Type>(kind & kTypeMask); }
 };
 static_assert(sizeof(Entry) == 32);
 
-enum class Type : uint8_t { string = 0 };
 constexpr uint8_t kFlagRaw = 0x10;   // a string made by APPEND or SETRANGE: OBJECT ENCODING says "raw"
 constexpr uint8_t kFlagMain = 0x20;  // s3fifo: in the main queue, not in the small one
 constexpr uint8_t kFlagEmbstr = 0x40;  // a number that is kept as text (INCRBYFLOAT): "embstr", not "int"

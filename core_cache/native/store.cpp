@@ -81,6 +81,7 @@ void Store::Impl::commit(Entry* fresh, uint64_t hash, Entry* old) {
     ++expires;
     slabs.note_expire(fresh, at);
   }
+  if (__builtin_expect(observer != nullptr, 0)) observer->changed(fresh->key(), Change::written);
   if (!old) {
     index.insert(hash, arena->ref(fresh));
     policy->inserted(fresh, hash, bytes);
@@ -106,6 +107,11 @@ void Store::Impl::erase(Entry* entry, uint64_t hash, EraseReason reason) {
   } else if (reason == EraseReason::expired_active) {
     ++stats.expired_active;
   }
+  if (__builtin_expect(observer != nullptr, 0)) {
+    observer->changed(entry->key(), reason == EraseReason::evicted   ? Change::evicted
+                                    : reason == EraseReason::deleted ? Change::deleted
+                                                                     : Change::expired);
+  }
   index.erase(hash, arena->ref(entry));
   policy->erased(entry, slabs.footprint(bytes));
   if (entry->expire_at()) --expires;
@@ -128,6 +134,7 @@ void Store::Impl::clear() {
   orphans_page = sweep_page = 0;
   store_release(h.generation, h.generation + 1);
   ++arena->stats().flushes;
+  if (observer != nullptr) observer->cleared();
 }
 
 // An arena of another size is set aside as PATH.old while its entries are carried over. To find such a file at start means
@@ -195,7 +202,14 @@ void Store::set_expire_at(Entry* entry, uint64_t hash, uint64_t unix_ms) {
   impl_->expires += (unix_ms != 0) - (entry->expire_at() != 0);
   impl_->index.locked(hash, [&] { store_release(entry->expire_and_tenant, word); });
   if (unix_ms) impl_->slabs.note_expire(entry, unix_ms);
+  if (__builtin_expect(impl_->observer != nullptr, 0)) impl_->observer->changed(entry->key(), Change::written);
 }
+
+void Store::changed_in_place(Entry* entry) {
+  touch(entry);
+  if (impl_->observer != nullptr) impl_->observer->changed(entry->key(), Change::written);
+}
+void Store::set_observer(KeyObserver* observer) { impl_->observer = observer; }
 
 void Store::clear() { impl_->clear(); }
 

@@ -30,6 +30,17 @@ struct ArenaError : std::runtime_error {
 
 enum class EraseReason { deleted, evicted, expired_lazy, expired_active };
 
+// What happened to a key: for WATCH, CLIENT TRACKING and keyspace notifications.
+enum class Change { written, deleted, evicted, expired };
+
+// Is told of every change of a key, whoever made it. It must not use the store: a change may be half done.
+class KeyObserver {
+ public:
+  virtual ~KeyObserver() = default;
+  virtual void changed(std::string_view key, Change change) = 0;
+  virtual void cleared() = 0;  // FLUSHALL: all keys at once
+};
+
 class Store {
  public:
   explicit Store(const StoreOptions& options);  // throws ArenaError
@@ -61,6 +72,9 @@ class Store {
   void erase(Entry* entry, uint64_t hash, EraseReason reason = EraseReason::deleted);
   void set_expire_at(Entry* entry, uint64_t hash, uint64_t unix_ms);  // 0: never
   void clear();                                        // FLUSHALL
+  // After a value was changed in place (collections): tells the observer, and the policy that it was used.
+  void changed_in_place(Entry* entry);
+  void set_observer(KeyObserver* observer);  // nullptr: nobody listens, which costs nothing
 
   // --- walk
   using Visit = std::function<void(Entry*)>;

@@ -55,6 +55,7 @@ struct Store::Impl {
   std::unique_ptr<Policy> policy;
   PolicyKind policy_kind;
   uint64_t max_memory;
+  KeyObserver* observer = nullptr;
   uint64_t now_ms = 0;
   uint32_t tick = 0;          // now, in the units of Entry::access
   uint64_t expires = 0;       // keys with an expiry

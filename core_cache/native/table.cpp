@@ -14,6 +14,11 @@ namespace {
 constexpr size_t kBuckets = 1024;  // a power of two, several times the number of commands
 constexpr size_t kLongestName = 40;
 
+constexpr std::span<CommandSpec> (*kTables[])() = {
+    string_commands, key_commands,  connection_commands, server_commands,      hash_commands, set_commands,
+    list_commands,   zset_commands, bit_commands,        pubsub_commands,      transaction_commands,
+    acl_commands};
+
 // Letters in lower case; other bytes are mapped too, which equal_names() sorts out.
 inline uint32_t name_hash(std::string_view name, uint32_t hash = 0x811c9dc5) {
   for (unsigned char c : name) hash = (hash ^ (c | 0x20)) * 0x01000193;
@@ -36,8 +41,8 @@ struct Table {
   std::array<const CommandSpec*, kBuckets> buckets{};
 
   Table() {
-    for (std::span<CommandSpec> part : {string_commands(), key_commands(), connection_commands(), server_commands()}) {
-      for (CommandSpec& spec : part) {
+    for (const auto part_of : kTables) {
+      for (CommandSpec& spec : part_of()) {
         spec.subcommand = spec.name.find('|') != std::string_view::npos;
         spec.id = static_cast<uint16_t>(all.size());
         if (all.size() >= kCommandSlots || spec.name.size() > kLongestName) std::abort();
@@ -45,8 +50,8 @@ struct Table {
         insert(&spec);
       }
     }
-    for (std::span<CommandSpec> part : {string_commands(), key_commands(), connection_commands(), server_commands()}) {
-      for (CommandSpec& spec : part) {
+    for (const auto part_of : kTables) {
+      for (CommandSpec& spec : part_of()) {
         const std::string prefix = std::string(spec.name) + "|";
         for (const CommandSpec* other : all) spec.container |= other->name.starts_with(prefix);
       }

@@ -1,0 +1,8 @@
+// commands_set.cpp
+#include "command.h"
+
+namespace predis {
+
+std::span<CommandSpec> set_commands() { return {}; }
+
+}  // namespace predis
