@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "checksum.h"
 #include "store.h"
 
 namespace predis {
@@ -129,6 +130,9 @@ void Arena::create(uint64_t capacity) {
   h.directory_offset = plan.directory;
   h.overflow_offset = plan.overflow;
   h.generation = 1;
+  Header whole = h;
+  whole.magic = kMagic;
+  h.check = header_check(whole);
   h.next_version = 1;
   store_release(h.magic, kMagic);
   fresh_ = true;
@@ -144,7 +148,7 @@ void Arena::check() const {
   const Plan plan(h.pages);
   if (h.capacity != mapped_ || uint64_t{h.pages} * kPageSize != h.capacity || h.unit_shift < 4 || h.unit_shift > 12 ||
       h.stats_offset != plan.stats || h.descs_offset != plan.descs || h.directory_offset != plan.directory ||
-      h.overflow_offset != plan.overflow || uint64_t{h.first_page} * kPageSize != plan.end)
+      h.overflow_offset != plan.overflow || h.check != header_check(h) || uint64_t{h.first_page} * kPageSize != plan.end)
     throw ArenaError("the arena " + path_ + " has a damaged header" + remedy);
 }
 

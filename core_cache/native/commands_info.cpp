@@ -171,6 +171,7 @@ void persistence(Context& c, Text& t) {
   t.line("aof_last_bgrewrite_status", "ok");
   t.line("aof_last_write_status", "ok");
   t.line("warm_restarts", c.engine.stats().recoveries);
+  t.line("damaged_entries", c.engine.stats().damaged_entries);
   t.line("warm_restart_keys", c.engine.stats().recovered_entries);
 }
 

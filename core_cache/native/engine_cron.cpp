@@ -119,11 +119,13 @@ void Engine::reset_commands_stats() {
 // All counters but those that tell how this process came by its data.
 void Engine::reset_stats() {
   Stats& all = stats();
-  const uint64_t recoveries = all.recoveries, entries = all.recovered_entries, took = all.recovery_nanoseconds;
+  const uint64_t recoveries = all.recoveries, entries = all.recovered_entries, took = all.recovery_nanoseconds,
+                 damaged = all.damaged_entries;
 #define PREDIS_ZERO(name) all.name = 0;
   PREDIS_COUNTERS(PREDIS_ZERO)
 #undef PREDIS_ZERO
   all.recoveries = recoveries;
+  all.damaged_entries = damaged;
   all.recovered_entries = entries;
   all.recovery_nanoseconds = took;
   reset_commands_stats();

@@ -36,7 +36,7 @@ enum class Type : uint8_t { string = 0, list = 1, set = 2, zset = 3, hash = 4 };
 constexpr uint8_t kTypeMask = 0x0f;
 
 // A stored key with its value. 32 bytes, then (for keys of 65,535 bytes and more) the key's length in 4 bytes, then the
-// key, then the value. All fields but `access` and `freq` are covered by the bucket's sequence lock.
+// key, then the value, then for strings a checksum (checksum.h). All fields but `access` and `freq` are covered by the bucket's sequence lock.
 struct Entry {
   uint64_t version;  // 0: free slot; else the number of the write that made this entry
   uint64_t expire_and_tenant;  // low 48 bits: Unix time in ms at which it expires, 0 for never; high 16: tenant
@@ -104,7 +104,8 @@ struct Stats {
   X(keyspace_hits) X(keyspace_misses) X(evicted_capacity) X(expired_lazy) X(expired_active)                    \
   X(total_commands) X(total_connections) X(rejected_connections) X(net_input_bytes) X(net_output_bytes)        \
   X(protocol_errors) X(auth_failures) X(error_replies) X(evicted_clients) X(slow_commands)                     \
-  X(flushes) X(recoveries) X(recovered_entries) X(recovery_nanoseconds) X(moved_entries)
+  X(flushes) X(recoveries) X(recovered_entries) X(recovery_nanoseconds) X(moved_entries) \
+  X(damaged_entries)
 #define PREDIS_GAUGES(X)                                                                                       \
   X(keys) X(keys_with_expiry) X(connected_clients) X(used_bytes) X(entry_bytes) X(index_bytes)                 \
   X(slab_free_bytes) X(overhead_bytes) X(policy_bytes) X(client_bytes) X(max_bytes) X(pages_used)              \
@@ -129,11 +130,13 @@ struct Header {
   uint64_t stats_offset, descs_offset;
   uint64_t directory_offset;  // uint32_t[pages]: page of each 1,024 primary buckets
   uint64_t overflow_offset;   // uint32_t[pages]: page of each 1,024 overflow buckets
+  uint64_t check;             // digest of all the above
   // What changes:
   alignas(64) uint32_t generation;  // odd while the whole index is unusable: recovery, FLUSHALL
   uint32_t buckets;                 // linear hashing: primary buckets in use
   uint64_t next_version;
   uint64_t cleared_version;         // entries up to this version are dead (FLUSHALL is this one store)
+  uint64_t cleared_again;           // the same, stored behind it: the higher one counts
 };
 
 }  // namespace predis

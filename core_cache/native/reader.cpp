@@ -7,6 +7,7 @@
 
 #include <cerrno>
 
+#include "checksum.h"
 #include "store.h"
 
 namespace predis {
@@ -30,7 +31,7 @@ Reader::Reader(const std::string& path) : path_(path) {
   shift_ = header_->unit_shift;
   const uint64_t directories = uint64_t{pages_} * sizeof(uint32_t);
   if (load_acquire(header_->magic) != kMagic || header_->layout_version != kLayoutVersion ||
-      header_->capacity != bytes_ || uint64_t{pages_} * kPageSize != bytes_ || shift_ > 12 ||
+      header_->check != header_check(*header_) || header_->capacity != bytes_ || uint64_t{pages_} * kPageSize != bytes_ || shift_ > 12 ||
       header_->directory_offset + directories > bytes_ || header_->overflow_offset + directories > bytes_) {
     munmap(p, bytes_);
     throw ArenaError("the file " + path + " is not an arena that this build reads");

@@ -14,7 +14,8 @@ namespace {
 
 bool plausible(const Entry* entry, size_t room) {
   if (entry->key_len16 == Entry::kLongKey && room < sizeof(Entry) + 4) return false;
-  const uint64_t bytes = uint64_t{sizeof(Entry)} + entry->key_offset() + entry->key_len() + entry->value_len;
+  const uint64_t bytes = uint64_t{sizeof(Entry)} + entry->key_offset() + entry->key_len() + entry->value_len +
+                         checksum_bytes(entry->type());
   return bytes <= room && (entry->kind & 0x0f) == static_cast<uint8_t>(Type::string);
 }
 
@@ -47,6 +48,7 @@ void Store::Impl::recover() {
   PageDesc* descs = arena->descs();
   Stats& stats = arena->stats();
   std::vector<Ref> found;
+  h.cleared_version = h.cleared_again = std::max(h.cleared_version, h.cleared_again);
   uint64_t highest = std::max(h.next_version, h.cleared_version);
 
   const auto live = [&](Entry* entry, size_t room, int size_class) {
@@ -61,7 +63,6 @@ void Store::Impl::recover() {
       ++stats.expired_active;
       return false;
     }
-    highest = std::max(highest, entry->version);
     found.push_back(arena->ref(entry));
     return true;
   };
@@ -85,8 +86,6 @@ void Store::Impl::recover() {
       ++page;
     }
   }
-  h.next_version = highest + 1;
-
   uint64_t size_for = found.size();
   while (!index.build(size_for)) {
     if (size_for == 0) throw ArenaError("the arena " + arena->path() + " has no room for its index: remove the file");
@@ -108,6 +107,12 @@ void Store::Impl::recover() {
     }
     for (size_t i = 0; i < n; ++i) {
       Entry* entry = arena->at(found[start + i]);
+      if (entry->type() == Type::string && !checksum_holds(*entry, hashes[i])) {
+        ++stats.damaged_entries;
+        drop(entry);
+        continue;
+      }
+      highest = std::max(highest, entry->version);
       if (Entry* twin = index.find(entry->key(), hashes[i])) {
         if (twin->version >= entry->version) {
           drop(entry);
@@ -127,6 +132,7 @@ void Store::Impl::recover() {
       found[kept++] = found[start + i];
     }
   }
+  h.next_version = highest + 1;
   found.resize(kept);
   size_t counted = 0;
   for (const Ref ref : found) {
@@ -151,7 +157,9 @@ void Store::Impl::recover() {
 }
 
 void Store::Impl::carry_over(Impl& source) {
-  arena->header().epoch_unix_ms = source.arena->header().epoch_unix_ms;
+  Header& h = arena->header();
+  h.epoch_unix_ms = source.arena->header().epoch_unix_ms;
+  h.check = header_check(h);
   set_now(now_ms);
   std::memcpy(&arena->stats(), &source.arena->stats(), sizeof(Stats));
   uint64_t cursor = 0;

@@ -44,7 +44,7 @@ void Store::Impl::make_policy(PolicyKind kind) {
 }
 
 Entry* Store::Impl::prepare(std::string_view key, size_t value_len, Type type, Entry* pin) {
-  const size_t bytes = payload_bytes(key.size(), value_len);
+  const size_t bytes = payload_bytes(key.size(), value_len, type);
   if (bytes > uint64_t{pages.limit()} * kPageSize / 2 || value_len > 0xffffffff) return nullptr;
   while (!index.reserve())
     if (!make_room(kPageSize, pin)) return nullptr;
@@ -74,8 +74,9 @@ Entry* Store::Impl::prepare(std::string_view key, size_t value_len, Type type, E
 void Store::Impl::commit(Entry* fresh, uint64_t hash, Entry* old) {
   const size_t bytes = slabs.footprint(bytes_of(fresh));
   Header& h = arena->header();
-  // From this store on the write survives a SIGKILL.
   const uint64_t version = h.next_version++;
+  if (fresh->type() == Type::string) store_checksum(*fresh, hash, version);
+  // From this store on the write survives a SIGKILL.
   store_release(fresh->version, version);
   if (const uint64_t at = fresh->expire_at()) {
     ++expires;
@@ -125,6 +126,7 @@ void Store::Impl::clear() {
   store_release(h.generation, h.generation + 1);
   // The one store that empties the cache; the rest is tidying up.
   store_release(h.cleared_version, h.next_version++);
+  store_release(h.cleared_again, h.cleared_version);
   policy->clear();
   slabs.reset();
   pages.reset();

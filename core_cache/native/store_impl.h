@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "arena.h"
+#include "checksum.h"
 #include "index.h"
 #include "pages.h"
 #include "policy.h"
@@ -13,10 +14,10 @@
 
 namespace predis {
 
-constexpr size_t payload_bytes(size_t key_len, size_t value_len) {
-  return sizeof(Entry) + (key_len >= Entry::kLongKey ? 4 : 0) + key_len + value_len;
+constexpr size_t payload_bytes(size_t key_len, size_t value_len, Type type) {
+  return sizeof(Entry) + (key_len >= Entry::kLongKey ? 4 : 0) + key_len + value_len + checksum_bytes(type);
 }
-inline size_t bytes_of(const Entry* entry) { return payload_bytes(entry->key_len(), entry->value_len); }
+inline size_t bytes_of(const Entry* entry) { return payload_bytes(entry->key_len(), entry->value_len, entry->type()); }
 
 struct Store::Impl {
   Impl(std::unique_ptr<Arena> opened, PolicyKind kind);

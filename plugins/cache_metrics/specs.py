@@ -87,6 +87,7 @@ COUNTERS: tuple[MetricRow, ...] = (
         "seconds",
         1e-9,
     ),
+    _plain(_C, "predis_damaged_entries_total", "damaged_entries", "Entries that a recovery found damaged and dropped."),
     _plain(_C, "predis_moved_entries_total", "moved_entries", "Entries moved to make room that hangs together."),
 )
 

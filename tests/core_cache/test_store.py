@@ -1,6 +1,7 @@
 """The store's own tests are C++ (tests/core_cache/native/store_test.cpp), built here with the sanitizers and run."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,17 +15,17 @@ STORE = ["arena", "pages", "slabs", "index", "policy_lru", "policy_s3fifo", "sto
 
 @pytest.fixture(scope="session")
 def store_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    assert compiler, "no C++ compiler: `make setup` installs one or says which"
+    compiler = shlex.split(os.environ.get("CXX", "g++"))
+    assert shutil.which(compiler[0]), "no C++ compiler: `make setup` installs one or says which"
     program = tmp_path_factory.mktemp("native") / "store_test"
     sources = [Path(__file__).parent / "native" / "store_test.cpp", *(NATIVE / f"{name}.cpp" for name in STORE)]
     flags = ["-std=c++20", "-O2", "-g1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
-    subprocess.run([compiler, *flags, "-fno-sanitize-recover=all", "-o", program, *sources], check=True)
+    subprocess.run([*compiler, *flags, "-fno-sanitize-recover=all", "-o", program, *sources], check=True)
     return program
 
 
 @pytest.mark.parametrize(
-    "arguments", ["model 1", "model 20", "kill 1", "readers 1", "reclaim", "edges", "resize", "scan"]
+    "arguments", ["model 1", "model 20", "kill 1", "readers 1", "reclaim", "edges", "resize", "damage 1", "scan"]
 )
 def test_store_keeps_its_promises(store_test: Path, arguments: str) -> None:
     run = subprocess.run([store_test, *arguments.split()], capture_output=True, text=True, timeout=300)
