@@ -1,8 +1,9 @@
-// commands_command.cpp: COMMAND, which tells clients what they may call. Facts that only COMMAND INFO needs (tips, how
-// keys are used) stand in tables here, by name.
+// commands_command.cpp: COMMAND, which tells clients what they may call. Facts that only COMMAND INFO needs (tips)
+// stand in a table here, by name.
 #include <algorithm>
 #include <array>
 
+#include "command_keys.h"
 #include "engine.h"
 #include "glob.h"
 #include "handlers.h"
@@ -61,51 +62,6 @@ constexpr auto kTips = std::to_array<Tips>({
     {"unlink", "request_policy:multi_shard response_policy:agg_sum"},
 });
 
-// How a command uses its keys. Commands without an entry read them: "RO access".
-struct KeyUse {
-  std::string_view name, flags;
-  std::string_view second;  // of the second key where it is used otherwise
-  std::string_view notes;
-};
-
-constexpr auto kKeyUses = std::to_array<KeyUse>({
-    {"set", "RW access update variable_flags", "", "RW and ACCESS due to the optional `GET` argument"},
-    {"getset", "RW access update", "", ""},
-    {"getdel", "RW access delete", "", ""},
-    {"getex", "RW access update", "", "RW and UPDATE because it changes the TTL"},
-    {"mset", "OW update", "", ""},
-    {"msetnx", "OW insert", "", ""},
-    {"setnx", "OW insert", "", ""},
-    {"setex", "OW update", "", ""},
-    {"psetex", "OW update", "", ""},
-    {"append", "RW insert", "", ""},
-    {"strlen", "RO", "", ""},
-    {"setrange", "RW update", "", ""},
-    {"incr", "RW access update", "", ""},
-    {"decr", "RW access update", "", ""},
-    {"incrby", "RW access update", "", ""},
-    {"decrby", "RW access update", "", ""},
-    {"incrbyfloat", "RW access update", "", ""},
-    {"del", "RM delete", "", ""},
-    {"unlink", "RM delete", "", ""},
-    {"exists", "RO", "", ""},
-    {"type", "RO", "", ""},
-    {"touch", "RO", "", ""},
-    {"expire", "RW update", "", ""},
-    {"pexpire", "RW update", "", ""},
-    {"expireat", "RW update", "", ""},
-    {"pexpireat", "RW update", "", ""},
-    {"persist", "RW update", "", ""},
-    {"rename", "RW access delete", "OW update", ""},
-    {"renamenx", "RW access delete", "OW insert", ""},
-    {"copy", "RO access", "OW update", ""},
-    {"object|encoding", "RO", "", ""},
-    {"object|freq", "RO", "", ""},
-    {"object|idletime", "RO", "", ""},
-    {"object|refcount", "RO", "", ""},
-    {"memory|usage", "RO", "", ""},
-});
-
 template <typename Table>
 const typename Table::value_type* by_name(const Table& table, std::string_view name) {
   for (const auto& row : table) {
@@ -133,36 +89,46 @@ constexpr std::pair<uint32_t, std::string_view> kFlagNames[] = {
     {kNoAsyncLoading, "no_async_loading"},
 };
 
-void reply_key_spec(Context& c, std::string_view flags, std::string_view notes, int index, int last, int step) {
-  c.reply.map(notes.empty() ? 3 : 4);
-  if (!notes.empty()) {
+void reply_key_spec(Context& c, const KeySpec& spec) {
+  const auto number = [&](std::string_view name, int value) {
+    c.reply.bulk(name);
+    c.reply.integer(value);
+  };
+  const auto kind = [&](std::string_view what, std::string_view type, size_t fields) {
+    c.reply.bulk(what);
+    c.reply.map(2);
+    c.reply.bulk("type");
+    c.reply.bulk(type);
+    c.reply.bulk("spec");
+    c.reply.map(fields);
+  };
+  c.reply.map(spec.notes.empty() ? 3 : 4);
+  if (!spec.notes.empty()) {
     c.reply.bulk("notes");
-    c.reply.bulk(notes);
+    c.reply.bulk(spec.notes);
   }
   c.reply.bulk("flags");
-  const auto words = words_of(flags);
+  const auto words = words_of(spec.flags);
   c.reply.set(words.size());
   for (std::string_view word : words) c.reply.simple(word);
-  c.reply.bulk("begin_search");
-  c.reply.map(2);
-  c.reply.bulk("type");
-  c.reply.bulk("index");
-  c.reply.bulk("spec");
-  c.reply.map(1);
-  c.reply.bulk("index");
-  c.reply.integer(index);
-  c.reply.bulk("find_keys");
-  c.reply.map(2);
-  c.reply.bulk("type");
-  c.reply.bulk("range");
-  c.reply.bulk("spec");
-  c.reply.map(3);
-  c.reply.bulk("lastkey");
-  c.reply.integer(last);
-  c.reply.bulk("keystep");
-  c.reply.integer(step);
-  c.reply.bulk("limit");
-  c.reply.integer(0);
+  if (spec.find == KeySpec::unknown) {
+    kind("begin_search", "unknown", 0);
+    kind("find_keys", "unknown", 0);
+    return;
+  }
+  kind("begin_search", "index", 1);
+  number("index", spec.begin);
+  if (spec.find == KeySpec::counted) {
+    kind("find_keys", "keynum", 3);
+    number("keynumidx", 0);
+    number("firstkey", 1);
+    number("keystep", spec.step);
+  } else {
+    kind("find_keys", "range", 3);
+    number("lastkey", spec.last);
+    number("keystep", spec.step);
+    number("limit", 0);
+  }
 }
 
 std::vector<const CommandSpec*> subcommands(const CommandSpec& container) {
@@ -203,22 +169,9 @@ void describe(Context& c, const CommandSpec& spec) {
   const auto tip_words = words_of(tips != nullptr ? tips->tips : "");
   c.reply.set(tip_words.size());
   for (std::string_view tip : tip_words) c.reply.bulk(tip);
-  if (spec.first_key == 0) {
-    c.reply.set(0);
-  } else {
-    const KeyUse* use = by_name(kKeyUses, spec.name);
-    const std::string_view key_flags = use != nullptr ? use->flags : "RO access";
-    const std::string_view notes = use != nullptr ? use->notes : "";
-    if (use != nullptr && !use->second.empty()) {
-      c.reply.set(2);
-      reply_key_spec(c, key_flags, notes, spec.first_key, 0, 1);
-      reply_key_spec(c, use->second, "", spec.last_key, 0, 1);
-    } else {
-      c.reply.set(1);
-      const int last = spec.last_key < 0 ? spec.last_key : spec.last_key - spec.first_key;
-      reply_key_spec(c, key_flags, notes, spec.first_key, last, spec.key_step);
-    }
-  }
+  const auto keys = key_specs(spec);
+  c.reply.set(keys.size());
+  for (const KeySpec& key : keys) reply_key_spec(c, key);
   const auto subs = subcommands(spec);
   c.reply.set(subs.size());
   for (const CommandSpec* sub : subs) describe(c, *sub);
@@ -242,40 +195,23 @@ void document(Context& c, const CommandSpec& spec) {
   for (const CommandSpec* sub : subs) document(c, *sub);
 }
 
-// The positions of the keys in a whole command.
-std::vector<size_t> key_positions(const CommandSpec& spec, size_t count) {
-  std::vector<size_t> found;
-  if (spec.first_key == 0) return found;
-  const int last_key = spec.last_key < 0 ? static_cast<int>(count) + spec.last_key : spec.last_key;
-  if (last_key < spec.first_key) return found;
-  const auto last = static_cast<size_t>(last_key);
-  for (auto i = static_cast<size_t>(spec.first_key); i <= last && i < count; i += static_cast<size_t>(spec.key_step)) {
-    found.push_back(i);
-  }
-  return found;
-}
-
 void keys_of(Context& c, bool with_flags) {
   const Args command = c.args.subspan(2);
   const CommandSpec* spec = find_command_of(command);
   if (spec == nullptr) return c.reply.error("ERR Invalid command specified");
   const int count = static_cast<int>(command.size());
-  if (spec->first_key == 0) return c.reply.error("ERR The command has no key arguments");
+  if (!has_keys(*spec)) return c.reply.error("ERR The command has no key arguments");
   if (spec->arity >= 0 ? count != spec->arity : count < -spec->arity) {
     return c.reply.error("ERR Invalid number of arguments specified for command");
   }
-  const std::vector<size_t> keys = key_positions(*spec, command.size());
-  const KeyUse* use = by_name(kKeyUses, spec->name);
+  std::vector<KeyArgument> keys;
+  if (!find_keys(*spec, command, keys)) return c.reply.error("ERR Invalid arguments specified for command");
   c.reply.array(keys.size());
-  for (size_t i = 0; i < keys.size(); ++i) {
-    if (!with_flags) {
-      c.reply.bulk(command[keys[i]]);
-      continue;
-    }
-    c.reply.array(2);
-    c.reply.bulk(command[keys[i]]);
-    const bool second = i == 1 && use != nullptr && !use->second.empty();
-    const auto words = words_of(use == nullptr ? "RO access" : second ? use->second : use->flags);
+  for (const KeyArgument& key : keys) {
+    if (with_flags) c.reply.array(2);
+    c.reply.bulk(command[key.index]);
+    if (!with_flags) continue;
+    const auto words = words_of(key.flags);
     c.reply.set(words.size());
     for (std::string_view word : words) c.reply.simple(word);
   }
