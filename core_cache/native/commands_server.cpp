@@ -2,6 +2,7 @@
 #include <array>
 
 #include "engine.h"
+#include "entries.h"
 #include "handlers.h"
 #include "numbers.h"
 #include "words.h"
@@ -143,7 +144,6 @@ Entry* object_lookup(Context& c) {
 void object_encoding(Context& c) {
   const Entry* entry = object_lookup(c);
   if (entry == nullptr) return;
-  constexpr uint32_t kLongestEmbstr = 44;
   if (entry->kind & kFlagRaw) return c.reply.bulk("raw");
   if (!(entry->kind & kFlagEmbstr) && entry->value_len <= 20 && is_canonical_int64(entry->value())) {
     return c.reply.bulk("int");

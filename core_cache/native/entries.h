@@ -12,6 +12,7 @@ namespace predis {
 
 // The flags of an Entry that say how Redis would encode the value; they belong to the value and travel with it.
 constexpr uint8_t kEncodingFlags = kFlagRaw | kFlagEmbstr;
+constexpr uint32_t kLongestEmbstr = 44;  // bytes; a longer string is "raw" whatever its flags
 
 enum class Touch { no, yes };
 

@@ -4,6 +4,7 @@ import textwrap
 
 import pytest
 
+from tests.core_cache.cases_bit import BIT_CASES
 from tests.core_cache.cases_key import KEY_CASES
 from tests.core_cache.cases_number import NUMBER_CASES
 from tests.core_cache.cases_server import SERVER_CASES
@@ -12,7 +13,7 @@ from tests.core_cache.compare import Pair, differences
 from tests.core_cache.raw_resp import Command, decode, fields, words
 from tests.waiting import wait_until
 
-CASES = {**STRING_CASES, **NUMBER_CASES, **KEY_CASES, **SERVER_CASES}
+CASES = {**BIT_CASES, **STRING_CASES, **NUMBER_CASES, **KEY_CASES, **SERVER_CASES}
 
 
 def commands_of(case: str) -> list[Command]:
