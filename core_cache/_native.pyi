@@ -76,4 +76,15 @@ class Reader:
     def mget(self, keys: Sequence[bytes | str], /) -> list[bytes | None]: ...
     def mget_into(self, keys: Sequence[bytes | str], out: Buffer, found: Buffer | None = None, /) -> int: ...
 
+class PolicyNumbers(TypedDict):
+    accesses: int
+    misses: int
+    bytes: int
+    missed_bytes: int
+    evictions: int
+    refused: int
+
+def evaluate_policy(
+    path: str, keys: Buffer, sizes: Buffer | None, policy: str, capacity: int, *, accesses_per_tick: int = 1
+) -> PolicyNumbers: ...
 def latency_bounds() -> tuple[float, ...]: ...

@@ -21,6 +21,7 @@ _COMMANDS = {
     "plugins": "agent.cli.plugins",
     "metrics": "agent.cli.metrics",
     "cache": "agent.cli.cache",
+    "eval": "agent.cli.evaluate",
 }
 
 

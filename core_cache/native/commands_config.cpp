@@ -10,6 +10,7 @@
 #include "glob.h"
 #include "handlers.h"
 #include "numbers.h"
+#include "policy_names.h"
 #include "words.h"
 
 namespace predis {
@@ -106,17 +107,15 @@ bool allow_files(rlim_t wanted) {
   return setrlimit(RLIMIT_NOFILE, &limit) == 0;
 }
 
-constexpr std::pair<PolicyKind, std::string_view> kPolicies[] = {{PolicyKind::lru, "allkeys-lru"},
-                                                                 {PolicyKind::s3fifo, "allkeys-s3fifo"},
-                                                                 {PolicyKind::noeviction, "noeviction"}};
-
 std::optional<std::string> set_policy(Engine& e, std::string_view text) {
-  for (const auto& [kind, name] : kPolicies) {
-    if (!is_word(text, name)) continue;
-    if (e.store().policy() != kind) e.store().set_policy(kind);
+  std::string all;
+  for (const PolicyName& p : kPolicyNames) {
+    all += (all.empty() ? "" : ", ") + std::string(p.config);
+    if (!is_word(text, p.config)) continue;
+    if (e.store().policy() != p.kind) e.store().set_policy(p.kind);
     return std::nullopt;
   }
-  return "argument(s) must be one of the following: allkeys-lru, allkeys-s3fifo, noeviction";
+  return "argument(s) must be one of the following: " + all;
 }
 
 std::optional<std::string> set_max_memory(Engine& e, std::string_view text) {
@@ -179,13 +178,7 @@ const std::map<std::string_view, Parameter>& parameters() {
     auto add = [&](Parameter parameter) { map.emplace(parameter.name, std::move(parameter)); };
     add({"maxmemory", [](Engine& e) { return std::to_string(e.store().max_memory()); }, set_max_memory});
     add({"maxmemory-policy",
-         [](Engine& e) {
-           for (const auto& [kind, name] : kPolicies) {
-             if (kind == e.store().policy()) return std::string(name);
-           }
-           return std::string();
-         },
-         set_policy});
+         [](Engine& e) { return std::string(config_name(e.store().policy())); }, set_policy});
     // A password is never shown, not even to those who may set it.
     add({"requirepass", [](Engine&) { return std::string(); },
          [](Engine& e, std::string_view text) -> std::optional<std::string> {

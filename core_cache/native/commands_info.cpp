@@ -9,6 +9,7 @@
 
 #include "engine.h"
 #include "handlers.h"
+#include "policy_names.h"
 #include "words.h"
 
 namespace predis {
@@ -68,18 +69,6 @@ uint64_t resident_bytes() {
 
 double seconds(const timeval& time) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
-}
-
-std::string_view policy_name(PolicyKind kind) {
-  switch (kind) {
-    case PolicyKind::lru:
-      return "allkeys-lru";
-    case PolicyKind::s3fifo:
-      return "allkeys-s3fifo";
-    case PolicyKind::noeviction:
-      break;
-  }
-  return "noeviction";
 }
 
 void server(Context& c, Text& t) {
@@ -143,7 +132,7 @@ void memory(Context& c, Text& t) {
   t.size("total_system_memory", system);
   t.size("used_memory_lua", 0);
   t.size("maxmemory", c.store.max_memory());
-  t.line("maxmemory_policy", policy_name(c.store.policy()));
+  t.line("maxmemory_policy", config_name(c.store.policy()));
   t.real("allocator_frag_ratio", ratio(s.pages_used * kPageSize, used));
   t.line("allocator_frag_bytes", s.slab_free_bytes);
   t.real("mem_fragmentation_ratio", ratio(resident, used));

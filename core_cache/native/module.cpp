@@ -3,6 +3,8 @@
 
 #include <exception>
 
+#include "policy_names.h"
+
 namespace predis {
 
 PyObject* arena_error = nullptr;
@@ -22,15 +24,6 @@ void set_python_error() {
 
 namespace {
 
-bool parse_policy(const char* name, PolicyKind& kind) {
-  const std::string_view text = name;
-  if (text == "lru") kind = PolicyKind::lru;
-  else if (text == "s3fifo") kind = PolicyKind::s3fifo;
-  else if (text == "noeviction") kind = PolicyKind::noeviction;
-  else return false;
-  return true;
-}
-
 PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"path", "capacity", "policy", "password", "max_clients", "host", "port",
                                 "unix_socket", "data_dir", "arena_file", "version", "log_level", nullptr};
@@ -48,7 +41,7 @@ PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   options.path = path;
   options.capacity = capacity;
   if (!parse_policy(policy, options.policy)) {
-    PyErr_Format(PyExc_ValueError, "The policy is lru, s3fifo or noeviction, not %s.", policy);
+    PyErr_Format(PyExc_ValueError, "The policy is one of %s, not %s.", policy_list().c_str(), policy);
     return nullptr;
   }
   if (max_clients < 1) {
@@ -217,6 +210,12 @@ PyObject* latency_bounds(PyObject*, PyObject*) {
 PyMethodDef functions[] = {
     {"latency_bounds", latency_bounds, METH_NOARGS,
      "latency_bounds() -> tuple[float, ...]\n\nUpper bounds of the latency buckets in seconds; the last is infinity."},
+    {"evaluate_policy", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(evaluate_policy)),
+     METH_VARARGS | METH_KEYWORDS,
+     "evaluate_policy(path, keys, sizes, policy, capacity, *, accesses_per_tick=1) -> dict[str, int]\n\n"
+     "Runs a trace (uint32 keys below 2**32 - 1, and uint32 sizes or None) through a store of its own with this policy\n"
+     "and gives the counts of accesses, misses, bytes, missed_bytes, evictions and refused. capacity: in entries, or in\n"
+     "bytes where there are sizes. path: a file that does not exist yet, for the arena; it is removed again at once."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyModuleDef definition = {

@@ -24,6 +24,9 @@ bool add_connection_type(PyObject* module);
 bool add_stats_reader_type(PyObject* module);
 bool add_reader_type(PyObject* module);
 
+// Runs a trace through a policy. (module_policy.cpp)
+PyObject* evaluate_policy(PyObject* module, PyObject* args, PyObject* kwargs);
+
 // Reads what has already arrived from the client, answers it and closes the connection.
 void drain_connection(Engine& engine, Client& client);
 

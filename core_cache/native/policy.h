@@ -23,6 +23,7 @@ class Policy {
   virtual Entry* victim(const Entry* pin) = 0;
   virtual void evicted(const Entry* entry, uint64_t hash) = 0;  // before erased()
   virtual void clear() = 0;
+  virtual void set_room(uint64_t) {}  // about how many bytes of entries there will be at most; 0: unknown
   virtual size_t memory() const = 0;  // bytes of its own
 };
 

@@ -18,7 +18,9 @@ class S3Fifo final : public Policy {
       : arena_(arena), footprint_(footprint), context_(context), small_(arena), main_(arena) {}
 
   void inserted(Entry* entry, uint64_t hash, size_t bytes) override {
-    if (ghost_.take(hash, ghost_capacity())) push_main(entry, bytes);
+    if (ghost_.take(hash)) push_main(entry, bytes);
+    // Until it evicts for the first time, a cache has room for all; then the small queue is to have its share already.
+    else if (!evicting_ && small_bytes_ * kSmallShare > room_ && room_ > 0) push_main(entry, bytes);
     else push_small(entry, bytes);
   }
 
@@ -48,11 +50,14 @@ class S3Fifo final : public Policy {
   }
 
   Entry* victim(const Entry* pin) override {
+    evicting_ = true;
     // Each pass over an entry lowers its count or moves it on, so this ends.
     uint64_t spared = 0;
+    bool in_small = false;
     for (uint64_t steps = (small_.size() + main_.size() + 1) * (kMaxFreq + 2); steps > 0; --steps) {
-      const bool from_small = main_.size() == 0 || small_bytes_ * kSmallShare >= small_bytes_ + main_bytes_;
+      const bool from_small = in_small || main_.size() == 0 || small_bytes_ * kSmallShare >= small_bytes_ + main_bytes_;
       Fifo& queue = from_small && small_.size() > 0 ? small_ : main_;
+      in_small = &queue == &small_;
       const Ref ref = queue.oldest();
       if (ref == 0) return nullptr;
       Entry* entry = arena_.at(ref);
@@ -69,6 +74,7 @@ class S3Fifo final : public Policy {
     return nullptr;  // only the pinned entry is left
   }
 
+  void set_room(uint64_t bytes) override { room_ = bytes; }
   void evicted(const Entry* entry, uint64_t hash) override {
     if (!(entry->kind & kFlagMain)) ghost_.insert(hash, ghost_capacity());
   }
@@ -78,6 +84,7 @@ class S3Fifo final : public Policy {
     main_.clear();
     ghost_.clear();
     small_bytes_ = main_bytes_ = 0;
+    evicting_ = false;
   }
   size_t memory() const override { return sizeof *this + small_.memory() + main_.memory() + ghost_.memory(); }
 
@@ -100,6 +107,8 @@ class S3Fifo final : public Policy {
   Fifo small_, main_;
   Ghost ghost_;
   uint64_t small_bytes_ = 0, main_bytes_ = 0;
+  uint64_t room_ = 0;
+  bool evicting_ = false;
 };
 
 }  // namespace

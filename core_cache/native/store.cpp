@@ -39,8 +39,12 @@ void Store::Impl::make_policy(PolicyKind kind) {
   const auto footprint = [](const void* self, const Entry* entry) {
     return static_cast<const Impl*>(self)->slabs.footprint(bytes_of(entry));
   };
-  if (kind == PolicyKind::s3fifo) policy = make_s3fifo(*arena, footprint, this);
-  else policy = make_lru(*arena, index, &tick);  // noeviction never asks it for a victim
+  policy = new_policy(kind, footprint);
+}
+
+std::unique_ptr<Policy> Store::Impl::new_policy(PolicyKind kind, Footprint footprint) {
+  if (kind == PolicyKind::s3fifo) return make_s3fifo(*arena, footprint, this);
+  return make_lru(*arena, index, &tick);  // noeviction never asks it for a victim
 }
 
 Entry* Store::Impl::prepare(std::string_view key, size_t value_len, Type type, Entry* pin) {

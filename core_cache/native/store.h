@@ -12,10 +12,9 @@
 #include <string_view>
 
 #include "layout.h"
+#include "policy_kind.h"
 
 namespace predis {
-
-enum class PolicyKind { lru, s3fifo, noeviction };
 
 struct StoreOptions {
   std::string path;            // arena file; created with mode 0600 when missing
@@ -101,6 +100,7 @@ class Store {
   bool out_of_memory() const;       // policy is noeviction and nothing more fits: commands that add data are refused
 
  private:
+  friend class PolicyEval;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

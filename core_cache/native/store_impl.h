@@ -33,6 +33,7 @@ struct Store::Impl {
     return at != 0 && at < now_ms;
   }
   void make_policy(PolicyKind kind);
+  std::unique_ptr<Policy> new_policy(PolicyKind kind, Footprint footprint);
 
   // room.cpp: memory for new entries, and upkeep
   bool make_room(size_t bytes, const Entry* pin);

@@ -1,0 +1,100 @@
+#include "policy_eval.h"
+
+#include <unistd.h>
+
+#include <cstring>
+
+#include "store_impl.h"
+
+namespace predis {
+namespace {
+
+// An entry's value is what it counts.
+size_t weight(const Entry* entry) {
+  uint32_t size;
+  std::memcpy(&size, entry->value().data(), sizeof size);
+  return size;
+}
+
+// Stands before a policy and tells it each entry's weight in place of its bytes in the arena.
+class Weighed final : public Policy {
+ public:
+  Weighed(std::unique_ptr<Policy> policy, uint64_t& held) : policy_(std::move(policy)), held_(held) {}
+  static size_t footprint(const void*, const Entry* entry) { return weight(entry); }
+
+  void inserted(Entry* entry, uint64_t hash, size_t) override {
+    held_ += weight(entry);
+    policy_->inserted(entry, hash, weight(entry));
+  }
+  void replaced(Entry* old, Entry* fresh, size_t, size_t) override {
+    policy_->replaced(old, fresh, weight(old), weight(fresh));
+  }
+  void adopted(Entry* entry, size_t) override { policy_->adopted(entry, weight(entry)); }
+  void erased(Entry* entry, size_t) override {
+    held_ -= weight(entry);
+    policy_->erased(entry, weight(entry));
+  }
+  Entry* victim(const Entry* pin) override { return policy_->victim(pin); }
+  void evicted(const Entry* entry, uint64_t hash) override { policy_->evicted(entry, hash); }
+  void set_room(uint64_t bytes) override { policy_->set_room(bytes); }
+  void clear() override { policy_->clear(); }
+  size_t memory() const override { return policy_->memory(); }
+
+ private:
+  std::unique_ptr<Policy> policy_;
+  uint64_t& held_;
+};
+
+// Memory for every key at once, so that only the policy's limit counts: an entry of 40 bytes takes a slot of 48, and six
+// entries share a bucket of 64.
+uint64_t arena_bytes(uint64_t keys) { return 2 * kMinCapacity + keys * 96; }
+
+}  // namespace
+
+PolicyEval::PolicyEval(const EvalOptions& options) : options_(options) {
+  store_ = std::make_unique<Store>(StoreOptions{options.arena_path, arena_bytes(options.keys), options.policy});
+  unlink(options.arena_path.c_str());
+  Store::Impl& s = *store_->impl_;
+  s.policy = std::make_unique<Weighed>(s.new_policy(options.policy, Weighed::footprint), held_);
+  s.policy->set_room(options.capacity);
+  now_ms_ = store_->now_ms();
+}
+PolicyEval::~PolicyEval() = default;
+
+void PolicyEval::run(std::span<const uint32_t> keys, std::span<const uint32_t> sizes) {
+  constexpr size_t kAhead = 8;
+  const auto hash = [&](size_t i) { return store_->hash({reinterpret_cast<const char*>(&keys[i]), sizeof keys[i]}); };
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (i + 2 * kAhead < keys.size()) store_->prefetch_bucket(hash(i + 2 * kAhead));
+    if (i + kAhead < keys.size()) store_->prefetch_entry(hash(i + kAhead));
+    access(keys[i], sizes.empty() ? 1 : sizes[i]);
+  }
+}
+
+void PolicyEval::access(uint32_t number, uint32_t size) {
+  Store& store = *store_;
+  if (++in_tick_ >= options_.accesses_per_tick) {
+    in_tick_ = 0;
+    store.set_now(now_ms_ += 16);
+  }
+  const std::string_view key(reinterpret_cast<const char*>(&number), sizeof number);
+  const uint64_t hash = store.hash(key);
+  ++result_.accesses;
+  result_.bytes += size;
+  if (Entry* entry = store.find(key, hash)) return store.touch(entry);
+  ++result_.misses;
+  result_.missed_bytes += size;
+  while (held_ + size > options_.capacity && size <= options_.capacity && store.impl_->evict_one(nullptr)) {
+    ++result_.evictions;
+  }
+  if (held_ + size > options_.capacity) {  // larger than the whole cache, or a policy that evicts nothing
+    ++result_.refused;
+    return;
+  }
+  Entry* fresh = store.prepare(key, sizeof size);
+  if (fresh == nullptr) throw std::runtime_error("the arena of the evaluation is too small for its keys");
+  std::memcpy(fresh->value_data(), &size, sizeof size);
+  store.commit(fresh, hash, nullptr);
+}
+
+}  // namespace predis

@@ -1,0 +1,47 @@
+// policy_eval.h: how a policy does on an access trace: the engine's own store and policy, without a server around them.
+//
+// Every access is a lookup, a miss is followed by storing the key. What limits the store is not memory but a number of
+// entries or, for sized traces, the sum of their sizes: before a key is stored, the policy's victims go until it fits.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "store.h"
+
+namespace predis {
+
+struct EvalOptions {
+  std::string arena_path;  // of the arena, a file that is removed again at once
+  PolicyKind policy = PolicyKind::s3fifo;
+  uint64_t capacity = 0;   // entries; bytes when the trace is sized
+  uint32_t keys = 0;       // all keys are below
+  uint32_t accesses_per_tick = 1;  // how time passes: a tick is 16 ms
+};
+
+struct EvalResult {
+  uint64_t accesses = 0, misses = 0, bytes = 0, missed_bytes = 0, evictions = 0, refused = 0;
+};
+
+class PolicyEval {
+ public:
+  explicit PolicyEval(const EvalOptions& options);  // throws ArenaError
+  ~PolicyEval();
+  // Goes on with the trace: sizes are as many as the keys, or none where each entry counts 1.
+  void run(std::span<const uint32_t> keys, std::span<const uint32_t> sizes);
+  const EvalResult& result() const { return result_; }
+
+ private:
+  void access(uint32_t key, uint32_t size);
+
+  EvalOptions options_;
+  EvalResult result_;
+  std::unique_ptr<Store> store_;
+  uint64_t held_ = 0;   // what the entries in the store count together
+  uint64_t now_ms_;
+  uint32_t in_tick_ = 0;
+};
+
+}  // namespace predis
