@@ -40,6 +40,7 @@ void Store::Impl::make_policy(PolicyKind kind) {
     return static_cast<const Impl*>(self)->slabs.footprint(bytes_of(entry));
   };
   policy = new_policy(kind, footprint);
+  policy->set_room(uint64_t{pages.limit()} * kPageSize);
 }
 
 std::unique_ptr<Policy> Store::Impl::new_policy(PolicyKind kind, Footprint footprint) {
@@ -289,6 +290,7 @@ bool Store::set_max_memory(uint64_t bytes) {
   if (bytes > capacity() || bytes < std::min(fixed + kMinCapacity / 2, capacity())) return false;
   s.max_memory = bytes;
   s.pages.set_limit(static_cast<uint32_t>((bytes - fixed) / kPageSize));
+  s.policy->set_room(uint64_t{s.pages.limit()} * kPageSize);
   s.full = false;
   return true;  // upkeep evicts what is too much
 }

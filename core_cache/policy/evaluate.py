@@ -75,8 +75,8 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="predis-eval-", dir=_memory_folder()) as folder:
         found = _native.evaluate_policy(
             os.path.join(folder, "arena"),
-            keys,
-            sizes,
+            keys.data,
+            None if sizes is None else sizes.data,
             policy,
             capacity,
             accesses_per_tick=per_tick,

@@ -124,7 +124,7 @@ def test_text_keys_and_keys_with_gaps_are_numbered() -> None:
 
 def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     keys = np.zeros(3, np.uint32)
-    with pytest.raises(ValueError, match="The policy is one of s3fifo, .*, not mru"):
+    with pytest.raises(ValueError, match=r"The policy is one of s3fifo, .*, not mru"):
         evaluate(trace([1]), "mru", 0.5)
     with pytest.raises(TypeError, match="keys must be one dimension of uint32"):
         _native.evaluate_policy(str(tmp_path / "a"), np.zeros(3), None, "lru", 5)
