@@ -1,7 +1,7 @@
 """The native core. What each part does is said in the docstrings of the module itself."""
 
 from asyncio import BaseTransport
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Literal, TypedDict
 
@@ -44,6 +44,7 @@ class Engine:
     def keys(self) -> int: ...
     @property
     def log_level(self) -> str: ...
+    on_stop: Callable[[], object] | None
     @property
     def recovered_keys(self) -> int: ...
     def cron(self, budget_us: int, /) -> bool: ...

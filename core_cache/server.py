@@ -100,6 +100,7 @@ async def _serve(options: Options, data_dir: Path) -> None:
             log_level={value: name for name, value in _LOG_LEVELS.items()}.get(options.log_level, "warning"),
         )
         stack.callback(engine.close)
+        engine.on_stop = functools.partial(_stop_asked, stop)
         make = functools.partial(Protocol, engine)
         servers = [await loop.create_unix_server(make, sock=unix, backlog=BACKLOG)]
         if tcp is not None:
@@ -117,6 +118,11 @@ async def _serve(options: Options, data_dir: Path) -> None:
         await _drain(engine)
         cron.stop()
     log.info("stopped")
+
+
+def _stop_asked(stop: asyncio.Event) -> None:
+    log.info("a client asks for the end (SHUTDOWN)")
+    stop.set()
 
 
 async def _drain(engine: _native.Engine) -> None:

@@ -58,6 +58,8 @@ std::span<CommandSpec> bit_commands();           // commands_bit.cpp
 std::span<CommandSpec> pubsub_commands();        // commands_pubsub.cpp
 std::span<CommandSpec> transaction_commands();   // commands_transaction.cpp
 std::span<CommandSpec> acl_commands();           // commands_acl.cpp
+std::span<CommandSpec> cluster_commands();       // commands_cluster.cpp: CLUSTER ROLE WAIT REPLICAOF FAILOVER …
+std::span<CommandSpec> instance_commands();      // commands_instance.cpp: SHUTDOWN MODULE LOLWUT SWAPDB MOVE
 
 const CommandSpec* find_command(std::string_view name);  // any case; nullptr when unknown; "client|id" is found too
 const CommandSpec* find_command_of(Args args);           // for a whole command: the subcommand's where it is one

@@ -71,15 +71,6 @@ constexpr Row kRows[] = {
     {"blmpop bzmpop", {counted("RW access delete", 2)}, 1},
 };
 
-bool lists(std::string_view names, std::string_view name) {
-  for (size_t at = 0; at < names.size();) {
-    const size_t end = std::min(names.find(' ', at), names.size());
-    if (names.substr(at, end - at) == name) return true;
-    at = end + 1;
-  }
-  return false;
-}
-
 uint8_t access_of(std::string_view flags) {
   const bool reads = lists(flags, "access");
   const bool writes = lists(flags, "update") || lists(flags, "insert") || lists(flags, "delete");

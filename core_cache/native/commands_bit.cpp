@@ -222,7 +222,7 @@ CommandSpec table[] = {
      bitcount},
     {"bitpos", -3, kReadonly, 1, 1, 1, "bitmap", "2.8.7", kPerByte, "Finds the first bit that is set, or that is not.",
      kReadSlow, bitpos},
-    {"bitop", -4, kWrite | kDenyOom, 2, -1, 1, "bitmap", "2.6.0", "O(N) where N is the length of all strings together.",
+    {"bitop", -4, kWrite | kDenyOom, 2, -1, 1, "bitmap", "2.6.0", "O(N) where N is the length of the longest string.",
      "Combines strings bit by bit and stores the result.", kWriteSlow, bitop},
     {"bitfield", -2, kWrite | kDenyOom, 1, 1, 1, "bitmap", "3.2.0", kCopies,
      "Reads, sets and counts up integers of any width in a string.", kWriteSlow, bitfield},

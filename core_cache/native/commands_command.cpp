@@ -13,61 +13,44 @@ namespace predis {
 
 namespace {
 
-struct Tips {
-  std::string_view name, tips;  // space-separated
+// Which commands have which tips. It names Redis' commands whether or not they exist here.
+constexpr std::pair<std::string_view, std::string_view> kTips[] = {
+    {"nondeterministic_output",
+     "client|info client|list cluster|bumpepoch cluster|count-failure-reports cluster|getkeysinslot cluster|info "
+     "cluster|links cluster|nodes cluster|replicas cluster|shards cluster|slaves cluster|slots dump hrandfield "
+     "hscan lastsave migrate object|encoding object|freq object|idletime object|refcount pttl spop srandmember "
+     "sscan time ttl xadd xautoclaim xclaim xinfo|consumers xpending xtrim zrandmember zscan"},
+    {"nondeterministic_output request_policy:all_nodes response_policy:special",
+     "latency|doctor latency|graph latency|histogram latency|history latency|latest"},
+    {"nondeterministic_output request_policy:all_shards response_policy:special",
+     "function|stats info memory|doctor memory|malloc-stats memory|stats"},
+    {"nondeterministic_output request_policy:special", "scan"},
+    {"nondeterministic_output_order",
+     "command command|docs command|info command|list function|list hgetall hkeys hvals module|list sdiff sinter "
+     "smembers sunion"},
+    {"request_policy:all_nodes nondeterministic_output", "slowlog|get"},
+    {"request_policy:all_nodes response_policy:agg_sum nondeterministic_output", "slowlog|len"},
+    {"request_policy:all_nodes response_policy:all_succeeded",
+     "config|set latency|reset script|flush script|load slowlog|reset"},
+    {"request_policy:all_shards nondeterministic_output", "randomkey"},
+    {"request_policy:all_shards nondeterministic_output_order", "keys"},
+    {"request_policy:all_shards response_policy:agg_logical_and", "script|exists"},
+    {"request_policy:all_shards response_policy:agg_min", "wait"},
+    {"request_policy:all_shards response_policy:agg_sum", "dbsize"},
+    {"request_policy:all_shards response_policy:all_succeeded",
+     "flushall flushdb function|delete function|flush function|load function|restore memory|purge ping"},
+    {"request_policy:all_shards response_policy:one_succeeded", "function|kill script|kill"},
+    {"request_policy:multi_shard", "mget"},
+    {"request_policy:multi_shard response_policy:agg_min", "msetnx"},
+    {"request_policy:multi_shard response_policy:agg_sum", "del exists touch unlink"},
+    {"request_policy:multi_shard response_policy:all_succeeded", "mset"},
 };
 
-constexpr auto kTips = std::to_array<Tips>({
-    {"client|info", "nondeterministic_output"},
-    {"client|list", "nondeterministic_output"},
-    {"command", "nondeterministic_output_order"},
-    {"command|docs", "nondeterministic_output_order"},
-    {"command|info", "nondeterministic_output_order"},
-    {"command|list", "nondeterministic_output_order"},
-    {"config|set", "request_policy:all_nodes response_policy:all_succeeded"},
-    {"dbsize", "request_policy:all_shards response_policy:agg_sum"},
-    {"del", "request_policy:multi_shard response_policy:agg_sum"},
-    {"exists", "request_policy:multi_shard response_policy:agg_sum"},
-    {"flushall", "request_policy:all_shards response_policy:all_succeeded"},
-    {"flushdb", "request_policy:all_shards response_policy:all_succeeded"},
-    {"info", "nondeterministic_output request_policy:all_shards response_policy:special"},
-    {"keys", "request_policy:all_shards nondeterministic_output_order"},
-    {"latency|doctor", "nondeterministic_output request_policy:all_nodes response_policy:special"},
-    {"latency|graph", "nondeterministic_output request_policy:all_nodes response_policy:special"},
-    {"latency|histogram", "nondeterministic_output request_policy:all_nodes response_policy:special"},
-    {"latency|history", "nondeterministic_output request_policy:all_nodes response_policy:special"},
-    {"latency|latest", "nondeterministic_output request_policy:all_nodes response_policy:special"},
-    {"latency|reset", "request_policy:all_nodes response_policy:all_succeeded"},
-    {"memory|doctor", "nondeterministic_output request_policy:all_shards response_policy:special"},
-    {"memory|malloc-stats", "nondeterministic_output request_policy:all_shards response_policy:special"},
-    {"memory|purge", "request_policy:all_shards response_policy:all_succeeded"},
-    {"memory|stats", "nondeterministic_output request_policy:all_shards response_policy:special"},
-    {"mget", "request_policy:multi_shard"},
-    {"mset", "request_policy:multi_shard response_policy:all_succeeded"},
-    {"msetnx", "request_policy:multi_shard response_policy:agg_min"},
-    {"object|encoding", "nondeterministic_output"},
-    {"object|freq", "nondeterministic_output"},
-    {"object|idletime", "nondeterministic_output"},
-    {"object|refcount", "nondeterministic_output"},
-    {"ping", "request_policy:all_shards response_policy:all_succeeded"},
-    {"pttl", "nondeterministic_output"},
-    {"randomkey", "request_policy:all_shards nondeterministic_output"},
-    {"scan", "nondeterministic_output request_policy:special"},
-    {"slowlog|get", "request_policy:all_nodes nondeterministic_output"},
-    {"slowlog|len", "request_policy:all_nodes response_policy:agg_sum nondeterministic_output"},
-    {"slowlog|reset", "request_policy:all_nodes response_policy:all_succeeded"},
-    {"time", "nondeterministic_output"},
-    {"touch", "request_policy:multi_shard response_policy:agg_sum"},
-    {"ttl", "nondeterministic_output"},
-    {"unlink", "request_policy:multi_shard response_policy:agg_sum"},
-});
-
-template <typename Table>
-const typename Table::value_type* by_name(const Table& table, std::string_view name) {
-  for (const auto& row : table) {
-    if (row.name == name) return &row;
+std::string_view tips_of(std::string_view name) {
+  for (const auto& [tips, names] : kTips) {
+    if (lists(names, name)) return tips;
   }
-  return nullptr;
+  return {};
 }
 
 std::vector<std::string_view> words_of(std::string_view text) {
@@ -165,8 +148,7 @@ void describe(Context& c, const CommandSpec& spec) {
   const auto categories = words_of(spec.acl_categories);
   c.reply.set(categories.size());
   for (std::string_view category : categories) c.reply.simple(concat({"@", category}));
-  const Tips* tips = by_name(kTips, spec.name);
-  const auto tip_words = words_of(tips != nullptr ? tips->tips : "");
+  const auto tip_words = words_of(tips_of(spec.name));
   c.reply.set(tip_words.size());
   for (std::string_view tip : tip_words) c.reply.bulk(tip);
   const auto keys = key_specs(spec);

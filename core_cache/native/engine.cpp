@@ -25,6 +25,13 @@ std::string random_hex(size_t bytes) {
   return hex;
 }
 
+#define PREDIS_NOT_ALLOWED(COMMAND, OPTION)                                                                      \
+  "ERR " COMMAND " command not allowed. If the " OPTION " option is set to \"local\", you can run it from a local " \
+  "connection, otherwise you need to set this option in the configuration file, and then restart the server."
+constexpr const char* kNoDebug = PREDIS_NOT_ALLOWED("DEBUG", "enable-debug-command");
+constexpr const char* kNoModule = PREDIS_NOT_ALLOWED("MODULE", "enable-module-command");
+#undef PREDIS_NOT_ALLOWED
+
 constexpr size_t kMaxErrorCodes = 128;
 constexpr size_t kKeepScratch = 64 * 1024;  // argument views that are kept between batches
 
@@ -147,11 +154,7 @@ char* Engine::run_batch(Client& client, char* next) {
 // Why the command is not run, as an error text; nullptr when it is.
 const char* Engine::refusal(Client& client, const Pending& command) {
   const CommandSpec& spec = *command.spec;
-  if (spec.flags & kProtected) {
-    return "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it "
-           "from a local connection, otherwise you need to set this option in the configuration file, and then restart "
-           "the server.";
-  }
+  if (spec.flags & kProtected) return spec.name == "debug" ? kNoDebug : kNoModule;
   if (!client.authenticated && !(spec.flags & kNoAuth) && !config_.password.empty()) {
     return "NOAUTH Authentication required.";
   }

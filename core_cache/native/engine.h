@@ -8,6 +8,7 @@
 
 #include <array>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -86,6 +87,9 @@ class Engine {
   uint64_t per_second(size_t metric) const { return rates_[metric]; }  // 0: commands, 1: bytes in, 2: bytes out
   void trim_slowlog();
   static void give_back_memory();  // what malloc keeps of freed buffers
+  // What SHUTDOWN calls; without it SHUTDOWN is refused. The engine goes on until its host stops it.
+  std::function<void()> on_stop;
+  bool request_stop();
 
   std::deque<SlowlogEntry> slowlog;  // newest first
   uint64_t slowlog_next_id = 0;

@@ -169,6 +169,12 @@ void Engine::begin_close(Client& client) {
   client.closing_since_ms = store_->now_ms();
 }
 
+bool Engine::request_stop() {
+  if (!on_stop) return false;
+  on_stop();
+  return true;
+}
+
 void Engine::protocol_error(Client& client) {
   ++stats().protocol_errors;
   reply_.protocol = client.protocol;

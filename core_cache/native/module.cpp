@@ -86,6 +86,7 @@ void engine_dealloc(PyObject* object) {
   PyTypeObject* type = Py_TYPE(object);
   close_engine(self);
   Py_CLEAR(self->shared_view);
+  Py_CLEAR(self->on_stop);
   type->tp_free(object);
   Py_DECREF(type);
 }
@@ -159,6 +160,33 @@ PyObject* engine_recovered(PyObject* self, void*) {
   return engine != nullptr ? PyLong_FromUnsignedLongLong(engine->stats().recovered_entries) : nullptr;
 }
 
+PyObject* engine_get_on_stop(PyObject* object, void*) {
+  PyObject* callback = reinterpret_cast<EngineObject*>(object)->on_stop;
+  return Py_NewRef(callback != nullptr ? callback : Py_None);
+}
+
+int engine_set_on_stop(PyObject* object, PyObject* callback, void*) {
+  Engine* engine = engine_of(object);
+  if (engine == nullptr) return -1;
+  if (callback == Py_None) callback = nullptr;
+  if (callback != nullptr && !PyCallable_Check(callback)) {
+    PyErr_SetString(PyExc_TypeError, "on_stop must be callable or None.");
+    return -1;
+  }
+  auto* self = reinterpret_cast<EngineObject*>(object);
+  Py_XINCREF(callback);
+  Py_XSETREF(self->on_stop, callback);
+  engine->on_stop = nullptr;
+  if (callback != nullptr) {
+    engine->on_stop = [self] {
+      PyObject* done = PyObject_CallNoArgs(self->on_stop);
+      if (done == nullptr) PyErr_WriteUnraisable(self->on_stop);
+      Py_XDECREF(done);
+    };
+  }
+  return 0;
+}
+
 PyMethodDef engine_methods[] = {
     {"cron", engine_cron, METH_O,
      "cron(budget_us) -> bool\n\nUpkeep, to be called about ten times a second: expiry, idle clients, gauges,\n"
@@ -175,6 +203,8 @@ PyGetSetDef engine_getset[] = {
     {"keys", engine_keys, nullptr, "How many keys are stored.", nullptr},
     {"log_level", engine_log_level, nullptr, "What CONFIG SET loglevel asked for: debug, verbose, notice or warning.",
      nullptr},
+    {"on_stop", engine_get_on_stop, engine_set_on_stop,
+     "What SHUTDOWN calls, without arguments; None, as at first: SHUTDOWN is refused.", nullptr},
     {"recovered_keys", engine_recovered, nullptr, "How many keys were found in the arena when it was opened.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 

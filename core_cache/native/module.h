@@ -16,6 +16,7 @@ struct EngineObject {
   PyObject_HEAD
   Engine* engine;        // nullptr once closed
   PyObject* shared_view; // a memoryview of the shared read buffer
+  PyObject* on_stop;     // what SHUTDOWN calls, or nullptr
 };
 
 // Each makes its type and adds it to the module; false with an exception set when that fails.

@@ -18,6 +18,16 @@ inline bool is_word(std::string_view text, std::string_view word) {
   return true;
 }
 
+// Whether `name` is one of the space-separated `names`.
+inline bool lists(std::string_view names, std::string_view name) {
+  for (size_t at = 0; at < names.size();) {
+    const size_t space = names.find(' ', at), end = space < names.size() ? space : names.size();
+    if (names.substr(at, end - at) == name) return true;
+    at = end + 1;
+  }
+  return false;
+}
+
 inline std::string concat(std::initializer_list<std::string_view> parts) {
   std::string out;
   for (std::string_view part : parts) out += part;

@@ -5,6 +5,7 @@ import textwrap
 import pytest
 
 from tests.core_cache.cases_bit import BIT_CASES
+from tests.core_cache.cases_instance import INSTANCE_CASES
 from tests.core_cache.cases_key import KEY_CASES
 from tests.core_cache.cases_number import NUMBER_CASES
 from tests.core_cache.cases_server import SERVER_CASES
@@ -13,7 +14,7 @@ from tests.core_cache.compare import Pair, differences
 from tests.core_cache.raw_resp import Command, decode, fields, words
 from tests.waiting import wait_until
 
-CASES = {**BIT_CASES, **STRING_CASES, **NUMBER_CASES, **KEY_CASES, **SERVER_CASES}
+CASES = {**BIT_CASES, **INSTANCE_CASES, **STRING_CASES, **NUMBER_CASES, **KEY_CASES, **SERVER_CASES}
 
 
 def commands_of(case: str) -> list[Command]:
@@ -42,7 +43,7 @@ def test_wrong_numbers_of_arguments_are_refused_alike(pair2: Pair) -> None:
 
 def test_wrong_numbers_of_arguments_of_subcommands_are_refused_alike(pair2: Pair) -> None:
     """The same for the subcommands of CLIENT, CONFIG, …; their errors name the subcommand."""
-    containers = [b"CLIENT", b"COMMAND", b"CONFIG", b"OBJECT", b"MEMORY", b"SLOWLOG", b"LATENCY"]
+    containers = [b"CLIENT", b"COMMAND", b"CONFIG", b"OBJECT", b"MEMORY", b"SLOWLOG", b"LATENCY", b"CLUSTER", b"MODULE"]
     commands: list[Command] = []
     for name, info in zip(containers, decode(pair2.redis.command(b"COMMAND", b"INFO", *containers)), strict=True):
         known = {sub[0] for sub in decode(pair2.ours.command(b"COMMAND", b"INFO", name))[0][9]}
