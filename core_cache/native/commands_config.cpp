@@ -215,6 +215,18 @@ const std::map<std::string_view, Parameter>& parameters() {
     add(memory("proto-max-bulk-len", &ServerConfig::max_bulk, 1024 * 1024, LONG_MAX));
     add(memory("client-query-buffer-limit", &ServerConfig::query_buffer_limit, 1024 * 1024, LONG_MAX));
     add(memory("maxmemory-clients", &ServerConfig::max_memory_clients, 0, LONG_MAX));
+    for (const char* name : {"hash-max-listpack-entries", "hash-max-ziplist-entries"})
+      add(integer(name, &ServerConfig::hash_max_entries, 0, LONG_MAX));
+    for (const char* name : {"hash-max-listpack-value", "hash-max-ziplist-value"})
+      add(memory(name, &ServerConfig::hash_max_value, 0, LONG_MAX));
+    add(integer("set-max-intset-entries", &ServerConfig::set_max_intset, 0, LONG_MAX));
+    for (const char* name : {"zset-max-listpack-entries", "zset-max-ziplist-entries"})
+      add(integer(name, &ServerConfig::zset_max_entries, 0, LONG_MAX));
+    for (const char* name : {"zset-max-listpack-value", "zset-max-ziplist-value"})
+      add(memory(name, &ServerConfig::zset_max_value, 0, LONG_MAX));
+    for (const char* name : {"list-max-listpack-size", "list-max-ziplist-size"})
+      add(integer(name, &ServerConfig::list_max_size, INT_MIN, INT_MAX));
+    add(integer("list-compress-depth", &ServerConfig::list_compress_depth, 0, INT_MAX));
     add(shown("bind", [](Engine& e) { return e.config().bind; }));
     add(shown("port", [](Engine& e) { return std::to_string(e.config().port); }));
     add(shown("unixsocket", [](Engine& e) { return e.config().unix_socket; }));

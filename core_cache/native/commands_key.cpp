@@ -3,6 +3,7 @@
 #include <climits>
 
 #include "arguments.h"
+#include "collection_log.h"
 #include "commands_key.h"
 #include "entries.h"
 
@@ -34,7 +35,26 @@ void exists(Context& ctx) { count_existing(ctx, Touch::no); }
 void touch(Context& ctx) { count_existing(ctx, Touch::yes); }
 
 void type(Context& ctx) {
-  ctx.reply.simple(find_to_read(ctx, ctx.args[1], ctx.key_hash, Touch::no) != nullptr ? "string" : "none");
+  const Entry* entry = find_to_read(ctx, ctx.args[1], ctx.key_hash, Touch::no);
+  ctx.reply.simple(entry != nullptr ? type_name(entry->type()) : "none");
+}
+
+// The same for a collection. Its head lies on a multiple of 8, so that the padding before it differs by the key.
+bool copy_collection(Context& ctx, Entry* source, std::string_view key, uint64_t hash, Entry* old) {
+  const uint32_t used = head_of(source).used;
+  Entry* fresh = ctx.store.prepare(key, log_padding(key.size()) + used, source->type(), source);
+  if (fresh == nullptr) {
+    ctx.reply.error(errors::kOutOfMemory);
+    return false;
+  }
+  char* log = log_of(fresh);
+  std::memcpy(log, log_of(source), used);
+  head_of(log).owner = owner_checksum(key, source->type(), ctx.store.log_seed());
+  fresh->kind |= source->kind & kFlagLarge;
+  if (source->expire_at() != 0) ctx.store.set_expire_at(fresh, hash, source->expire_at());
+  if (old != nullptr) old = ctx.store.find(key, hash);  // it may have been moved or evicted
+  ctx.store.commit(fresh, hash, old);
+  return true;
 }
 
 // Stores the value of `source` with its expiry under another key as well. `old` is what that key holds, or nullptr;
@@ -42,6 +62,7 @@ void type(Context& ctx) {
 bool copy_entry(Context& ctx, Entry* source, std::string_view key, uint64_t hash, Entry* old) {
   const Attributes attributes{.expire_at = source->expire_at(),
                               .encoding = static_cast<uint8_t>(source->kind & kEncodingFlags)};
+  if (source->type() != Type::string) return copy_collection(ctx, source, key, hash, old);
   if (old != nullptr) {
     const std::string value(source->value());
     return store_value(ctx, key, hash, old, value, attributes);
@@ -62,7 +83,13 @@ void rename_generic(Context& ctx, bool only_new) {
     // The second find may have erased an expired key, so the first one's pointer is looked up again.
     if (!copy_entry(ctx, ctx.store.find(from, ctx.key_hash), to, to_hash, old)) return;
     Entry* source = ctx.store.find(from, ctx.key_hash);
-    if (source != nullptr) ctx.store.erase(source, ctx.key_hash);
+    if (source == nullptr) return only_new ? ctx.reply.integer(1) : ctx.reply.ok();
+    if (source->type() != Type::string) {  // places in the log are the same in the copy
+      auto side = ctx.store.side_indexes().take(source->version);
+      const Entry* renamed = ctx.store.find(to, to_hash);
+      if (side != nullptr && renamed != nullptr) ctx.store.side_indexes().put(renamed->version, std::move(side));
+    }
+    ctx.store.erase(source, ctx.key_hash);
   } else if (only_new) {
     return ctx.reply.integer(0);
   }

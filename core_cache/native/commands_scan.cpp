@@ -25,7 +25,7 @@ struct ScanOptions {
   int64_t count = 10;
   std::string_view pattern = "*";
   bool typed = false;
-  std::string_view type = "string";
+  std::string_view type;
 };
 
 bool scan_options_or_reply(Context& ctx, ScanOptions& options) {
@@ -72,15 +72,12 @@ void scan(Context& ctx) {
   if (!parse_cursor(ctx.args[1], cursor)) return ctx.reply.error("ERR invalid cursor");
   ScanOptions options;
   if (!scan_options_or_reply(ctx, options)) return;
-  // All values are strings so far: a TYPE that is not "string" filters everything out. Redis counts looking at the
-  // types as hits.
-  const bool wanted = is_option(options.type, "string");
   const bool all = options.pattern == "*";
   Keys found;
   cursor = ctx.store.scan(cursor, std::min(static_cast<size_t>(options.count), kEveryKey), [&](Entry* entry) {
     if (!all && !glob_matches(options.pattern, entry->key())) return;
-    if (options.typed) ++ctx.store.stats().keyspace_hits;
-    if (wanted) found.push_back(entry->key());
+    if (options.typed) ++ctx.store.stats().keyspace_hits;  // Redis counts looking at the types as hits
+    if (!options.typed || is_option(options.type, type_name(entry->type()))) found.push_back(entry->key());
   });
   ctx.reply.array(2);
   ctx.reply.bulk(std::to_string(cursor));

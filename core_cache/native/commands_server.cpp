@@ -1,6 +1,7 @@
 // commands_server.cpp: TIME DBSIZE FLUSHDB FLUSHALL MEMORY OBJECT DEBUG, and the table of all server commands.
 #include <array>
 
+#include "collection_log.h"
 #include "engine.h"
 #include "entries.h"
 #include "handlers.h"
@@ -144,6 +145,7 @@ Entry* object_lookup(Context& c) {
 void object_encoding(Context& c) {
   const Entry* entry = object_lookup(c);
   if (entry == nullptr) return;
+  if (entry->type() != Type::string) return c.reply.bulk(collection_encoding(entry));
   if (entry->kind & kFlagRaw) return c.reply.bulk("raw");
   if (!(entry->kind & kFlagEmbstr) && entry->value_len <= 20 && is_canonical_int64(entry->value())) {
     return c.reply.bulk("int");

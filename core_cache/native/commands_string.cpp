@@ -114,6 +114,7 @@ bool expiry_or_reply(Context& ctx, std::string_view command, const Options& opti
 
 void get(Context& ctx) {
   const Entry* entry = find_to_read(ctx, ctx.args[1], ctx.key_hash);
+  if (!is_type_or_reply(ctx, entry, Type::string)) return;
   entry != nullptr ? ctx.reply.bulk(entry->value()) : ctx.reply.null();
 }
 
@@ -121,20 +122,21 @@ void mget(Context& ctx) {
   ctx.reply.array(ctx.args.size() - 1);
   for_each_key(ctx, 1, 1, [&](size_t i, uint64_t hash) {
     const Entry* entry = find_to_read(ctx, ctx.args[i], hash);
-    entry != nullptr ? ctx.reply.bulk(entry->value()) : ctx.reply.null();
+    entry != nullptr && entry->type() == Type::string ? ctx.reply.bulk(entry->value()) : ctx.reply.null();
     return true;
   });
 }
 
 void strlen(Context& ctx) {
   const Entry* entry = find_to_read(ctx, ctx.args[1], ctx.key_hash);
-  ctx.reply.integer(entry != nullptr ? entry->value_len : 0);
+  if (is_type_or_reply(ctx, entry, Type::string)) ctx.reply.integer(entry != nullptr ? entry->value_len : 0);
 }
 
 void getrange(Context& ctx) {
   int64_t start, end;
   if (!int64_or_reply(ctx, ctx.args[2], start) || !int64_or_reply(ctx, ctx.args[3], end)) return;
   const Entry* entry = find_to_read(ctx, ctx.args[1], ctx.key_hash);
+  if (!is_type_or_reply(ctx, entry, Type::string)) return;
   const std::string_view value = entry != nullptr ? entry->value() : std::string_view();
   const int64_t length = static_cast<int64_t>(value.size());
   // Without this, an end before a start that both lie before the string would give its first byte.
@@ -149,6 +151,7 @@ void getrange(Context& ctx) {
 void getdel(Context& ctx) {
   Entry* entry = find_to_read(ctx, ctx.args[1], ctx.key_hash);
   if (entry == nullptr) return ctx.reply.null();
+  if (!is_type_or_reply(ctx, entry, Type::string)) return;
   ctx.reply.bulk(entry->value());
   ctx.store.erase(entry, ctx.key_hash);
 }
@@ -158,6 +161,7 @@ void getex(Context& ctx) {
   if (!parse_options(ctx, 2, getex_option, options)) return;
   Entry* entry = find_to_read(ctx, ctx.args[1], ctx.key_hash);
   if (entry == nullptr) return ctx.reply.null();
+  if (!is_type_or_reply(ctx, entry, Type::string)) return;
   int64_t unix_ms = 0;
   const bool timed = options.time != Options::Time::none;
   if (timed && !expiry_or_reply(ctx, "getex", options, unix_ms)) return;
@@ -189,6 +193,7 @@ void set(Context& ctx) {
   }
   const size_t reply_start = ctx.reply.buffer.size();
   Entry* old = options.get ? find_to_read(ctx, key, ctx.key_hash, Touch::no) : ctx.store.find(key, ctx.key_hash);
+  if (options.get && !is_type_or_reply(ctx, old, Type::string)) return;
   if (options.get) old != nullptr ? ctx.reply.bulk(old->value()) : ctx.reply.null();
   if ((options.nx && old != nullptr) || (options.xx && old == nullptr)) {
     if (!options.get) ctx.reply.null();
@@ -207,6 +212,7 @@ void set(Context& ctx) {
 void getset(Context& ctx) {
   const size_t reply_start = ctx.reply.buffer.size();
   Entry* old = find_to_read(ctx, ctx.args[1], ctx.key_hash, Touch::no);
+  if (!is_type_or_reply(ctx, old, Type::string)) return;
   old != nullptr ? ctx.reply.bulk(old->value()) : ctx.reply.null();
   if (store_value(ctx, ctx.args[1], ctx.key_hash, old, ctx.args[2])) return;
   ctx.reply.buffer.truncate(reply_start);

@@ -22,6 +22,7 @@ uint64_t expiry_of(const Entry* entry) { return entry != nullptr ? entry->expire
 
 void add_to_integer(Context& ctx, int64_t increment) {
   Entry* old = ctx.store.find(ctx.args[1], ctx.key_hash);
+  if (!is_type_or_reply(ctx, old, Type::string)) return;
   int64_t value = 0;
   if (old != nullptr && !int64_or_reply(ctx, old->value(), value)) return;
   if (__builtin_add_overflow(value, increment, &value)) {
@@ -37,6 +38,7 @@ void add_to_integer(Context& ctx, int64_t increment) {
 void append(Context& ctx) {
   const std::string_view added = ctx.args[2];
   Entry* old = ctx.store.find(ctx.args[1], ctx.key_hash);
+  if (!is_type_or_reply(ctx, old, Type::string)) return;
   const std::string_view before = old != nullptr ? old->value() : std::string_view();
   const size_t size = before.size() + added.size();
   if (!fits_or_reply(ctx, static_cast<int64_t>(before.size()), added.size())) return;
@@ -54,6 +56,7 @@ void setrange(Context& ctx) {
   if (offset < 0) return ctx.reply.error("ERR offset is out of range");
   const std::string_view part = ctx.args[3];
   Entry* old = ctx.store.find(ctx.args[1], ctx.key_hash);
+  if (!is_type_or_reply(ctx, old, Type::string)) return;
   const std::string_view before = old != nullptr ? old->value() : std::string_view();
   if (part.empty()) return ctx.reply.integer(static_cast<int64_t>(before.size()));
   if (!fits_or_reply(ctx, offset, part.size())) return;
@@ -86,6 +89,7 @@ void decrby(Context& ctx) {
 
 void incrbyfloat(Context& ctx) {
   Entry* old = ctx.store.find(ctx.args[1], ctx.key_hash);
+  if (!is_type_or_reply(ctx, old, Type::string)) return;
   long double value = 0, increment = 0;
   if ((old != nullptr && !parse_long_double(old->value(), value)) || !parse_long_double(ctx.args[2], increment)) {
     return ctx.reply.error(errors::kNotFloat);

@@ -32,6 +32,11 @@ struct ServerConfig {
   int64_t output_soft_seconds = 0;
   int64_t max_memory_clients = int64_t{2} << 30;  // all clients' buffers together; 0: no limit
   int64_t hz = 10;
+  // Up to which sizes OBJECT ENCODING calls a collection compact.
+  int64_t hash_max_entries = 512, hash_max_value = 64;
+  int64_t set_max_intset = 512;
+  int64_t zset_max_entries = 128, zset_max_value = 64;
+  int64_t list_max_size = -2, list_compress_depth = 0;
   std::string log_level = "notice";
 };
 

@@ -35,6 +35,12 @@ inline bool is_type_or_reply(Context& ctx, const Entry* entry, Type type) {
   return false;
 }
 
+// The name that TYPE gives.
+inline std::string_view type_name(Type type) {
+  constexpr std::string_view kNames[] = {"string", "list", "set", "zset", "hash"};
+  return kNames[static_cast<size_t>(type)];
+}
+
 // What a stored value has besides its bytes.
 struct Attributes {
   uint64_t expire_at = 0;  // Unix time in ms, 0 for never

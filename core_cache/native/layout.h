@@ -26,7 +26,7 @@ namespace predis {
 using Ref = uint32_t;  // offset in the arena in units of 1 << Header::unit_shift bytes; 0 is "none"
 
 constexpr uint64_t kMagic = 0x3130736964657250;  // "Predis01"
-constexpr uint32_t kLayoutVersion = 2;
+constexpr uint32_t kLayoutVersion = 4;
 constexpr size_t kPageSize = 64 * 1024;
 constexpr size_t kBucketsPerPage = 1024;
 constexpr uint32_t kCommandSlots = 512;
@@ -109,7 +109,8 @@ struct Stats {
 #define PREDIS_GAUGES(X)                                                                                       \
   X(keys) X(keys_with_expiry) X(connected_clients) X(used_bytes) X(entry_bytes) X(index_bytes)                 \
   X(slab_free_bytes) X(overhead_bytes) X(policy_bytes) X(client_bytes) X(max_bytes) X(pages_used)              \
-  X(started_unix_ms) X(heartbeat_unix_ms) X(pid) X(peak_used_bytes) X(max_clients)
+  X(started_unix_ms) X(heartbeat_unix_ms) X(pid) X(peak_used_bytes) X(max_clients)                             \
+  X(collection_index_bytes)
 #define PREDIS_DECLARE(name) uint64_t name;
   PREDIS_COUNTERS(PREDIS_DECLARE)
   PREDIS_GAUGES(PREDIS_DECLARE)

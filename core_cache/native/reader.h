@@ -91,6 +91,7 @@ Reader::Attempt Reader::attempt(std::string_view key, uint64_t hash, Copy&& copy
       }
       if (at + key_len + head.value_len > bytes_) return Attempt::disturbed;
       if (key_len != key.size() || std::memcmp(base_ + at, key.data(), key_len) != 0) continue;
+      if (__builtin_expect(head.type() != Type::string, 0)) return undisturbed() ? Attempt::miss : Attempt::disturbed;
       if (const uint64_t expires = head.expire_at()) {
         timespec now;
         clock_gettime(CLOCK_REALTIME_COARSE, &now);

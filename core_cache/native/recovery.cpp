@@ -12,11 +12,12 @@
 namespace predis {
 namespace {
 
-bool plausible(const Entry* entry, size_t room) {
+bool plausible(Entry* entry, size_t room, LogSeed seed) {
   if (entry->key_len16 == Entry::kLongKey && room < sizeof(Entry) + 4) return false;
   const uint64_t bytes = uint64_t{sizeof(Entry)} + entry->key_offset() + entry->key_len() + entry->value_len +
                          checksum_bytes(entry->type());
-  return bytes <= room && (entry->kind & 0x0f) == static_cast<uint8_t>(Type::string);
+  if (bytes > room || entry->type() > Type::hash) return false;
+  return entry->type() == Type::string || recover_log(entry, seed);
 }
 
 constexpr uint8_t kDropped = 0x80;  // in Entry::kind, during recovery: a twin with a higher version was found
@@ -53,7 +54,7 @@ void Store::Impl::recover() {
 
   const auto live = [&](Entry* entry, size_t room, int size_class) {
     if (entry->version == 0) return false;
-    if (entry->version <= h.cleared_version || !plausible(entry, room) ||
+    if (entry->version <= h.cleared_version || !plausible(entry, room, log_seed()) ||
         slabs.class_of(bytes_of(entry)) != size_class || (size_class < 0 && slabs.footprint(bytes_of(entry)) != room)) {
       entry->version = 0;
       return false;
@@ -169,6 +170,7 @@ void Store::Impl::carry_over(Impl& source) {
       Entry* fresh = prepare(entry->key(), entry->value_len, static_cast<Type>(entry->kind & 0x0f), nullptr);
       if (!fresh) return;
       std::memcpy(fresh->value_data(), entry->value().data(), entry->value_len);
+      if (entry->type() != Type::string) reseal_log(fresh, log_seed());
       fresh->expire_and_tenant = entry->expire_and_tenant;
       fresh->access = entry->access;
       fresh->freq = entry->freq;

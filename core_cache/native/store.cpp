@@ -98,6 +98,7 @@ void Store::Impl::commit(Entry* fresh, uint64_t hash, Entry* old) {
   policy->replaced(old, fresh, slabs.footprint(old_bytes), bytes);
   index.replace(hash, arena->ref(old), arena->ref(fresh));
   if (old->expire_at()) --expires;
+  if (__builtin_expect(old->type() != Type::string, 0)) sides.drop(old->version);
   store_release(old->version, 0);
   slabs.free(old, old_bytes);
 }
@@ -121,6 +122,7 @@ void Store::Impl::erase(Entry* entry, uint64_t hash, EraseReason reason) {
   index.erase(hash, arena->ref(entry));
   policy->erased(entry, slabs.footprint(bytes));
   if (entry->expire_at()) --expires;
+  if (__builtin_expect(entry->type() != Type::string, 0)) sides.drop(entry->version);
   store_release(entry->version, 0);
   slabs.free(entry, bytes);
   full = false;
@@ -136,6 +138,7 @@ void Store::Impl::clear() {
   slabs.reset();
   pages.reset();
   index.build(0);
+  sides.clear();
   expires = 0;
   full = false;
   orphans_page = sweep_page = 0;
@@ -262,7 +265,18 @@ Entry* Store::random() {
 Stats& Store::stats() { return impl_->arena->stats(); }
 size_t Store::size() const { return impl_->index.size(); }
 size_t Store::expires() const { return impl_->expires; }
-size_t Store::entry_size(const Entry* entry) const { return impl_->slabs.footprint(bytes_of(entry)); }
+size_t Store::entry_size(const Entry* entry) const {
+  const size_t bytes = impl_->slabs.footprint(bytes_of(entry));
+  if (entry->type() == Type::string) return bytes;
+  const SideIndex* side = impl_->sides.find(entry->version);
+  return bytes + (side != nullptr ? side->bytes() : 0);
+}
+SideIndexes& Store::side_indexes() { return impl_->sides; }
+LogSeed Store::log_seed() const { return impl_->log_seed(); }
+size_t Store::roomy_length(size_t key_len, size_t value_len) const {
+  const size_t bytes = payload_bytes(key_len, value_len, Type::hash);
+  return value_len + impl_->slabs.footprint(bytes) - bytes;
+}
 uint64_t Store::idle_ms(const Entry* entry) const { return uint64_t{impl_->tick - entry->access} << 4; }
 
 void Store::refresh_gauges() {
@@ -275,7 +289,9 @@ void Store::refresh_gauges() {
   stats.index_bytes = s.index.bytes();
   stats.overhead_bytes = uint64_t{s.pages.first()} * kPageSize;
   stats.policy_bytes = s.policy->memory();
-  stats.used_bytes = stats.entry_bytes + stats.index_bytes + stats.overhead_bytes + stats.policy_bytes;
+  stats.collection_index_bytes = s.sides.bytes();
+  stats.used_bytes = stats.entry_bytes + stats.index_bytes + stats.overhead_bytes + stats.policy_bytes +
+                     stats.collection_index_bytes;
   stats.peak_used_bytes = std::max(stats.peak_used_bytes, stats.used_bytes);
   stats.max_bytes = s.max_memory;
   stats.pages_used = s.pages.used();

@@ -13,6 +13,7 @@
 
 #include "layout.h"
 #include "policy_kind.h"
+#include "side_index.h"
 
 namespace predis {
 
@@ -73,6 +74,10 @@ class Store {
   void clear();                                        // FLUSHALL
   // After a value was changed in place (collections): tells the observer, and the policy that it was used.
   void changed_in_place(Entry* entry);
+  SideIndexes& side_indexes();
+  LogSeed log_seed() const;  // for the checksums of collections
+  // The most bytes of value that take up no more memory than `value_len` bytes do.
+  size_t roomy_length(size_t key_len, size_t value_len) const;
   void set_observer(KeyObserver* observer);  // nullptr: nobody listens, which costs nothing
 
   // --- walk

@@ -9,6 +9,7 @@
 #include "index.h"
 #include "pages.h"
 #include "policy.h"
+#include "side_index.h"
 #include "slabs.h"
 #include "store.h"
 
@@ -34,6 +35,7 @@ struct Store::Impl {
   }
   void make_policy(PolicyKind kind);
   std::unique_ptr<Policy> new_policy(PolicyKind kind, Footprint footprint);
+  LogSeed log_seed() const { return {arena->header().hash_seed[0], arena->header().hash_seed[1]}; }
 
   // room.cpp: memory for new entries, and upkeep
   bool make_room(size_t bytes, const Entry* pin);
@@ -58,6 +60,7 @@ struct Store::Impl {
   PolicyKind policy_kind;
   uint64_t max_memory;
   KeyObserver* observer = nullptr;
+  SideIndexes sides;  // of collections
   uint64_t now_ms = 0;
   uint32_t tick = 0;          // now, in the units of Entry::access
   uint64_t expires = 0;       // keys with an expiry

@@ -10,7 +10,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "core_cache" / "native"
-STORE = ["arena", "pages", "slabs", "index", "policy_lru", "policy_s3fifo", "store", "room", "recovery", "reader"]
+STORE = [
+    "arena",
+    "pages",
+    "slabs",
+    "index",
+    "policy_lru",
+    "policy_s3fifo",
+    "store",
+    "room",
+    "recovery",
+    "reader",
+    "collection_log",
+]
 
 
 @pytest.fixture(scope="session")

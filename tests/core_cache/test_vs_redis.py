@@ -5,6 +5,7 @@ import textwrap
 import pytest
 
 from tests.core_cache.cases_bit import BIT_CASES
+from tests.core_cache.cases_hash import HASH_CASES
 from tests.core_cache.cases_instance import INSTANCE_CASES
 from tests.core_cache.cases_key import KEY_CASES
 from tests.core_cache.cases_number import NUMBER_CASES
@@ -14,7 +15,7 @@ from tests.core_cache.compare import Pair, differences
 from tests.core_cache.raw_resp import Command, decode, fields, words
 from tests.waiting import wait_until
 
-CASES = {**BIT_CASES, **INSTANCE_CASES, **STRING_CASES, **NUMBER_CASES, **KEY_CASES, **SERVER_CASES}
+CASES = {**BIT_CASES, **HASH_CASES, **INSTANCE_CASES, **KEY_CASES, **NUMBER_CASES, **SERVER_CASES, **STRING_CASES}
 
 
 def commands_of(case: str) -> list[Command]:

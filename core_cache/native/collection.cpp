@@ -1,0 +1,326 @@
+#include "collection.h"
+
+#include <algorithm>
+
+#include "arena.h"
+
+namespace predis {
+
+uint64_t random64() {
+  static uint64_t state = 0x9e3779b97f4a7c15 ^ realtime_ms();
+  state += 0x9e3779b97f4a7c15;
+  return fold_multiply(state ^ 0x2545f4914f6cdd1d, state * 0xd1b54a32d192ed03 | 1);
+}
+
+Collection::Collection(Store& store, Entry* entry) : store_(store), entry_(entry) {
+  if (entry == nullptr) return;
+  type_ = entry->type();
+  log_ = log_of(entry);
+  const LogHead& head = head_of(log_);
+  used_ = head.used;
+  count_ = head.count;
+  dead_ = head.dead;
+  if (!wants_index(used_, count_)) return;
+  side_ = store.side_indexes().find(entry->version);
+  if (side_ != nullptr) return;
+  auto made = make_side();
+  side_ = made.get();
+  store.side_indexes().put(entry->version, std::move(made));
+}
+
+std::unique_ptr<SideIndex> Collection::make_side() const {
+  auto made = std::make_unique<SideIndex>(type_);
+  if (type_ == Type::list) {
+    replay(made->sequence);
+    return made;
+  }
+  for (uint32_t at = kLogHead; at < used_;) {
+    const Record r = read_record(log_, at);
+    if (!r.dead && r.is_element()) made->members.insert(hash_of(key_of(log_, r)), at);
+    at = r.end;
+  }
+  return made;
+}
+
+uint32_t Collection::find(std::string_view member) const {
+  if (side_ != nullptr) {
+    const MemberTable::Slot* slot = side_->members.find(
+        hash_of(member), [&](uint32_t at) { return key_of(log_, read_record(log_, at)) == member; });
+    return slot != nullptr ? slot->at : 0;
+  }
+  for (uint32_t at = kLogHead; at < used_;) {
+    const Record r = read_record(log_, at);
+    if (!r.dead && r.is_element() && key_of(log_, r) == member) return at;
+    at = r.end;
+  }
+  return 0;
+}
+
+// An updated element keeps the place in the order that it was first put at: its home.
+std::vector<uint32_t> Collection::places() const {
+  std::vector<std::pair<uint32_t, uint32_t>> found;
+  found.reserve(count_);
+  bool sorted = true;
+  for (uint32_t at = kLogHead; at < used_;) {
+    const Record r = read_record(log_, at);
+    if (!r.dead && r.is_element()) {
+      const uint32_t home = home_of(r);
+      sorted = sorted && (found.empty() || found.back().first < home);
+      found.emplace_back(home, at);
+    }
+    at = r.end;
+  }
+  if (!sorted) std::sort(found.begin(), found.end());
+  std::vector<uint32_t> places(found.size());
+  for (size_t i = 0; i < found.size(); ++i) places[i] = found[i].second;
+  return places;
+}
+
+uint32_t Collection::pick() const {
+  if (side_ != nullptr) return side_->members.pick(random64);
+  uint64_t left = random64() % count_;
+  for (uint32_t at = kLogHead;;) {
+    const Record r = read_record(log_, at);
+    if (!r.dead && r.is_element() && left-- == 0) return at;
+    at = r.end;
+  }
+}
+
+// --- lists
+
+void Collection::replay(Sequence& into) const {
+  for (uint32_t at = kLogHead; at < used_;) {
+    const Record r = read_record(log_, at);
+    const auto index = into.begin() + (r.op >= Op::set ? r.x : 0);
+    switch (r.op) {
+      case Op::push_left: into.push_front(at); break;
+      case Op::push_right: into.push_back(at); break;
+      case Op::pop_left: into.erase(into.begin(), into.begin() + r.x); break;
+      case Op::pop_right: into.erase(into.end() - r.x, into.end()); break;
+      case Op::set: *index = at; break;
+      case Op::insert: into.insert(index, at); break;
+      default: into.erase(index, index + r.y); break;
+    }
+    at = r.end;
+  }
+}
+
+Sequence& Collection::sequence() {
+  if (side_ != nullptr) return side_->sequence;
+  if (!replayed_) replay(replayed_.emplace());
+  return *replayed_;
+}
+
+// --- changes
+
+Edit::Edit(Context& ctx, std::string_view key, uint64_t hash, Entry* entry, Type type)
+    : Collection(ctx.store, entry), ctx_(ctx), name_(key), hash_(hash), old_(entry), seed_(ctx.store.log_seed()) {
+  type_ = type;
+  large_ = large();
+}
+
+Edit::~Edit() {
+  if (!begun_) return;
+  if (fresh_ != nullptr) {
+    store_.abandon(fresh_);
+  } else {
+    recover_log(old_, seed_);
+    store_.side_indexes().drop(old_->version);
+  }
+}
+
+bool Edit::begin(size_t bytes) {
+  if (begun_) return true;
+  constexpr uint32_t kWorthIt = 1024;  // bytes; a shorter log is not written anew for its dead records alone
+  const bool fits = entry_ != nullptr && log_capacity(entry_) - used_ >= bytes;
+  const bool stale = dead_ > used_ / 2 && used_ > kWorthIt;
+  if ((!fits || stale) && !relocate(bytes, dead_ > used_ / 4) && !fits) {
+    ctx_.reply.error(errors::kOutOfMemory);
+    return false;
+  }
+  return begun_ = true;
+}
+
+size_t Edit::compact_size() const {
+  size_t bytes = kLogHead;
+  const auto add = [&](const Record& r, std::string_view key) {
+    bytes += kRecordFixed + (type_ == Type::list ? 0 : number_room(key.size()) + key.size());
+    if (type_ != Type::set) bytes += number_room(r.value.size()) + r.value.size();
+  };
+  if (type_ == Type::list) {
+    for (const uint32_t at : const_cast<Edit*>(this)->sequence()) add(record(at), {});
+  } else {
+    each(add);
+  }
+  return bytes;
+}
+
+uint32_t Edit::write_compact(char* to, SideIndex* side) const {
+  uint32_t at = kLogHead;
+  if (type_ == Type::list) {
+    for (const uint32_t place : const_cast<Edit*>(this)->sequence()) {
+      if (side != nullptr) side->sequence.push_back(at);
+      at = write_record(to, at, seed_, Op::push_right, 0, 0, {}, value(place));
+    }
+    return at;
+  }
+  each([&](const Record& r, std::string_view key) {
+    if (side != nullptr) side->members.insert(hash_of(key), at);
+    at = write_record(to, at, seed_, type_ == Type::set ? Op::add : Op::put, 0, 0, key, r.value);
+  });
+  return at;
+}
+
+bool Edit::relocate(size_t bytes, bool compact) {
+  compact = compact && entry_ != nullptr;
+  const size_t padding = log_padding(name_.size());
+  const size_t least = padding + (compact ? compact_size() : used_) + bytes;
+  // Room to grow, so that copying costs little on the whole.
+  const size_t wanted = entry_ == nullptr ? least : least + least / 2;
+  fresh_ = store_.prepare(name_, store_.roomy_length(name_.size(), wanted), type_, old_);
+  if (fresh_ == nullptr && wanted != least) fresh_ = store_.prepare(name_, least, type_, old_);
+  if (fresh_ == nullptr) return false;
+  char* to = log_of(fresh_);
+  SideIndexes& sides = store_.side_indexes();
+  head_of(to).owner = owner_checksum(name_, type_, seed_);
+  if (large_) fresh_->kind |= kFlagLarge;
+  if (entry_ != nullptr) {
+    fresh_->expire_and_tenant = old_->expire_and_tenant;
+    if (compact) {
+      if (side_ != nullptr) made_ = std::make_unique<SideIndex>(type_);
+      used_ = write_compact(to, made_.get());
+      dead_ = 0;
+    } else {
+      std::memcpy(to + kLogHead, log_ + kLogHead, used_ - kLogHead);  // places stay what they are
+      made_ = sides.take(old_->version);
+    }
+  }
+  side_ = made_.get();
+  if (compact) replayed_.reset();
+  log_ = to;
+  entry_ = fresh_;
+  return true;
+}
+
+uint32_t Edit::append(Op op, uint32_t x, uint32_t y, std::string_view key, std::string_view value) {
+  const uint32_t at = used_;
+  used_ = write_record(log_, at, seed_, op, x, y, key, value);
+  return at;
+}
+
+void Edit::put(uint32_t at, std::string_view member, std::string_view value) {
+  if (at == 0) {
+    const uint32_t place = append(type_ == Type::set ? Op::add : Op::put, 0, 0, member, value);
+    ++count_;
+    if (side_ != nullptr) {
+      side_->members.insert(hash_of(member), place);
+    } else if (wants_index(used_, count_)) {
+      made_ = make_side();
+      side_ = made_.get();
+    }
+    return;
+  }
+  const Record before = record(at);
+  const uint32_t place = append(Op::update, at, home_of(before), {}, value);
+  mark_dead(log_, at);
+  dead_ += before.size();
+  if (side_ == nullptr) return;
+  side_->members.find(hash_of(member), [&](uint32_t other) { return other == at; })->at = place;
+}
+
+void Edit::remove(uint32_t at) {
+  const Record before = record(at);
+  if (side_ != nullptr) {
+    const auto same = [&](uint32_t other) { return other == at; };
+    side_->members.erase(side_->members.find(hash_of(key_of(log_, before)), same));
+  }
+  const uint32_t place = append(Op::remove, at, 0, {}, {});
+  mark_dead(log_, at);
+  dead_ += before.size() + (used_ - place);
+  --count_;
+}
+
+Sequence* Edit::live_sequence() {
+  if (side_ != nullptr) return &side_->sequence;
+  return replayed_ ? &*replayed_ : nullptr;
+}
+
+void Edit::push(bool left, std::string_view value) {
+  const uint32_t at = append(left ? Op::push_left : Op::push_right, 0, 0, {}, value);
+  ++count_;
+  if (Sequence* places = live_sequence()) left ? places->push_front(at) : places->push_back(at);
+}
+
+void Edit::pop(bool left, uint32_t number) {
+  Sequence& places = sequence();
+  for (uint32_t i = 0; i < number; ++i) {
+    dead_ += record(left ? places.front() : places.back()).size();
+    left ? places.pop_front() : places.pop_back();
+  }
+  const uint32_t at = append(left ? Op::pop_left : Op::pop_right, number, 0, {}, {});
+  dead_ += used_ - at;
+  count_ -= number;
+}
+
+void Edit::set(uint32_t index, std::string_view value) {
+  uint32_t& place = sequence()[index];
+  dead_ += record(place).size();
+  place = append(Op::set, index, 0, {}, value);
+}
+
+void Edit::insert(uint32_t index, std::string_view value) {
+  Sequence& places = sequence();
+  places.insert(places.begin() + index, append(Op::insert, index, 0, {}, value));
+  ++count_;
+}
+
+void Edit::erase(uint32_t index, uint32_t number) {
+  Sequence& places = sequence();
+  const auto first = places.begin() + index, last = first + number;
+  for (auto place = first; place != last; ++place) dead_ += record(*place).size();
+  places.erase(first, last);
+  const uint32_t at = append(Op::erase, index, number, {}, {});
+  dead_ += used_ - at;
+  count_ -= number;
+}
+
+void Edit::set_large(bool large) {
+  large_ = large;
+  if (entry_ != nullptr) {
+    entry_->kind = static_cast<uint8_t>(large ? entry_->kind | kFlagLarge : entry_->kind & ~kFlagLarge);
+  }
+}
+
+bool Edit::finish() {
+  if (!begun_) return count_ != 0;
+  begun_ = false;
+  SideIndexes& sides = store_.side_indexes();
+  if (count_ == 0) {
+    if (fresh_ != nullptr) store_.abandon(fresh_);
+    fresh_ = entry_ = nullptr;
+    made_.reset();
+    if (old_ != nullptr) store_.erase(old_, hash_);
+    return false;
+  }
+  head_of(log_).dead = dead_;
+  publish_log(log_, used_, count_);
+  if (fresh_ != nullptr) {
+    entry_ = fresh_;
+    fresh_ = nullptr;
+    store_.commit(entry_, hash_, old_);
+  } else {
+    store_.changed_in_place(entry_);
+  }
+  const bool wanted = wants_index(used_, count_);
+  if (made_ != nullptr) {
+    if (wanted) sides.put(entry_->version, std::move(made_));
+    else made_.reset();
+  } else if (side_ != nullptr) {
+    if (wanted) sides.recount(*side_);
+    else sides.drop(entry_->version);
+  }
+  side_ = nullptr;
+  return true;
+}
+
+}  // namespace predis
