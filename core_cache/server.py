@@ -78,7 +78,6 @@ async def _serve(options: Options, data_dir: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     max_clients = _raise_file_limit(options.max_clients)
-    secret = _password(data_dir) if options.auth else ""
     socket_path = options.unix_socket or data_dir / "cache.sock"
     with contextlib.ExitStack() as stack:
         # The listening sockets come first: a port in use is found out before the arena is touched.
@@ -89,7 +88,7 @@ async def _serve(options: Options, data_dir: Path) -> None:
             str(arena),
             options.memory,
             options.policy,
-            password=secret,
+            password=_password(data_dir) if options.auth else "",  # no name of ours keeps it
             max_clients=max_clients,
             host=options.host if options.port else "",
             port=options.port,
@@ -150,6 +149,8 @@ class Cron:
         more = False
         try:
             more = self._engine.cron(CRON_BUDGET_US)
+            for warning in self._engine.take_warnings():
+                log.warning("%s", warning)
             level = self._engine.log_level
             if level != self._level:
                 self._level = level

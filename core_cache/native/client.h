@@ -11,6 +11,7 @@
 namespace predis {
 
 struct CommandSpec;
+struct User;  // acl.h
 
 // Where a client's replies go. The engine never waits for it.
 class Outlet {
@@ -39,6 +40,7 @@ struct Client {
   int fd = -1;  // for CLIENT LIST only
   int protocol = 2;
   bool authenticated = false;
+  bool unrestricted = false;  // logged in as a user who may do everything: there is nothing to check
   bool closing = false;   // no more commands are taken from it
   bool killed = false;    // to be aborted as soon as nothing of it is in use
   bool stalled = false;   // input waits because output is not read
@@ -55,6 +57,7 @@ struct Client {
 
   std::string address, local_address;  // "ip:port", "[v6]:port" or "path:0"
   std::string name, library_name, library_version;
+  const User* user = nullptr;  // set once the engine has it
   const CommandSpec* last_command = nullptr;
   uint64_t created_ms = 0, active_ms = 0, closing_since_ms = 0;
   uint64_t over_soft_limit_since_ms = 0;

@@ -50,7 +50,7 @@ void describe(std::string& out, Engine& engine, const Client& client) {
   number(" tot-mem=", client.memory());
   text(" events=", client.stalled ? "w" : client.unsent != 0 ? "rw" : "r");
   text(" cmd=", client.last_command != nullptr ? client.last_command->name : "NULL");
-  text(" user=", "default");
+  text(" user=", client.user->name);
   number(" redir=-1 resp=", static_cast<uint64_t>(client.protocol));
   text(" lib-name=", client.library_name);
   text(" lib-ver=", client.library_version);
@@ -79,6 +79,13 @@ void client_info(Context& c) {
   std::string text;
   describe(text, c.engine, c.client);
   c.reply.verbatim("txt", text);
+}
+
+std::string client_line(Engine& engine, const Client& client) {
+  std::string text;
+  describe(text, engine, client);
+  text.pop_back();
+  return text;
 }
 
 void client_list(Context& c) {
@@ -137,6 +144,7 @@ void client_kill(Context& c) {
   struct {
     std::string_view address, local_address;
     uint64_t id = 0;
+    const User* user = nullptr;
     bool by_address = false, by_local_address = false, by_type = false, skip_me = true;
     ClientType type = ClientType::normal;
   } filter;
@@ -164,7 +172,8 @@ void client_kill(Context& c) {
       filter.by_local_address = true;
       filter.local_address = value;
     } else if (is_word(option, "user")) {
-      if (value != "default") return c.reply.error("ERR No such user '" + std::string(value) + "'");
+      filter.user = c.engine.acl().find(value);
+      if (filter.user == nullptr) return c.reply.error("ERR No such user '" + std::string(value) + "'");
     } else if (is_word(option, "skipme") && is_word(value, "yes")) {
       filter.skip_me = true;
     } else if (is_word(option, "skipme") && is_word(value, "no")) {
@@ -181,6 +190,7 @@ void client_kill(Context& c) {
     if (filter.by_local_address && client->local_address != filter.local_address) continue;
     if (filter.by_type && filter.type != ClientType::normal) continue;
     if (filter.id != 0 && client->id != filter.id) continue;
+    if (filter.user != nullptr && client->user != filter.user) continue;
     if (client == &c.client) {
       if (filter.skip_me) continue;
       me = true;

@@ -182,7 +182,8 @@ const std::map<std::string_view, Parameter>& parameters() {
     // A password is never shown, not even to those who may set it.
     add({"requirepass", [](Engine&) { return std::string(); },
          [](Engine& e, std::string_view text) -> std::optional<std::string> {
-           e.config().password = text;
+           e.acl().set_default_password(text);
+           e.rights_changed();
            return std::nullopt;
          }});
     add({"maxclients", [](Engine& e) { return std::to_string(e.config().max_clients); },
@@ -251,12 +252,63 @@ const std::map<std::string_view, Parameter>& parameters() {
     add(only("activedefrag", "no"));
     add(only("lazyfree-lazy-eviction", "no"));
     add(only("lazyfree-lazy-expire", "no"));
-    add(only("protected-mode", "yes"));
+    add(boolean("protected-mode", &ServerConfig::protected_mode));
+    add(integer("acllog-max-len", &ServerConfig::acl_log_max_length, 0, LLONG_MAX));
+    add(integer("unauthenticated-timeout", &ServerConfig::login_timeout, 0, INT_MAX));
+    add(shown("aclfile", [](Engine& e) { return e.config().acl_file; }));
+    add({"acl-pubsub-default",
+         [](Engine& e) { return std::string(e.acl().all_channels_by_default ? "allchannels" : "resetchannels"); },
+         [](Engine& e, std::string_view text) -> std::optional<std::string> {
+           const bool all = is_word(text, "allchannels");
+           if (!all && !is_word(text, "resetchannels")) {
+             return "argument(s) must be one of the following: allchannels, resetchannels";
+           }
+           e.acl().all_channels_by_default = all;
+           return std::nullopt;
+         }});
     return map;
   }();
   return all;
 }
 
+void set_parameters(Context& c) {
+  if (c.args.size() % 2 != 0) return c.reply.error("ERR wrong number of arguments for 'config|set' command");
+  std::vector<const Parameter*> chosen;
+  auto fail = [&](std::string_view name, std::string_view why) {
+    c.reply.error(concat({"ERR CONFIG SET failed (possibly related to argument '", name, "') - ", why}));
+  };
+  for (size_t i = 2; i < c.args.size(); i += 2) {
+    auto found = parameters().find(lowered(c.args[i]));
+    if (found == parameters().end()) {
+      return c.reply.error(concat({"ERR Unknown option or number of arguments for CONFIG SET - '", c.args[i], "'"}));
+    }
+    if (found->second.set == nullptr) return fail(c.args[i], "can't set immutable config");
+    for (const Parameter* other : chosen) {
+      if (other == &found->second) return fail(c.args[i], "duplicate parameter");
+    }
+    chosen.push_back(&found->second);
+  }
+  // All or nothing: when one value is refused, those before it are put back.
+  const ServerConfig before = c.engine.config();
+  const User default_user = c.engine.acl().default_user();
+  const bool all_channels_by_default = c.engine.acl().all_channels_by_default;
+  const uint64_t max_memory = c.store.max_memory();
+  const PolicyKind policy = c.store.policy();
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    const std::optional<std::string> problem = chosen[i]->set(c.engine, c.args[2 * i + 3]);
+    if (!problem) continue;
+    c.engine.config() = before;
+    c.engine.acl().default_user() = default_user;
+    c.engine.acl().all_channels_by_default = all_channels_by_default;
+    c.engine.rights_changed();
+    c.engine.stats().max_clients = static_cast<uint64_t>(before.max_clients);
+    if (c.store.max_memory() != max_memory) c.store.set_max_memory(max_memory);
+    if (c.store.policy() != policy) c.store.set_policy(policy);
+    return fail(c.args[2 * i + 2], *problem);
+  }
+  c.engine.trim_slowlog();
+  c.reply.ok();
+}
 }  // namespace
 
 void config_get(Context& c) {
@@ -280,37 +332,8 @@ void config_get(Context& c) {
 }
 
 void config_set(Context& c) {
-  if (c.args.size() % 2 != 0) return c.reply.error("ERR wrong number of arguments for 'config|set' command");
-  std::vector<const Parameter*> chosen;
-  auto fail = [&](std::string_view name, std::string_view why) {
-    c.reply.error(concat({"ERR CONFIG SET failed (possibly related to argument '", name, "') - ", why}));
-  };
-  for (size_t i = 2; i < c.args.size(); i += 2) {
-    auto found = parameters().find(lowered(c.args[i]));
-    if (found == parameters().end()) {
-      return c.reply.error(concat({"ERR Unknown option or number of arguments for CONFIG SET - '", c.args[i], "'"}));
-    }
-    if (found->second.set == nullptr) return fail(c.args[i], "can't set immutable config");
-    for (const Parameter* other : chosen) {
-      if (other == &found->second) return fail(c.args[i], "duplicate parameter");
-    }
-    chosen.push_back(&found->second);
-  }
-  // All or nothing: when one value is refused, those before it are put back.
-  const ServerConfig before = c.engine.config();
-  const uint64_t max_memory = c.store.max_memory();
-  const PolicyKind policy = c.store.policy();
-  for (size_t i = 0; i < chosen.size(); ++i) {
-    const std::optional<std::string> problem = chosen[i]->set(c.engine, c.args[2 * i + 3]);
-    if (!problem) continue;
-    c.engine.config() = before;
-    c.engine.stats().max_clients = static_cast<uint64_t>(before.max_clients);
-    if (c.store.max_memory() != max_memory) c.store.set_max_memory(max_memory);
-    if (c.store.policy() != policy) c.store.set_policy(policy);
-    return fail(c.args[2 * i + 2], *problem);
-  }
-  c.engine.trim_slowlog();
-  c.reply.ok();
+  set_parameters(c);
+  c.engine.forget_secrets(c.client, c.args);
 }
 
 void config_resetstat(Context& c) {

@@ -26,20 +26,15 @@ void quit(Context& c) {
   c.engine.begin_close(c.client);
 }
 
-// Redis' only user here is "default"; without a password it takes any.
 bool log_in(Context& c, std::string_view user, std::string_view password) {
-  if (user == "default" && (c.engine.config().password.empty() || c.engine.password_matches(password))) {
-    c.client.authenticated = true;
-    return true;
-  }
-  ++c.engine.stats().auth_failures;
+  if (c.engine.authenticate(c.client, c.args[0], user, password)) return true;
   c.reply.error(kWrongPassword);
   return false;
 }
 
-void auth(Context& c) {
+void do_auth(Context& c) {
   if (c.args.size() > 3) return c.reply.error(errors::kSyntax);
-  if (c.args.size() == 2 && c.engine.config().password.empty()) {
+  if (c.args.size() == 2 && c.engine.acl().default_user().no_password) {
     return c.reply.error(
         "ERR AUTH <password> called without any password configured for the default user. Are you sure your "
         "configuration is correct?");
@@ -48,7 +43,12 @@ void auth(Context& c) {
   if (log_in(c, with_user ? c.args[1] : "default", c.args[with_user ? 2 : 1])) c.reply.ok();
 }
 
-void hello(Context& c) {
+void auth(Context& c) {
+  do_auth(c);
+  c.engine.forget_secrets(c.client, c.args);
+}
+
+void do_hello(Context& c) {
   int64_t version = c.client.protocol;
   if (c.args.size() >= 2) {
     if (!parse_int64(c.args[1], version)) {
@@ -97,8 +97,13 @@ void hello(Context& c) {
   c.reply.array(0);
 }
 
+void hello(Context& c) {
+  do_hello(c);
+  if (c.args.size() > 2) c.engine.forget_secrets(c.client, c.args);
+}
+
 void reset(Context& c) {
-  c.client.authenticated = c.engine.config().password.empty();
+  c.engine.log_out(c.client);
   c.client.protocol = c.reply.protocol = 2;
   c.client.name.clear();
   c.client.reply_mode = ReplyMode::on;

@@ -15,9 +15,12 @@ struct ServerConfig {
   std::string data_dir;
   std::string arena_file;  // as it is found in data_dir
   std::string version = "0";
+  std::string acl_file;  // of users; empty: none
 
   // Changed by CONFIG SET.
-  std::string password;  // of the user "default"; empty: none is needed
+  bool protected_mode = true;   // without a password, only this machine may connect
+  int64_t acl_log_max_length = 128;
+  int64_t login_timeout = 60;   // seconds a client has to log in while half of max_clients are connected; 0: no limit
   int64_t max_clients = 10000;
   int64_t timeout = 0;          // seconds without a command until a client is closed; 0: never
   int64_t tcp_keepalive = 300;  // seconds; 0: off

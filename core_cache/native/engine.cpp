@@ -87,9 +87,10 @@ size_t Engine::process(Client& client, char* data, size_t size) {
 Parse Engine::parse_batch(Client& client, char*& at, char* end) {
   batch_size_ = 0;
   args_.clear();
-  const ParseLimits limits{config_.max_bulk, client.authenticated};
+  const bool known = !needs_login(client);
+  const ParseLimits limits{config_.max_bulk, known};
   // AUTH changes the limits of what follows it.
-  const size_t most = client.authenticated ? kBatch : 1;
+  const size_t most = known ? kBatch : 1;
   while (batch_size_ < most && args_.size() < kKeepScratch / 2) {
     if (at == end) break;
     const size_t first = args_.size();
@@ -155,8 +156,9 @@ char* Engine::run_batch(Client& client, char* next) {
 const char* Engine::refusal(Client& client, const Pending& command) {
   const CommandSpec& spec = *command.spec;
   if (spec.flags & kProtected) return spec.name == "debug" ? kNoDebug : kNoModule;
-  if (!client.authenticated && !(spec.flags & kNoAuth) && !config_.password.empty()) {
-    return "NOAUTH Authentication required.";
+  if (__builtin_expect(!client.unrestricted, 0)) {
+    const Args args(args_.data() + command.first_arg, command.args);
+    if (const char* problem = access_problem(client, spec, args)) return problem;
   }
   if ((spec.flags & kDenyOom) && store_->out_of_memory()) return errors::kOutOfMemory.data();
   return nullptr;
@@ -295,17 +297,6 @@ void Engine::count_error(std::string_view code) {
   } else if (error_counts.size() < kMaxErrorCodes) {
     error_counts.emplace(code, 1);
   }
-}
-
-bool Engine::password_matches(std::string_view given) const {
-  const std::string& password = config_.password;
-  // Takes as long for a wrong password as for the right one; only the length of what was given shows.
-  volatile unsigned char difference = given.size() == password.size() ? 0 : 1;
-  for (size_t i = 0; i < given.size(); ++i) {
-    const char expected = password.empty() ? '\0' : password[i % password.size()];
-    difference = static_cast<unsigned char>(difference | (given[i] ^ expected));
-  }
-  return difference == 0;
 }
 
 void Engine::add_latency(std::string_view event, uint64_t milliseconds) {

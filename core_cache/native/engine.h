@@ -11,11 +11,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "acl.h"
 #include "client.h"
 #include "command.h"
 #include "config.h"
@@ -45,6 +47,12 @@ struct LatencyEvent {
   uint64_t worst = 0;
 };
 
+// The users cannot be read from their file; the message is a sentence for people.
+class AclFileError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 class Engine {
  public:
   Engine(const StoreOptions& options, ServerConfig config);  // throws ArenaError
@@ -64,6 +72,22 @@ class Engine {
   void feed(Client& client, std::string_view data);  // both, with a copy
   void drained(Client& client);                // the outlet's queue is empty again
 
+  // --- users (engine_access.cpp)
+  // Before the first connection: the default user's password, then the ACL file, which may say otherwise. Throws
+  // AclFileError.
+  void start_users(std::string_view default_password);
+  Acl& acl() { return acl_; }
+  bool needs_login(const Client& client) const;
+  void log_out(Client& client);  // back to what a new connection is
+  // Logs in, or notes the failure; `command` is the one that asked for it.
+  bool authenticate(Client& client, std::string_view command, std::string_view name, std::string_view password);
+  void rights_changed();                                          // after any change of a user
+  void delete_user(std::string_view name, const Client* asking);  // and ends the user's connections
+  std::string load_users(const Client* asking);                   // from the ACL file; gives what is wrong with it
+  // Why the client may not run the command, which is noted; nullptr when it may.
+  const char* access_problem(Client& client, const CommandSpec& spec, Args args);
+  void forget_secrets(Client& client, Args args);  // once the command has been run
+
   // --- upkeep, about ten times a second; true when there is more to do at once
   bool cron(uint64_t budget_us);
 
@@ -77,7 +101,6 @@ class Engine {
   void kill(Client& client);         // aborted once the running command is done; its replies are lost
   void begin_close(Client& client);  // takes no more commands; closed once its replies are sent
   void count_error(std::string_view code);
-  bool password_matches(std::string_view given) const;
   uint64_t unix_ms() const { return store_->now_ms(); }
   uint64_t uptime_seconds() const;
   void reset_stats();
@@ -86,6 +109,7 @@ class Engine {
   const TickClock& clock() const { return clock_; }
   uint64_t per_second(size_t metric) const { return rates_[metric]; }  // 0: commands, 1: bytes in, 2: bytes out
   void trim_slowlog();
+  void log_warning(std::string text);          // for the server's log; the process takes it from `warnings`
   static void give_back_memory();  // what malloc keeps of freed buffers
   // What SHUTDOWN calls; without it SHUTDOWN is refused. The engine goes on until its host stops it.
   std::function<void()> on_stop;
@@ -95,6 +119,7 @@ class Engine {
   uint64_t slowlog_next_id = 0;
   std::map<std::string, LatencyEvent, std::less<>> latency_events;
   std::map<std::string, uint64_t, std::less<>> error_counts;
+  std::vector<std::string> warnings;
   std::string run_id;
   size_t peak_client_input = 0, peak_client_output = 0;
   uint64_t total_reads = 0, total_writes = 0;
@@ -112,6 +137,11 @@ class Engine {
   void run(Client& client, const Pending& command);
   void unknown_command(Client& client, Args args);
   const char* refusal(Client& client, const Pending& command);
+  bool refused_by_protected_mode(const Client& client) const;
+  void refuse_protected(Client& client);
+  void log_in(Client& client, const User& user);
+  void let_go(const User& user, const Client* asking);
+  void note_denied(Client& client, Denied reason, std::string_view object, std::string_view user);
   void count_call(const CommandSpec& spec, Client& client, Args args, uint64_t ns);
   void log_slow(const CommandSpec& spec, Client& client, Args args, uint64_t ns);
   bool flush(Client& client);  // false when the client must be stalled or is gone
@@ -126,6 +156,7 @@ class Engine {
   ServerConfig config_;
   TickClock clock_;
   std::unique_ptr<Store> store_;
+  Acl acl_;
   Client* clients_ = nullptr;
   Client* last_client_ = nullptr;
   size_t client_count_ = 0;
@@ -136,7 +167,7 @@ class Engine {
   std::vector<std::string_view> args_;
   std::array<Pending, kBatch> batch_;
   size_t batch_size_ = 0;
-  std::string problem_;
+  std::string problem_, refusal_;
   Reply reply_;
   uint64_t ticks_ = 0;
   uint64_t started_ms_ = 0;

@@ -18,8 +18,12 @@ bool Engine::add(Client& client) {
     client.outlet->close();
     return false;
   }
+  if (refused_by_protected_mode(client)) {
+    refuse_protected(client);
+    return false;
+  }
   client.id = next_client_id_++;
-  client.authenticated = config_.password.empty();
+  log_out(client);
   client.created_ms = client.active_ms = unix_us() / 1000;
   client.previous = last_client_;
   client.next = nullptr;
@@ -132,7 +136,7 @@ void Engine::keep_rest(Client& client, char* data, size_t size, size_t consumed)
   }
   if (client.stalled || client.partial.active()) return;
   // Reads on in the command that is there in part, to know how much of it is missing.
-  ParseLimits limits{config_.max_bulk, client.authenticated};
+  ParseLimits limits{config_.max_bulk, !needs_login(client)};
   size_t length = 0;
   args_.clear();
   if (client.partial.resume(input.data(), input.size(), limits, args_, length, problem_) == Parse::error) {

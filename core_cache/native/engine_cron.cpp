@@ -52,6 +52,8 @@ bool Engine::cron(uint64_t budget_us) {
 // Closes clients that have been idle for too long or do not read their last replies, and adds up their memory.
 void Engine::refresh_clients() {
   const uint64_t now = store_->now_ms();
+  // Whoever only takes up room in the list of clients goes first; while there is room, nobody is hurried.
+  const bool crowded = client_count_ * 2 >= static_cast<size_t>(config_.max_clients);
   size_t total = 0;
   for (Client* client = clients_; client != nullptr; client = client->next) {
     if (client->killed) continue;
@@ -68,6 +70,10 @@ void Engine::refresh_clients() {
     }
     if (client->closing) {
       if (client->closing_since_ms != 0 && now > client->closing_since_ms + kCloseGraceMs) kill(*client);
+    } else if (config_.login_timeout > 0 && crowded && needs_login(*client) &&
+               now > client->created_ms + static_cast<uint64_t>(config_.login_timeout) * 1000) {
+      ++stats().login_timeouts;
+      kill(*client);
     } else if (config_.timeout > 0 && now > client->active_ms + static_cast<uint64_t>(config_.timeout) * 1000) {
       kill(*client);
     }

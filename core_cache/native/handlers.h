@@ -19,6 +19,7 @@ void client_kill(Context&);
 void client_no_evict(Context&);
 void client_reply(Context&);
 void client_help(Context&);
+std::string client_line(Engine&, const Client&);  // as CLIENT INFO gives it, without a line end
 // Gives the client a name; false, having answered the error, when the name has odd characters.
 bool set_client_name(Context&, std::string_view name);
 

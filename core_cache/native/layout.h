@@ -105,7 +105,8 @@ struct Stats {
   X(total_commands) X(total_connections) X(rejected_connections) X(net_input_bytes) X(net_output_bytes)        \
   X(protocol_errors) X(auth_failures) X(error_replies) X(evicted_clients) X(slow_commands)                     \
   X(flushes) X(recoveries) X(recovered_entries) X(recovery_nanoseconds) X(moved_entries) \
-  X(damaged_entries)
+  X(damaged_entries)                                                                                           \
+  X(access_denied) X(login_timeouts)
 #define PREDIS_GAUGES(X)                                                                                       \
   X(keys) X(keys_with_expiry) X(connected_clients) X(used_bytes) X(entry_bytes) X(index_bytes)                 \
   X(slab_free_bytes) X(overhead_bytes) X(policy_bytes) X(client_bytes) X(max_bytes) X(pages_used)              \

@@ -15,6 +15,8 @@ void set_python_error() {
     throw;
   } catch (const ArenaError& error) {
     PyErr_SetString(arena_error, error.what());
+  } catch (const AclFileError& error) {
+    PyErr_SetString(PyExc_ValueError, error.what());
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
   } catch (const std::exception& error) {
@@ -26,15 +28,15 @@ namespace {
 
 PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"path", "capacity", "policy", "password", "max_clients", "host", "port",
-                                "unix_socket", "data_dir", "arena_file", "version", "log_level", nullptr};
+                                "unix_socket", "data_dir", "arena_file", "version", "log_level", "acl_file", nullptr};
   const char *path, *policy, *password = "", *host = "", *unix_socket = "", *data_dir = "", *arena_file = "",
-                             *version = "0", *log_level = "notice";
+                             *version = "0", *log_level = "notice", *acl_file = "";
   Py_ssize_t password_size = 0;
   unsigned long long capacity;
   long long max_clients = 10000, port = 0;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sKs|$s#LsLsssss", const_cast<char**>(names), &path, &capacity,
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sKs|$s#LsLssssss", const_cast<char**>(names), &path, &capacity,
                                    &policy, &password, &password_size, &max_clients, &host, &port, &unix_socket, &data_dir,
-                                   &arena_file, &version, &log_level)) {
+                                   &arena_file, &version, &log_level, &acl_file)) {
     return nullptr;
   }
   StoreOptions options;
@@ -49,7 +51,6 @@ PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     return nullptr;
   }
   ServerConfig config;
-  config.password.assign(password, static_cast<size_t>(password_size));
   config.max_clients = max_clients;
   config.bind = host;
   config.port = port;
@@ -58,10 +59,12 @@ PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   config.arena_file = arena_file;
   config.version = version;
   config.log_level = log_level;
+  config.acl_file = acl_file;
   auto* self = reinterpret_cast<EngineObject*>(type->tp_alloc(type, 0));
   if (self == nullptr) return nullptr;
   try {
     self->engine = new Engine(options, std::move(config));
+    self->engine->start_users({password, static_cast<size_t>(password_size)});
   } catch (...) {
     set_python_error();
     Py_DECREF(self);
@@ -135,6 +138,23 @@ PyObject* engine_abort_all(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
+PyObject* engine_take_warnings(PyObject* self, PyObject*) {
+  Engine* engine = engine_of(self);
+  if (engine == nullptr) return nullptr;
+  PyObject* list = PyList_New(0);
+  for (const std::string& text : engine->warnings) {
+    PyObject* item = PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "backslashreplace");
+    if (list == nullptr || item == nullptr || PyList_Append(list, item) != 0) {
+      Py_XDECREF(item);
+      Py_XDECREF(list);
+      return nullptr;
+    }
+    Py_DECREF(item);
+  }
+  engine->warnings.clear();
+  return list;
+}
+
 PyObject* engine_close(PyObject* self, PyObject*) {
   close_engine(reinterpret_cast<EngineObject*>(self));
   Py_RETURN_NONE;
@@ -191,6 +211,8 @@ PyMethodDef engine_methods[] = {
     {"cron", engine_cron, METH_O,
      "cron(budget_us) -> bool\n\nUpkeep, to be called about ten times a second: expiry, idle clients, gauges,\n"
      "the heartbeat. Works for about budget_us microseconds; True means that more is waiting."},
+    {"take_warnings", engine_take_warnings, METH_NOARGS,
+     "take_warnings() -> list[str]\n\nWhat is to be written to the log; each is given once."},
     {"drain", engine_drain, METH_NOARGS,
      "drain()\n\nAnswers what has arrived on every connection, then closes it once its replies are sent."},
     {"abort_all", engine_abort_all, METH_NOARGS, "abort_all()\n\nEnds every connection at once."},
@@ -215,9 +237,9 @@ PyType_Slot engine_slots[] = {
     {Py_tp_getset, engine_getset},
     {Py_tp_doc, const_cast<char*>(
                     "Engine(path, capacity, policy, *, password='', max_clients=10000, host='', port=0,\n"
-                    "       unix_socket='', data_dir='', arena_file='', version='0', log_level='notice')\n\n"
+                    "       unix_socket='', data_dir='', arena_file='', version='0', log_level='notice', acl_file='')\n\n"
                     "The cache: opens or recovers the arena at path (capacity in bytes) and runs what Connections bring.\n"
-                    "Raises ArenaError when the arena cannot be opened.")},
+                    "Raises ArenaError when the arena cannot be opened, ValueError when the ACL file is no good.")},
     {0, nullptr}};
 
 PyType_Spec engine_spec = {"core_cache._native.Engine", sizeof(EngineObject), 0, Py_TPFLAGS_DEFAULT, engine_slots};

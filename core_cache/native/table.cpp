@@ -113,6 +113,7 @@ bool holds_secret(const CommandSpec& spec, Args args, size_t index) {
   };
   if (index == 0) return false;
   if (spec.name == "auth") return true;
+  if (spec.name == "acl|setuser") return index >= 2;
   if (spec.name == "config|set") return index >= 3 && index % 2 == 1 && word(index - 1, "requirepass");
   if (spec.name == "hello") {
     if (index >= 3 && word(index - 1, "auth")) return true;
