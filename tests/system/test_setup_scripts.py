@@ -10,6 +10,7 @@ from tests.servers import ROOT
 
 SCRIPTS = ROOT / "packaging"
 BASIC = ("sh", "env", "grep", "sed", "tr", "dirname", "cat", "mktemp", "rm", "tail", "tee", "chmod", "printf", "touch")
+BASIC += ("cmp", "cp", "mkdir")
 
 
 @pytest.fixture
@@ -71,15 +72,38 @@ def test_missing_peers_are_told_loudly_and_stop_nothing(machine: Path) -> None:
     pretend(machine, "redis-server", "exit 0")
     done = run(machine, "peers.sh")
     assert done.returncode == 0
-    assert "WARNING: the tests against redis-tools prometheus will be SKIPPED" in done.stderr
+    assert "WARNING: the tests against redis-tools prometheus nodejs npm will be SKIPPED" in done.stderr
+
+
+def all_peers(machine: Path) -> None:
+    for name in ("redis-server", "redis-benchmark", "redis-cli", "prometheus", "promtool", "node"):
+        pretend(machine, name, "exit 0")
+    (machine / "apt-get").unlink()
 
 
 def test_peers_that_are_there_need_no_package_manager(machine: Path) -> None:
-    for name in ("redis-server", "redis-benchmark", "redis-cli", "prometheus", "promtool"):
-        pretend(machine, name, "exit 0")
-    (machine / "apt-get").unlink()
-    done = run(machine, "peers.sh")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    all_peers(machine)
+    pretend(machine, "npm", f'echo "$@" >> {machine.parent}/npm.log')
+    folder = machine.parent / "clients"
+    first = run(machine, "peers.sh", NPM_FOLDER=str(folder))
+    assert (first.returncode, first.stderr) == (0, "")
+    assert "Installing the npm packages" in first.stdout
+    assert (folder / "package.json").read_text() == (ROOT / "tests/core_cache/clients/package.json").read_text()
+    assert (machine.parent / "npm.log").read_text().startswith(f"install --prefix {folder} ")
+    second = run(machine, "peers.sh", NPM_FOLDER=str(folder))
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+
+
+def test_without_npms_registry_the_clients_are_told_to_be_skipped(machine: Path) -> None:
+    all_peers(machine)
+    pretend(machine, "npm", "echo no route to the registry; exit 1")
+    for _ in range(2):  # it tries again the next time
+        done = run(machine, "peers.sh", NPM_FOLDER=str(machine.parent / "clients"))
+        assert done.returncode == 0
+        assert "no route to the registry" in done.stderr
+        assert (
+            "WARNING: npm could not install them: the tests with node-redis and ioredis will be SKIPPED" in done.stderr
+        )
 
 
 def test_without_python_all_that_the_build_needs_is_named_at_once(machine: Path) -> None:
