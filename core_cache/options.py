@@ -9,10 +9,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn, get_args
 
 EX_CONFIG = 78
-POLICIES = ("s3fifo", "lru", "noeviction")
+Policy = Literal[
+    "s3fifo", "lru", "lfu", "random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "noeviction"
+]
+POLICIES: tuple[str, ...] = get_args(Policy)
+MAXMEMORY_POLICIES = {p: p if p.startswith(("volatile-", "no")) else f"allkeys-{p}" for p in POLICIES}
+"""What CONFIG SET maxmemory-policy calls them, as Redis does."""
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MIN_MEMORY = 8 * 1024 * 1024
 LARGEST_SIZE = 2**63 - 1  # sizes end up in signed 64-bit integers

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from agent.cache.settings import LIVE, CacheFiles, CacheSettings
+from core_cache.options import MAXMEMORY_POLICIES
 from core_cache.resp_client import ConnectionFailed, RespClient, RespError, ServerError
 
 __all__ = ["CacheLink", "RespError", "ServerError", "arena_heartbeat", "link_to"]
@@ -79,7 +80,7 @@ def link_to(settings: CacheSettings, files: CacheFiles, timeout: float) -> Cache
     return CacheLink(settings.unix_socket, files.read_password if settings.auth else lambda: None, timeout)
 
 
-_REDIS_WORDS = {"s3fifo": "allkeys-s3fifo", "lru": "allkeys-lru", "info": "notice", "error": "warning"}
+_REDIS_WORDS = {**MAXMEMORY_POLICIES, "info": "notice", "error": "warning"}
 
 
 def _value(value: object) -> str:

@@ -23,6 +23,7 @@ from pydantic import (
 from agent.config.refuse import refuse
 from agent.config.show import mask, show
 from agent.config.units import Duration, Size, duration_between, size_between
+from core_cache.options import Policy
 from core_cache.options import is_loopback as is_loopback
 
 _LONGEST_SOCKET = 107  # bytes: sun_path has 108, the last for NUL
@@ -119,9 +120,7 @@ class CacheSection(Section):
         default=None, description="empty for cache.sock in data_dir"
     )
     memory: Annotated[Size, size_between("8MiB", "64TiB")] = Field(default=1 << 30, description="size of the arena")
-    policy: Literal["s3fifo", "lru", "noeviction"] = Field(
-        default="s3fifo", description="what happens when memory is full"
-    )
+    policy: Policy = Field(default="s3fifo", description="what happens when memory is full")
     auth: bool = Field(default=True, description="ask clients for the password in data_dir/cache.password")
     arena_dir: ConfigPath = Field(
         default=Path("/dev/shm"), validate_default=True, description="where the arena lies; should be in memory"

@@ -47,6 +47,10 @@ std::optional<int64_t> parse_memory(std::string_view text) {
 
 using Field = int64_t ServerConfig::*;
 
+void apply_lfu(Engine& e) {
+  e.store().set_lfu(static_cast<uint32_t>(e.config().lfu_log_factor), static_cast<uint32_t>(e.config().lfu_decay_minutes));
+}
+
 Parameter integer(std::string_view name, Field field, int64_t least, int64_t most) {
   return {name, [field](Engine& e) { return std::to_string(e.config().*field); },
           [=](Engine& e, std::string_view text) -> std::optional<std::string> {
@@ -212,6 +216,8 @@ const std::map<std::string_view, Parameter>& parameters() {
            return std::nullopt;
          }});
     add(integer("latency-monitor-threshold", &ServerConfig::latency_threshold, 0, LLONG_MAX));
+    add(integer("lfu-log-factor", &ServerConfig::lfu_log_factor, 0, INT_MAX));
+    add(integer("lfu-decay-time", &ServerConfig::lfu_decay_minutes, 0, INT_MAX));
     add(boolean("latency-tracking", &ServerConfig::latency_tracking));
     add(memory("proto-max-bulk-len", &ServerConfig::max_bulk, 1024 * 1024, LONG_MAX));
     add(memory("client-query-buffer-limit", &ServerConfig::query_buffer_limit, 1024 * 1024, LONG_MAX));
@@ -306,6 +312,7 @@ void set_parameters(Context& c) {
     if (c.store.policy() != policy) c.store.set_policy(policy);
     return fail(c.args[2 * i + 2], *problem);
   }
+  apply_lfu(c.engine);
   c.engine.trim_slowlog();
   c.reply.ok();
 }

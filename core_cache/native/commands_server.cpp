@@ -154,14 +154,21 @@ void object_encoding(Context& c) {
 }
 
 void object_freq(Context& c) {
-  if (object_lookup(c) == nullptr) return;
+  const Entry* entry = object_lookup(c);
+  if (entry == nullptr) return;
+  if (is_lfu(c.store.policy())) return c.reply.integer(c.store.frequency(entry));
   c.reply.error(
       "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
       "between policies at runtime LRU and LFU data will take some time to adjust.");
 }
 
 void object_idletime(Context& c) {
-  if (const Entry* entry = object_lookup(c)) c.reply.integer(static_cast<int64_t>(c.store.idle_ms(entry) / 1000));
+  const Entry* entry = object_lookup(c);
+  if (entry == nullptr) return;
+  if (!is_lfu(c.store.policy())) return c.reply.integer(static_cast<int64_t>(c.store.idle_ms(entry) / 1000));
+  c.reply.error(
+      "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies "
+      "at runtime LRU and LFU data will take some time to adjust.");
 }
 
 void object_refcount(Context& c) {

@@ -34,6 +34,8 @@ struct ServerConfig {
   int64_t output_soft_limit = 0;
   int64_t output_soft_seconds = 0;
   int64_t max_memory_clients = int64_t{2} << 30;  // all clients' buffers together; 0: no limit
+  int64_t lfu_log_factor = 10;
+  int64_t lfu_decay_minutes = 1;
   int64_t hz = 10;
   // Up to which sizes OBJECT ENCODING calls a collection compact.
   int64_t hash_max_entries = 512, hash_max_value = 64;

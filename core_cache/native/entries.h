@@ -83,7 +83,7 @@ constexpr uint64_t kBigShare = 16;
 inline bool store_value(Context& ctx, std::string_view key, uint64_t hash, Entry* old, std::string_view value,
                         Attributes attributes = {}) {
   const bool may_evict_old =
-      value.size() > ctx.store.max_memory() / kBigShare && ctx.store.policy() != PolicyKind::noeviction;
+      value.size() > ctx.store.max_memory() / kBigShare && any_may_go(ctx.store.policy());
   return store_value(ctx, key, hash, old, may_evict_old ? nullptr : old, value.size(), attributes, [&](char* out) {
     if (!value.empty()) std::memcpy(out, value.data(), value.size());
   });

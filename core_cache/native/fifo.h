@@ -60,14 +60,42 @@ class Fifo {
         if (const Ref ref = chunks_[id]->refs[i]; ref != 0 && !visit(ref)) return;
   }
 
+  // Calls visit(Ref) for at most `count` neighbours from a random place on; false when the queue is empty.
+  template <typename Visit>
+  bool sample(uint64_t random, uint32_t count, Visit&& visit) const {
+    if (size_ == 0) return false;
+    const auto span = static_cast<uint32_t>(chunks_.size() - 1);
+    for (auto id = static_cast<uint32_t>(random % span);; id = (id + 1) % span) {
+      const Chunk* c = chunks_[id + 1].get();
+      if (c == nullptr || c->live == 0) continue;
+      const uint32_t places = c->end - c->begin;
+      auto at = static_cast<uint32_t>((random >> 32) % places);
+      for (uint32_t i = 0; i < places && count > 0; ++i, at = at + 1 < places ? at + 1 : 0) {
+        if (const Ref ref = c->refs[c->begin + at]) {
+          visit(ref);
+          --count;
+        }
+      }
+      return true;
+    }
+  }
+
   uint64_t size() const { return size_; }
-  size_t memory() const { return in_use_ * sizeof(Chunk); }
+  size_t memory() const { return (in_use_ + retired_.size()) * sizeof(Chunk); }
+  // Constant time: the memory is kept for the next entries, or given back by release().
   void clear() {
+    for (auto& chunk : retired_) chunks_.push_back(std::move(chunk));
+    chunks_.swap(retired_);
     chunks_.clear();
     chunks_.emplace_back();
     free_.clear();
     oldest_ = newest_ = 0;
     size_ = in_use_ = 0;
+  }
+  // Gives back some of the memory that clear() has left; true when there is more.
+  bool release() {
+    for (int i = 0; i < 64 && !retired_.empty(); ++i) retired_.pop_back();
+    return !retired_.empty();
   }
 
  private:
@@ -78,15 +106,25 @@ class Fifo {
     Ref refs[kSpan];
   };
 
+  std::unique_ptr<Chunk> make_chunk() {
+    while (!retired_.empty()) {
+      auto chunk = std::move(retired_.back());
+      retired_.pop_back();
+      if (!chunk) continue;  // a place that was empty
+      chunk->begin = chunk->end = chunk->live = chunk->next = chunk->prev = 0;  // refs count from begin to end only
+      return chunk;
+    }
+    return std::make_unique<Chunk>();
+  }
   void append() {
     uint32_t id;
     if (!free_.empty()) {
       id = free_.back();
       free_.pop_back();
-      chunks_[id] = std::make_unique<Chunk>();
+      chunks_[id] = make_chunk();
     } else {
       id = static_cast<uint32_t>(chunks_.size());
-      chunks_.push_back(std::make_unique<Chunk>());
+      chunks_.push_back(make_chunk());
     }
     ++in_use_;
     chunks_[id]->prev = newest_;
@@ -124,7 +162,7 @@ class Fifo {
   }
 
   Arena& arena_;
-  std::vector<std::unique_ptr<Chunk>> chunks_;
+  std::vector<std::unique_ptr<Chunk>> chunks_, retired_;
   std::vector<uint32_t> free_;
   uint32_t oldest_ = 0, newest_ = 0;
   uint64_t size_ = 0;

@@ -17,6 +17,12 @@ struct PolicyName {
 inline constexpr PolicyName kPolicyNames[] = {
     {PolicyKind::s3fifo, "s3fifo", "allkeys-s3fifo"},
     {PolicyKind::lru, "lru", "allkeys-lru"},
+    {PolicyKind::lfu, "lfu", "allkeys-lfu"},
+    {PolicyKind::random, "random", "allkeys-random"},
+    {PolicyKind::volatile_lru, "volatile-lru", "volatile-lru"},
+    {PolicyKind::volatile_lfu, "volatile-lfu", "volatile-lfu"},
+    {PolicyKind::volatile_random, "volatile-random", "volatile-random"},
+    {PolicyKind::volatile_ttl, "volatile-ttl", "volatile-ttl"},
     {PolicyKind::noeviction, "noeviction", "noeviction"},
 };
 

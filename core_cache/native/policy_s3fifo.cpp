@@ -10,6 +10,7 @@ namespace {
 
 constexpr uint8_t kPromoteAt = 2;       // hits in the small queue that earn a place in the main one
 constexpr uint64_t kMostSteps = 2048;   // entries that one eviction may spare; then even a used one goes
+constexpr uint8_t kSeldom = 6;          // of an LFU policy's counter: used once or twice
 constexpr uint64_t kSmallShare = 10;    // the small queue's share of the bytes: a tenth
 
 class S3Fifo final : public Policy {
@@ -38,6 +39,7 @@ class S3Fifo final : public Policy {
 
   void adopted(Entry* entry, size_t bytes) override {
     if (queue_of(entry).holds(entry)) return;
+    if (entry->freq > kMaxFreq) entry->freq = entry->freq > kSeldom ? kMaxFreq : 0;  // an LFU policy's counter
     if (entry->kind & kFlagMain) push_main(entry, bytes);
     else push_small(entry, bytes);
   }
@@ -79,6 +81,10 @@ class S3Fifo final : public Policy {
     if (!(entry->kind & kFlagMain)) ghost_.insert(hash, ghost_capacity());
   }
 
+  bool tidy() override {
+    const bool small = small_.release(), main = main_.release();
+    return ghost_.release() || small || main;
+  }
   void clear() override {
     small_.clear();
     main_.clear();

@@ -150,7 +150,7 @@ void Store::Impl::recover() {
     found[counted++] = ref;
   }
   found.resize(counted);
-  if (policy_kind == PolicyKind::s3fifo) sort_by_access(found, *arena, tick);
+  if (has_queues(policy_kind)) sort_by_access(found, *arena, tick);
   for (const Ref ref : found) policy->adopted(arena->at(ref), slabs.footprint(bytes_of(arena->at(ref))));
   ++stats.recoveries;
   stats.recovered_entries += found.size();
@@ -161,6 +161,7 @@ void Store::Impl::carry_over(Impl& source) {
   Header& h = arena->header();
   h.epoch_unix_ms = source.arena->header().epoch_unix_ms;
   h.check = header_check(h);
+  uses.epoch_unix_ms = arena->header().epoch_unix_ms;
   set_now(now_ms);
   std::memcpy(&arena->stats(), &source.arena->stats(), sizeof(Stats));
   uint64_t cursor = 0;

@@ -89,7 +89,7 @@ bool Store::Impl::clear_window(uint32_t count, const Entry* pin) {
   const PageDesc* descs = arena->descs();
   const uint32_t first = pages.first(), end = pages.end();
   const uint32_t pinned = pin ? slabs.head_of(arena->page_of(pin)) : 0;
-  const bool may_evict = policy_kind != PolicyKind::noeviction;
+  const bool may_evict = any_may_go(policy_kind);
   std::vector<uint64_t> cost(end);
   for (uint32_t page = first; page < end; ++page) {
     if (!pages.is_used(page)) {

@@ -36,6 +36,8 @@ void Store::Impl::set_now(uint64_t unix_ms) {
 
 void Store::Impl::make_policy(PolicyKind kind) {
   policy_kind = kind;
+  uses.set_logarithmic(is_lfu(kind));
+  uses.epoch_unix_ms = arena->header().epoch_unix_ms;
   const auto footprint = [](const void* self, const Entry* entry) {
     return static_cast<const Impl*>(self)->slabs.footprint(bytes_of(entry));
   };
@@ -43,9 +45,20 @@ void Store::Impl::make_policy(PolicyKind kind) {
   policy->set_room(uint64_t{pages.limit()} * kPageSize);
 }
 
+// The memory of queues that are no longer used is given back piece by piece: a million keys' worth takes milliseconds.
+bool Store::Impl::tidy_policies(uint64_t deadline_ns) {
+  while (policy->tidy())
+    if (monotonic_ns() >= deadline_ns) return true;
+  for (; !retired.empty(); retired.pop_back()) {
+    while (retired.back()->tidy())
+      if (monotonic_ns() >= deadline_ns) return true;
+  }
+  return false;
+}
+
 std::unique_ptr<Policy> Store::Impl::new_policy(PolicyKind kind, Footprint footprint) {
-  if (kind == PolicyKind::s3fifo) return make_s3fifo(*arena, footprint, this);
-  return make_lru(*arena, index, &tick);  // noeviction never asks it for a victim
+  if (has_queues(kind)) return make_s3fifo(*arena, footprint, this);
+  return make_sampled({*arena, index, tick, now_ms, uses}, kind);  // noeviction never asks it for a victim
 }
 
 Entry* Store::Impl::prepare(std::string_view key, size_t value_len, Type type, Entry* pin) {
@@ -67,7 +80,7 @@ Entry* Store::Impl::prepare(std::string_view key, size_t value_len, Type type, E
   entry->value_len = static_cast<uint32_t>(value_len);
   entry->key_len16 = static_cast<uint16_t>(std::min<size_t>(key.size(), Entry::kLongKey));
   entry->kind = static_cast<uint8_t>(type);
-  entry->freq = 0;
+  entry->freq = uses.initial();
   if (entry->key_len16 == Entry::kLongKey) {
     const auto length = static_cast<uint32_t>(key.size());
     std::memcpy(entry->payload(), &length, 4);
@@ -94,7 +107,10 @@ void Store::Impl::commit(Entry* fresh, uint64_t hash, Entry* old) {
     return;
   }
   const size_t old_bytes = bytes_of(old);
-  fresh->freq = std::min<uint8_t>(kMaxFreq, static_cast<uint8_t>(old->freq + 1));
+  fresh->freq = old->freq;
+  fresh->access = old->access;
+  uses.count(fresh, tick);
+  fresh->access = tick;
   policy->replaced(old, fresh, slabs.footprint(old_bytes), bytes);
   index.replace(hash, arena->ref(old), arena->ref(fresh));
   if (old->expire_at()) --expires;
@@ -191,7 +207,7 @@ Entry* Store::find(std::string_view key, uint64_t hash) {
 }
 
 void Store::touch(Entry* entry) {
-  if (entry->freq < kMaxFreq) ++entry->freq;
+  impl_->uses.count(entry, impl_->tick);
   if (entry->access != impl_->tick) entry->access = impl_->tick;
 }
 
@@ -209,8 +225,10 @@ void Store::set_expire_at(Entry* entry, uint64_t hash, uint64_t unix_ms) {
     entry->expire_and_tenant = word;
     return;
   }
-  impl_->expires += (unix_ms != 0) - (entry->expire_at() != 0);
+  const int gained = (unix_ms != 0) - (entry->expire_at() != 0);
+  impl_->expires += static_cast<uint64_t>(gained);
   impl_->index.locked(hash, [&] { store_release(entry->expire_and_tenant, word); });
+  if (gained != 0) impl_->policy->expiry_changed(entry);
   if (unix_ms) impl_->slabs.note_expire(entry, unix_ms);
   if (__builtin_expect(impl_->observer != nullptr, 0)) impl_->observer->changed(entry->key(), Change::written);
 }
@@ -315,11 +333,19 @@ PolicyKind Store::policy() const { return impl_->policy_kind; }
 
 void Store::set_policy(PolicyKind kind) {
   if (kind == impl_->policy_kind) return;
+  impl_->policy->clear();
+  impl_->retired.push_back(std::move(impl_->policy));
   impl_->make_policy(kind);
   impl_->full = false;
   // Upkeep shows the entries to the new policy bit by bit. Their old queue positions mean nothing to it.
   impl_->orphans_page = impl_->pages.first();
 }
+
+void Store::set_lfu(uint32_t log_factor, uint32_t decay_minutes) {
+  impl_->uses.log_factor = log_factor;
+  impl_->uses.decay_minutes = decay_minutes;
+}
+uint8_t Store::frequency(const Entry* entry) const { return impl_->uses.decayed(*entry, impl_->tick); }
 
 bool Store::out_of_memory() const { return impl_->full; }
 
@@ -328,6 +354,7 @@ bool Store::upkeep(uint64_t budget_us) {
   impl_->pages.retry();
   bool more = impl_->shrink(deadline);
   more = impl_->adopt_orphans(deadline) || more;
+  more = impl_->tidy_policies(deadline) || more;
   return impl_->expire(deadline) || more;
 }
 

@@ -102,6 +102,9 @@ class Store {
   uint64_t capacity() const;
   PolicyKind policy() const;
   void set_policy(PolicyKind kind);
+  // LFU policies: how hard it is to raise an entry's counter, and the minutes in which it falls by one (0: never).
+  void set_lfu(uint32_t log_factor, uint32_t decay_minutes);
+  uint8_t frequency(const Entry* entry) const;  // the counter as it is now
   bool out_of_memory() const;       // policy is noeviction and nothing more fits: commands that add data are refused
 
  private:

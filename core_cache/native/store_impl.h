@@ -36,6 +36,7 @@ struct Store::Impl {
   void make_policy(PolicyKind kind);
   std::unique_ptr<Policy> new_policy(PolicyKind kind, Footprint footprint);
   LogSeed log_seed() const { return {arena->header().hash_seed[0], arena->header().hash_seed[1]}; }
+  bool tidy_policies(uint64_t deadline_ns);
 
   // room.cpp: memory for new entries, and upkeep
   bool make_room(size_t bytes, const Entry* pin);
@@ -57,7 +58,9 @@ struct Store::Impl {
   Slabs slabs;
   Index index;
   std::unique_ptr<Policy> policy;
+  std::vector<std::unique_ptr<Policy>> retired;  // of earlier policies, until their memory is given back
   PolicyKind policy_kind;
+  Uses uses;
   uint64_t max_memory;
   KeyObserver* observer = nullptr;
   SideIndexes sides;  // of collections

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from core_cache.options import POLICIES
 from tests.agent.foreign import GOOD, Foreign, foreign
+from core_cache.options import POLICIES
 from tests.servers import ROOT
 
 __all__ = ["foreign"]
@@ -72,11 +74,12 @@ def test_a_wrong_file_ends_every_command_with_78_and_all_mistakes(tmp_path: Path
     # when any command reads it
     result = predis_agent(*command, folder=tmp_path)
     # then both are told, one per line, and nothing else
+    choices = ", ".join(f'"{policy}"' for policy in POLICIES[:-1])
     assert result.returncode == 78
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
         "agent.toml:2: cache.port: 70000 is out of range; write a number from 0 to 65535",
-        'agent.toml:3: cache.policy: "lur" is not a choice; did you mean "lru"? write "s3fifo", "lru" or "noeviction"',
+        f'agent.toml:3: cache.policy: "lur" is not a choice; did you mean "lru"? write {choices} or "noeviction"',
     ]
 
 

@@ -15,7 +15,7 @@ STORE = [
     "pages",
     "slabs",
     "index",
-    "policy_lru",
+    "policy_sampled",
     "policy_s3fifo",
     "store",
     "room",
