@@ -17,7 +17,6 @@ import pytest
 
 from core_cache.options import POLICIES
 from tests.agent.foreign import GOOD, Foreign, foreign
-from core_cache.options import POLICIES
 from tests.servers import ROOT
 
 __all__ = ["foreign"]

@@ -144,7 +144,8 @@ void model(uint64_t seed, PolicyKind policy, uint64_t mib, bool exact) {
       known.clear();
       CHECK(store->size() == 0, "cleared");
     } else if (rng() % 500 == 0) {
-      store->set_policy(rng() % 2 ? PolicyKind::lru : PolicyKind::s3fifo);
+      constexpr PolicyKind kKinds[] = {PolicyKind::lru, PolicyKind::s3fifo, PolicyKind::lfu, PolicyKind::random};
+      store->set_policy(kKinds[rng() % 4]);
       if (policy == PolicyKind::noeviction) store->set_policy(policy);
     }
   }
