@@ -234,7 +234,7 @@ void command_docs(Context& c) {
 void command_list(Context& c) {
   std::vector<std::string_view> names;
   if (c.args.size() == 2) {
-    for (const CommandSpec* spec : top_commands()) names.push_back(spec->name);
+    for (const CommandSpec* spec : all_commands()) names.push_back(spec->name);
   } else if (c.args.size() == 5 && is_word(c.args[2], "filterby")) {
     const std::string_view value = c.args[4];
     if (is_word(c.args[3], "aclcat")) {

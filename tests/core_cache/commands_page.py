@@ -63,18 +63,19 @@ NOTES = {
 
 HEAD = """# What the cache understands
 
-RESP2 and RESP3 (`HELLO 3`), pipelines and inline commands. Replies and errors are those of Redis 7.0.15; the tests send the
-same calls to a real redis-server and compare. There is one database, 0.
+RESP2 and RESP3 (`HELLO 3`), pipelines and inline commands. Replies and errors are those of Redis 7.0.15; the tests send
+the same calls to a real redis-server and compare. There is one database, 0.
 
 The tables are generated from the engine's own command table by
-`python -m tests.core_cache.commands_page > docs/commands.md`; do not edit. _Arguments_ counts the command's name too, as
-COMMAND INFO does: `3` means exactly three words, `2+` two or more. _Since_ is the version of Redis that brought the command.
+`python -m tests.core_cache.commands_page > docs/commands.md`; do not edit. _Arguments_ counts the command's name too,
+as COMMAND INFO does: `3` means exactly three words, `2+` two or more. _Since_ is the version of Redis that brought the
+command.
 """
 
 MISSING = """## Not there
 
-What Redis 7.0.15 has besides. These are answered with Redis' own error for an unknown command or subcommand, and the connection
-stays.
+What Redis 7.0.15 has besides. These are answered with Redis' own error for an unknown command or subcommand, and the
+connection stays.
 
 """
 

@@ -35,6 +35,7 @@ def docs(client: RawClient, *names: bytes) -> dict[bytes, dict[bytes, Any]]:
 
 def test_the_commands_of_the_issue_are_there(pair2: Pair) -> None:
     ours = {name.decode() for name in pair2.ours.value(b"COMMAND", b"LIST")}
+    assert {b"client|id", b"config|get"} <= set(pair2.ours.value(b"COMMAND", b"LIST")), "subcommands are listed as well"
     assert [name for name in NEEDED if name not in ours] == []
     assert pair2.ours.value(b"COMMAND", b"COUNT") == len(pair2.ours.value(b"COMMAND"))
 
