@@ -21,6 +21,25 @@ bool Index::add_page(uint32_t* directory, uint32_t slot) {
   return true;
 }
 
+bool Index::relocate(uint32_t page) {
+  const auto slot_in = [page](uint32_t* directory, uint32_t count) {
+    uint32_t* slot = std::find(directory, directory + count, page);
+    return slot == directory + count ? nullptr : slot;
+  };
+  uint32_t* slot = slot_in(directory_, primary_pages_);
+  if (!slot) slot = slot_in(overflow_directory_, overflow_pages_);
+  const uint32_t fresh = slot ? pages_.allocate_high() : 0;
+  if (fresh == 0) return false;
+  std::memcpy(arena_.page(fresh), arena_.page(page), kPageSize);
+  pages_.describe(fresh, 1, PageUse::index, 0);
+  store_release(*slot, fresh);
+  // A reader that has begun on the old page finds another generation at its end, and begins anew.
+  Header& h = arena_.header();
+  store_release(h.generation, h.generation + 2);
+  pages_.free(page, 1);
+  return true;
+}
+
 bool Index::build(uint64_t keys) {
   size_ = 0;
   overflow_made_ = overflow_pages_ = primary_pages_ = pages_in_use_ = 0;

@@ -87,6 +87,9 @@ class Index {
   void replace(uint64_t hash, Ref from, Ref to);
   void erase(uint64_t hash, Ref ref);
 
+  // Moves one of the index' pages to another, which frees it; false: no page is left.
+  bool relocate(uint32_t page);
+
   // Runs `change` on the entry's fields while readers of its bucket know that something is going on.
   template <typename Change>
   void locked(uint64_t hash, Change&& change) {

@@ -63,6 +63,7 @@ struct Entry {
   char* value_data() { return payload() + key_offset() + key_len(); }
   std::string_view value() const { return {payload() + key_offset() + key_len(), value_len}; }
   uint64_t expire_at() const { return expire_and_tenant & kExpireMask; }
+  uint32_t tenant() const { return static_cast<uint32_t>(expire_and_tenant >> 48); }
   bool live() const { return version != 0; }
   Type type() const { return static_cast<Type>(kind & kTypeMask); }
 };

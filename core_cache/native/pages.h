@@ -20,6 +20,9 @@ class Pages {
   void describe(uint32_t first, uint32_t count, PageUse use, uint8_t size_class);
   void free(uint32_t first, uint32_t count);
 
+  void hold(uint32_t page) { mark(page, 1, true); }  // keeps a free page from being handed out
+  void unhold(uint32_t page) { mark(page, 1, false); }
+
   // Recovery: marks a run that the descriptors name as in use.
   void adopt(uint32_t first, uint32_t count);
   void reset();  // every page becomes free

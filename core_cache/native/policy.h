@@ -50,6 +50,7 @@ class Policy {
   virtual bool tidy() { return false; }  // a small piece of what is left to do; true: there is more
   virtual void set_room(uint64_t) {}  // about how many bytes of entries there will be at most; 0: unknown
   virtual size_t memory() const = 0;  // bytes of its own
+  virtual uint64_t bytes() const { return 0; }  // of the entries that it keeps, where it has queues
 };
 
 // Footprint of an entry: the policy's queues are measured in bytes.

@@ -52,11 +52,14 @@ uint64_t arena_bytes(uint64_t keys) { return 2 * kMinCapacity + keys * 96; }
 }  // namespace
 
 PolicyEval::PolicyEval(const EvalOptions& options) : options_(options) {
-  store_ = std::make_unique<Store>(StoreOptions{options.arena_path, arena_bytes(options.keys), options.policy});
+  store_ = std::make_unique<Store>(StoreOptions{options.arena_path, arena_bytes(options.keys), options.policy, {}});
   unlink(options.arena_path.c_str());
   Store::Impl& s = *store_->impl_;
-  s.policy = std::make_unique<Weighed>(s.new_policy(options.policy, Weighed::footprint), held_);
-  s.policy->set_room(options.capacity);
+  const auto make = [&](uint32_t, uint32_t) {
+    return std::make_unique<Weighed>(s.new_policy(options.policy, Weighed::footprint), held_);
+  };
+  s.partitions.make_policies(make, 0);
+  s.partitions.first().set_room(options.capacity);
   now_ms_ = store_->now_ms();
 }
 PolicyEval::~PolicyEval() = default;

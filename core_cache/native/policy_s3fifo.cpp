@@ -92,6 +92,7 @@ class S3Fifo final : public Policy {
     small_bytes_ = main_bytes_ = 0;
     evicting_ = false;
   }
+  uint64_t bytes() const override { return small_bytes_ + main_bytes_; }
   size_t memory() const override { return sizeof *this + small_.memory() + main_.memory() + ghost_.memory(); }
 
  private:

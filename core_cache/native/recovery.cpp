@@ -143,6 +143,8 @@ void Store::Impl::recover() {
       continue;
     }
     entry->queue_pos = 0;
+    // Tenants may have come and gone since.
+    entry->expire_and_tenant = entry->expire_at() | uint64_t{partitions.tenant_of(entry->key())} << 48;
     if (const uint64_t at = entry->expire_at()) {
       ++expires;
       slabs.note_expire(entry, at);
@@ -151,7 +153,16 @@ void Store::Impl::recover() {
   }
   found.resize(counted);
   if (has_queues(policy_kind)) sort_by_access(found, *arena, tick);
-  for (const Ref ref : found) policy->adopted(arena->at(ref), slabs.footprint(bytes_of(arena->at(ref))));
+  for (const Ref ref : found) {
+    Entry* entry = arena->at(ref);
+    const size_t bytes = slabs.footprint(bytes_of(entry));
+    if (partitions.single()) {
+      partitions.first().adopted(entry, bytes);
+    } else {
+      count(entry->tenant(), 1, static_cast<int64_t>(bytes));
+      partitions.of(entry, index.hash(entry->key())).adopted(entry, bytes);
+    }
+  }
   ++stats.recoveries;
   stats.recovered_entries += found.size();
   stats.recovery_nanoseconds += monotonic_ns() - began;
@@ -172,7 +183,7 @@ void Store::Impl::carry_over(Impl& source) {
       if (!fresh) return;
       std::memcpy(fresh->value_data(), entry->value().data(), entry->value_len);
       if (entry->type() != Type::string) reseal_log(fresh, log_seed());
-      fresh->expire_and_tenant = entry->expire_and_tenant;
+      fresh->expire_and_tenant |= entry->expire_at();
       fresh->access = entry->access;
       fresh->freq = entry->freq;
       fresh->kind = entry->kind;

@@ -10,65 +10,99 @@
 
 namespace predis {
 
-bool Store::Impl::evict_one(const Entry* pin) {
+bool Store::Impl::evict_from(Policy& policy, const Entry* pin) {
   if (policy_kind == PolicyKind::noeviction) return false;
-  Entry* entry = policy->victim(pin);
+  Entry* entry = policy.victim(pin);
   while (!entry && orphans_page != 0) {  // a new policy has not seen the entries yet
     adopt_orphans(monotonic_ns() + 200'000);
-    entry = policy->victim(pin);
+    entry = policy.victim(pin);
   }
   if (!entry) return false;
   erase(entry, index.hash(entry->key()), EraseReason::evicted);
   return true;
 }
 
-bool Store::Impl::make_room(size_t bytes, const Entry* pin) {
+// Room within the tenant's quota for `bytes` more.
+bool Store::Impl::keep_quota(uint32_t tenant, size_t bytes, const Entry* pin) {
+  const Partitions::Tenant& t = partitions[tenant];
+  if (bytes > t.quota) return false;
+  while (t.bytes + bytes > t.quota)
+    if (!evict_from(partitions.donor_in(tenant), pin)) return false;
+  return true;
+}
+
+// What the tenants leave is for the keys of nobody; the index and the holes of the slabs are at their expense.
+void Store::Impl::share_out() {
+  const uint64_t room = uint64_t{pages.limit()} * kPageSize;
+  partitions[0].quota = room;
+  if (partitions.size() > 1) {
+    uint64_t rest = room - std::min<uint64_t>(room, room / 16 + index.bytes());
+    for (uint32_t i = 1; i < partitions.size(); ++i) rest -= std::min(rest, partitions[i].quota);
+    partitions[0].quota = std::max<uint64_t>(rest, room / 64);
+  }
+  for (uint32_t i = 0; i < partitions.size(); ++i) {
+    const Partitions::Tenant& tenant = partitions[i];
+    const auto second = static_cast<uint64_t>(static_cast<double>(tenant.quota) * partitions.second_share());
+    tenant.arms[0]->set_room(tenant.quota - second);
+    if (tenant.arms[1]) tenant.arms[1]->set_room(second);
+  }
+}
+
+bool Store::Impl::make_room(size_t bytes, const Entry* pin, uint32_t tenant) {
   constexpr int kEvictionsBeforeCompaction = 64;
   const int size_class = slabs.class_of(bytes);
   const uint32_t need = size_class >= 0 ? slabs.run_pages(size_class)
                                         : static_cast<uint32_t>((bytes + kPageSize - 1) / kPageSize);
   bool evicted = false;
-  if (size_class < 0) return make_run(need, pin);
+  if (size_class < 0) return make_run(need, pin, tenant);
   // Holes are memory too: no more than a part in 32 of all may lie idle in other classes.
   if (slabs.free_bytes() > size_t{pages.limit()} * kPageSize / 32 && compact(pin)) return true;
-  for (int i = 0; i < kEvictionsBeforeCompaction && evict_one(pin); ++i) {
+  for (int i = 0; i < kEvictionsBeforeCompaction && evict_one(pin, tenant); ++i) {
     evicted = true;
     if (slabs.has_free(size_class) || (need == 1 && pages.available() > 0)) return true;
-    if (need > 1 && pages.available() >= 2 * need) break;
+    if (need > 1 && pages.available() >= need + need / 4 + 8) break;
   }
-  if (need > 1) return make_run(need, pin);
+  if (need > 1) return make_run(need, pin, tenant);
   slabs.release_spares();
   return pages.available() > 0 || compact(pin) || evicted;
 }
 
-// Room for a run: gathers twice as many free pages as it takes, so that the window to be emptied is nearly empty already.
-bool Store::Impl::make_run(uint32_t need, const Entry* pin) {
-  const uint32_t target = std::min(2 * need, pages.limit() / 4 * 3);
-  for (;;) {
-    slabs.release_spares();
-    while (pages.available() < target && compact(pin)) {}
-    if (pages.available() >= target) break;
-    int evicted = 0;
-    while (evicted < 64 && pages.available() < target && evict_one(pin)) ++evicted;
-    if (evicted == 0) break;
+// Room for a run: gathers some more free pages than it takes, then moves what lives in the emptiest window.
+bool Store::Impl::make_run(uint32_t need, const Entry* pin, uint32_t tenant) {
+  constexpr uint32_t kMore = 8;
+  const uint32_t most = pages.limit() / 4 * 3;
+  for (uint32_t target = need + need / 4 + kMore;; target += target / 4 + kMore) {
+    target = std::min(target, most);
+    bool evicted = true;
+    while (evicted && pages.available() < target) {
+      evicted = false;
+      for (int i = 0; i < 64 && pages.available() < target && evict_one(pin, tenant); ++i) evicted = true;
+      slabs.release_spares();
+      while (pages.available() < target && compact(pin)) {}
+    }
+    // An empty window is of no use while a lowered limit forbids to take it.
+    if (clear_window(need, pin, tenant)) return pages.available() >= need;
+    if (!evicted || target == most) return false;
   }
-  // An empty window is of no use while a lowered limit forbids to take it.
-  return clear_window(need, pin) && pages.available() >= need;
 }
 
-void Store::Impl::move(Entry* entry) {
+// Into another slot, out of a slab that is being emptied; false when there is none.
+bool Store::Impl::move(Entry* entry) {
   const size_t bytes = bytes_of(entry);
   Entry* fresh = slabs.allocate(bytes);
+  if (!fresh) return false;
   std::copy_n(reinterpret_cast<const char*>(entry) + 8, bytes - 8, reinterpret_cast<char*>(fresh) + 8);
   const size_t footprint = slabs.footprint(bytes);
-  policy->replaced(entry, fresh, footprint, footprint);
+  const uint64_t hash = index.hash(fresh->key());
+  partitions.of(entry, hash).replaced(entry, fresh, footprint, footprint);
   if (const uint64_t at = fresh->expire_at()) slabs.note_expire(fresh, at);
   // For a moment there are two copies of one version: recovery keeps either.
   store_release(fresh->version, entry->version);
-  index.replace(index.hash(fresh->key()), arena->ref(entry), arena->ref(fresh));
+  index.replace(hash, arena->ref(entry), arena->ref(fresh));
   store_release(entry->version, 0);
   slabs.free(entry, bytes);
   ++arena->stats().moved_entries;
+  return true;
 }
 
 bool Store::Impl::compact(const Entry* pin) {
@@ -81,57 +115,6 @@ bool Store::Impl::compact(const Entry* pin) {
   const uint32_t before = pages.used();
   slabs.end_evacuation(page);
   return pages.used() < before;
-}
-
-// Empties the cheapest window of contiguous pages, for an entry that needs a run of its own.
-bool Store::Impl::clear_window(uint32_t count, const Entry* pin) {
-  constexpr uint64_t kNever = uint64_t{1} << 40;
-  const PageDesc* descs = arena->descs();
-  const uint32_t first = pages.first(), end = pages.end();
-  const uint32_t pinned = pin ? slabs.head_of(arena->page_of(pin)) : 0;
-  const bool may_evict = any_may_go(policy_kind);
-  std::vector<uint64_t> cost(end);
-  for (uint32_t page = first; page < end; ++page) {
-    if (!pages.is_used(page)) {
-      if (!pages.is_usable(page)) cost[page] = kNever;
-      continue;
-    }
-    const auto use = static_cast<PageUse>(descs[page].use);
-    uint32_t run = 1;
-    uint64_t each = kNever;
-    if (use == PageUse::slab || use == PageUse::large) {
-      run = descs[page].run_pages;
-      const uint64_t live = use == PageUse::large ? run * kPageSize : slabs.live_bytes_in(page);
-      if (may_evict && page != pinned) each = 1 + live / run;
-    }
-    for (uint32_t p = page; p < page + run; ++p) cost[p] = each;
-    page += run - 1;
-  }
-  uint64_t sum = 0, best = kNever;
-  uint32_t start = 0;
-  for (uint32_t page = first; page < end; ++page) {
-    sum += cost[page];
-    if (page - first >= count) sum -= cost[page - count];
-    if (page - first + 1 >= count && sum < best) {
-      best = sum;
-      start = page + 1 - count;
-    }
-  }
-  if (start == 0) return false;
-  for (uint32_t page = start; page < start + count; ++page) {
-    if (!pages.is_used(page)) continue;
-    const uint32_t head = slabs.head_of(page);
-    const auto use = static_cast<PageUse>(descs[head].use);
-    const uint32_t slots = use == PageUse::large ? 1 : slabs.slots_in(head);
-    for (uint32_t i = 0; i < slots; ++i) {
-      Entry* entry = use == PageUse::large ? reinterpret_cast<Entry*>(arena->page(head)) : slabs.slot(head, i);
-      if (entry->live()) erase(entry, index.hash(entry->key()), EraseReason::evicted);
-    }
-  }
-  slabs.release_spares();
-  for (uint32_t page = start; page < start + count; ++page)
-    if (pages.is_used(page)) return false;
-  return true;
 }
 
 // Brings the pages in use under the limit after maxmemory was lowered, and gives them back to the system.
@@ -197,7 +180,9 @@ bool Store::Impl::adopt_orphans(uint64_t deadline_ns) {
     const uint32_t slots = use == PageUse::slab ? slabs.slots_in(page) : use == PageUse::large ? 1 : 0;
     for (uint32_t i = 0; i < slots; ++i) {
       Entry* entry = use == PageUse::large ? reinterpret_cast<Entry*>(arena->page(page)) : slabs.slot(page, i);
-      if (entry->live()) policy->adopted(entry, slabs.footprint(bytes_of(entry)));
+      if (!entry->live()) continue;
+      Policy& policy = partitions.single() ? partitions.first() : partitions.of(entry, index.hash(entry->key()));
+      policy.adopted(entry, slabs.footprint(bytes_of(entry)));
     }
     orphans_page += run - 1;
   }

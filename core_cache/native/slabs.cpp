@@ -167,6 +167,8 @@ void Slabs::free(Entry* entry, size_t bytes) {
   ++c.free;
   free_bytes_ += c.slot_size;
   live_bytes_ -= c.slot_size;
+  // While slabs are emptied, their slots must not come back out of the magazine.
+  if (__builtin_expect(evacuating_ != 0, 0)) return push_free(entry);
   if (c.held == c.most_held) flush(c, c.most_held / 2);
   c.magazine[c.held++] = arena_.ref(entry);
 }
@@ -209,15 +211,14 @@ uint32_t Slabs::begin_evacuation(int size_class, const Entry* pin) {
     if (page != pinned && (best == 0 || infos_[page].free > infos_[best].free)) best = page;
   // The rest of the class must have room for what lives here.
   if (best == 0 || c.free - infos_[best].free < infos_[best].slots - infos_[best].free) return 0;
-  unlist(best);
-  infos_[best].evacuating = true;
+  evacuate(best);
   return best;
 }
 
 void Slabs::end_evacuation(uint32_t page) {
   SlabInfo& info = infos_[page];
-  flush(classes_[info.size_class], 0);
   info.evacuating = false;
+  --evacuating_;
   if (info.free == info.slots) drop_slab(page);
   else if (info.free > 0) list(page);
 }
@@ -232,6 +233,7 @@ void Slabs::reset() {
   for (SizeClass& c : classes_) c.partial = c.slabs = c.held = 0, c.free = 0;
   std::fill(infos_.begin(), infos_.end(), SlabInfo{});
   free_bytes_ = live_bytes_ = 0;
+  evacuating_ = 0;
 }
 
 }  // namespace predis

@@ -40,6 +40,11 @@ class Slabs {
   // Takes the emptiest slab of the class, but not the one `pin` lies in, out of service and gives its first page; its
   // entries are to be moved to allocate()d slots and free()d. 0 when there is none.
   uint32_t begin_evacuation(int size_class, const Entry* pin);
+  void evacuate(uint32_t first_page) {  // this slab, whatever lives in it; the magazines are empty
+    if (infos_[first_page].listed) unlist(first_page);
+    infos_[first_page].evacuating = true;
+    ++evacuating_;
+  }
   void end_evacuation(uint32_t first_page);  // with all slots free the run is given back, else it is back in service
 
   void release_spares();  // gives wholly free slabs back
@@ -110,6 +115,7 @@ class Slabs {
   std::vector<SlabInfo> infos_;          // by first page
   std::vector<uint32_t> heads_;          // page → first page of its run
   size_t free_bytes_ = 0, live_bytes_ = 0;
+  uint32_t evacuating_ = 0;              // slabs that are being emptied
 };
 
 template <typename Live>

@@ -17,8 +17,8 @@ uint64_t monotonic_ns() {
   return static_cast<uint64_t>(ts.tv_sec) * 1000000000 + static_cast<uint64_t>(ts.tv_nsec);
 }
 
-Store::Impl::Impl(std::unique_ptr<Arena> opened, PolicyKind kind)
-    : arena(std::move(opened)), pages(*arena), slabs(*arena, pages), index(*arena, pages),
+Store::Impl::Impl(std::unique_ptr<Arena> opened, PolicyKind kind, const std::vector<TenantOptions>& tenants)
+    : arena(std::move(opened)), pages(*arena), slabs(*arena, pages), index(*arena, pages), partitions(tenants),
       max_memory(arena->capacity()) {
   set_now(realtime_ms());
   make_policy(kind);
@@ -41,14 +41,17 @@ void Store::Impl::make_policy(PolicyKind kind) {
   const auto footprint = [](const void* self, const Entry* entry) {
     return static_cast<const Impl*>(self)->slabs.footprint(bytes_of(entry));
   };
-  policy = new_policy(kind, footprint);
-  policy->set_room(uint64_t{pages.limit()} * kPageSize);
+  partitions.make_policies([&](uint32_t, uint32_t) { return new_policy(kind, footprint); }, 0);
+  share_out();
 }
 
 // The memory of queues that are no longer used is given back piece by piece: a million keys' worth takes milliseconds.
 bool Store::Impl::tidy_policies(uint64_t deadline_ns) {
-  while (policy->tidy())
-    if (monotonic_ns() >= deadline_ns) return true;
+  bool more = false;
+  partitions.each([&](Policy& policy) {
+    while (!more && policy.tidy()) more = monotonic_ns() >= deadline_ns;
+  });
+  if (more) return true;
   for (; !retired.empty(); retired.pop_back()) {
     while (retired.back()->tidy())
       if (monotonic_ns() >= deadline_ns) return true;
@@ -64,17 +67,19 @@ std::unique_ptr<Policy> Store::Impl::new_policy(PolicyKind kind, Footprint footp
 Entry* Store::Impl::prepare(std::string_view key, size_t value_len, Type type, Entry* pin) {
   const size_t bytes = payload_bytes(key.size(), value_len, type);
   if (bytes > uint64_t{pages.limit()} * kPageSize / 2 || value_len > 0xffffffff) return nullptr;
+  const uint32_t tenant = partitions.tenant_of(key);
+  if (!partitions.single() && !keep_quota(tenant, slabs.footprint(bytes), pin)) return nullptr;
   while (!index.reserve())
-    if (!make_room(kPageSize, pin)) return nullptr;
+    if (!make_room(kPageSize, pin, tenant)) return nullptr;
   Entry* entry = slabs.allocate(bytes);
   while (!entry) {
-    if (!make_room(bytes, pin)) {
+    if (!make_room(bytes, pin, tenant)) {
       full = policy_kind == PolicyKind::noeviction && pages.available() == 0;
       return nullptr;
     }
     entry = slabs.allocate(bytes);
   }
-  entry->expire_and_tenant = 0;
+  entry->expire_and_tenant = uint64_t{tenant} << 48;
   entry->queue_pos = 0;
   entry->access = tick;
   entry->value_len = static_cast<uint32_t>(value_len);
@@ -103,15 +108,19 @@ void Store::Impl::commit(Entry* fresh, uint64_t hash, Entry* old) {
   if (__builtin_expect(observer != nullptr, 0)) observer->changed(fresh->key(), Change::written);
   if (!old) {
     index.insert(hash, arena->ref(fresh));
-    policy->inserted(fresh, hash, bytes);
+    partitions.of(fresh, hash).inserted(fresh, hash, bytes);
+    if (!partitions.single()) count(fresh->tenant(), 1, static_cast<int64_t>(bytes));
     return;
   }
   const size_t old_bytes = bytes_of(old);
+  if (!partitions.single()) {
+    count(fresh->tenant(), 0, static_cast<int64_t>(bytes) - static_cast<int64_t>(slabs.footprint(old_bytes)));
+  }
   fresh->freq = old->freq;
   fresh->access = old->access;
   uses.count(fresh, tick);
   fresh->access = tick;
-  policy->replaced(old, fresh, slabs.footprint(old_bytes), bytes);
+  partitions.of(fresh, hash).replaced(old, fresh, slabs.footprint(old_bytes), bytes);
   index.replace(hash, arena->ref(old), arena->ref(fresh));
   if (old->expire_at()) --expires;
   if (__builtin_expect(old->type() != Type::string, 0)) sides.drop(old->version);
@@ -124,7 +133,7 @@ void Store::Impl::erase(Entry* entry, uint64_t hash, EraseReason reason) {
   Stats& stats = arena->stats();
   if (reason == EraseReason::evicted) {
     ++stats.evicted_capacity;
-    policy->evicted(entry, hash);
+    partitions.of(entry, hash).evicted(entry, hash);
   } else if (reason == EraseReason::expired_lazy) {
     ++stats.expired_lazy;
   } else if (reason == EraseReason::expired_active) {
@@ -136,7 +145,8 @@ void Store::Impl::erase(Entry* entry, uint64_t hash, EraseReason reason) {
                                                                      : Change::expired);
   }
   index.erase(hash, arena->ref(entry));
-  policy->erased(entry, slabs.footprint(bytes));
+  partitions.of(entry, hash).erased(entry, slabs.footprint(bytes));
+  if (!partitions.single()) count(entry->tenant(), -1, -static_cast<int64_t>(slabs.footprint(bytes)));
   if (entry->expire_at()) --expires;
   if (__builtin_expect(entry->type() != Type::string, 0)) sides.drop(entry->version);
   store_release(entry->version, 0);
@@ -150,7 +160,8 @@ void Store::Impl::clear() {
   // The one store that empties the cache; the rest is tidying up.
   store_release(h.cleared_version, h.next_version++);
   store_release(h.cleared_again, h.cleared_version);
-  policy->clear();
+  partitions.each([](Policy& policy) { policy.clear(); });
+  for (uint32_t i = 0; i < partitions.size(); ++i) partitions[i].keys = partitions[i].bytes = 0;
   slabs.reset();
   pages.reset();
   index.build(0);
@@ -170,12 +181,13 @@ Store::Store(const StoreOptions& options) {
   if (access(aside.c_str(), F_OK) == 0) ::rename(aside.c_str(), options.path.c_str());
   auto arena = std::make_unique<Arena>(options.path, options.capacity);
   if (arena->capacity() == (options.capacity + kPageSize - 1) / kPageSize * kPageSize) {
-    impl_ = std::make_unique<Impl>(std::move(arena), options.policy);
+    impl_ = std::make_unique<Impl>(std::move(arena), options.policy, options.tenants);
   } else {
     arena->rename(aside);
-    Impl source(std::move(arena), PolicyKind::lru);
+    Impl source(std::move(arena), PolicyKind::lru, {});
     try {
-      impl_ = std::make_unique<Impl>(std::make_unique<Arena>(options.path, options.capacity), options.policy);
+      impl_ = std::make_unique<Impl>(std::make_unique<Arena>(options.path, options.capacity), options.policy,
+                                     options.tenants);
     } catch (...) {
       source.arena->rename(options.path);
       throw;
@@ -194,7 +206,7 @@ uint64_t Store::hash(std::string_view key) const { return impl_->index.hash(key)
 void Store::prefetch_bucket(uint64_t hash) const { impl_->index.prefetch_bucket(hash); }
 void Store::prefetch_entry(uint64_t hash) const { impl_->index.prefetch_entry(hash); }
 void Store::prefetch_change(uint64_t hash) const {
-  if (const Entry* entry = impl_->index.candidate(hash)) impl_->policy->prefetch_replace(entry);
+  if (const Entry* entry = impl_->index.candidate(hash)) impl_->partitions.of(entry, hash).prefetch_replace(entry);
 }
 
 Entry* Store::find(std::string_view key, uint64_t hash) {
@@ -306,7 +318,8 @@ void Store::refresh_gauges() {
   stats.slab_free_bytes = s.slabs.free_bytes();
   stats.index_bytes = s.index.bytes();
   stats.overhead_bytes = uint64_t{s.pages.first()} * kPageSize;
-  stats.policy_bytes = s.policy->memory();
+  stats.policy_bytes = 0;
+  s.partitions.each([&](Policy& policy) { stats.policy_bytes += policy.memory(); });
   stats.collection_index_bytes = s.sides.bytes();
   stats.used_bytes = stats.entry_bytes + stats.index_bytes + stats.overhead_bytes + stats.policy_bytes +
                      stats.collection_index_bytes;
@@ -324,7 +337,7 @@ bool Store::set_max_memory(uint64_t bytes) {
   if (bytes > capacity() || bytes < std::min(fixed + kMinCapacity / 2, capacity())) return false;
   s.max_memory = bytes;
   s.pages.set_limit(static_cast<uint32_t>((bytes - fixed) / kPageSize));
-  s.policy->set_room(uint64_t{s.pages.limit()} * kPageSize);
+  s.share_out();
   s.full = false;
   return true;  // upkeep evicts what is too much
 }
@@ -334,7 +347,7 @@ PolicyKind Store::policy() const { return impl_->policy_kind; }
 void Store::set_policy(PolicyKind kind) {
   if (kind == impl_->policy_kind) return;
   impl_->policy->clear();
-  impl_->retired.push_back(std::move(impl_->policy));
+  impl_->partitions.retire(impl_->retired);
   impl_->make_policy(kind);
   impl_->full = false;
   // Upkeep shows the entries to the new policy bit by bit. Their old queue positions mean nothing to it.
@@ -346,12 +359,19 @@ void Store::set_lfu(uint32_t log_factor, uint32_t decay_minutes) {
   impl_->uses.decay_minutes = decay_minutes;
 }
 uint8_t Store::frequency(const Entry* entry) const { return impl_->uses.decayed(*entry, impl_->tick); }
+uint32_t Store::tenants() const { return impl_->partitions.size(); }
+Store::TenantUse Store::tenant(uint32_t number) const {
+  const Partitions::Tenant& t = impl_->partitions[number];
+  return {t.name, t.prefix, t.quota, t.keys, t.bytes};
+}
+uint32_t Store::tenant_of(std::string_view key) const { return impl_->partitions.tenant_of(key); }
 
 bool Store::out_of_memory() const { return impl_->full; }
 
 bool Store::upkeep(uint64_t budget_us) {
   const uint64_t deadline = monotonic_ns() + budget_us * 1000;
   impl_->pages.retry();
+  impl_->share_out();
   bool more = impl_->shrink(deadline);
   more = impl_->adopt_orphans(deadline) || more;
   more = impl_->tidy_policies(deadline) || more;

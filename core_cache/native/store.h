@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "layout.h"
 #include "policy_kind.h"
@@ -17,10 +18,17 @@
 
 namespace predis {
 
+// Keys that begin with `prefix` belong to the tenant; they take up at most `quota` bytes, which are kept free for them.
+struct TenantOptions {
+  std::string name, prefix;
+  uint64_t quota = 0;
+};
+
 struct StoreOptions {
   std::string path;            // arena file; created with mode 0600 when missing
   uint64_t capacity = 0;       // bytes, at least 8 MiB
   PolicyKind policy = PolicyKind::s3fifo;
+  std::vector<TenantOptions> tenants;  // their numbers count from 1; 0 is what belongs to none
 };
 
 // Why an arena cannot be opened; what() is a sentence for people.
@@ -105,6 +113,13 @@ class Store {
   // LFU policies: how hard it is to raise an entry's counter, and the minutes in which it falls by one (0: never).
   void set_lfu(uint32_t log_factor, uint32_t decay_minutes);
   uint8_t frequency(const Entry* entry) const;  // the counter as it is now
+  struct TenantUse {
+    std::string_view name, prefix;
+    uint64_t quota, keys, bytes;
+  };
+  uint32_t tenants() const;  // with tenant 0
+  TenantUse tenant(uint32_t number) const;
+  uint32_t tenant_of(std::string_view key) const;
   bool out_of_memory() const;       // policy is noeviction and nothing more fits: commands that add data are refused
 
  private:

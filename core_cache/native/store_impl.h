@@ -8,6 +8,7 @@
 #include "checksum.h"
 #include "index.h"
 #include "pages.h"
+#include "partitions.h"
 #include "policy.h"
 #include "side_index.h"
 #include "slabs.h"
@@ -21,7 +22,7 @@ constexpr size_t payload_bytes(size_t key_len, size_t value_len, Type type) {
 inline size_t bytes_of(const Entry* entry) { return payload_bytes(entry->key_len(), entry->value_len, entry->type()); }
 
 struct Store::Impl {
-  Impl(std::unique_ptr<Arena> opened, PolicyKind kind);
+  Impl(std::unique_ptr<Arena> opened, PolicyKind kind, const std::vector<TenantOptions>& tenants);
 
   // store.cpp
   Entry* prepare(std::string_view key, size_t value_len, Type type, Entry* pin);
@@ -37,14 +38,24 @@ struct Store::Impl {
   std::unique_ptr<Policy> new_policy(PolicyKind kind, Footprint footprint);
   LogSeed log_seed() const { return {arena->header().hash_seed[0], arena->header().hash_seed[1]}; }
   bool tidy_policies(uint64_t deadline_ns);
+  void count(uint32_t tenant, int keys, int64_t bytes) {
+    partitions[tenant].keys += static_cast<uint64_t>(static_cast<int64_t>(keys));
+    partitions[tenant].bytes += static_cast<uint64_t>(bytes);
+  }
 
   // room.cpp: memory for new entries, and upkeep
-  bool make_room(size_t bytes, const Entry* pin);
-  bool make_run(uint32_t need, const Entry* pin);
-  bool evict_one(const Entry* pin);
+  bool make_room(size_t bytes, const Entry* pin, uint32_t tenant);
+  bool make_run(uint32_t need, const Entry* pin, uint32_t tenant);
+  bool keep_quota(uint32_t tenant, size_t bytes, const Entry* pin);
+  void share_out();
+  bool evict_from(Policy& policy, const Entry* pin);
+  bool evict_one(const Entry* pin, uint32_t tenant = 0) { return evict_from(partitions.donor(tenant), pin); }
   bool compact(const Entry* pin);
-  bool clear_window(uint32_t pages, const Entry* pin);
-  void move(Entry* entry);
+  bool clear_window(uint32_t pages, const Entry* pin, uint32_t tenant);  // window.cpp
+  uint32_t find_window(uint32_t pages, const Entry* pin, uint32_t tenant) const;
+  bool may_take(const Entry* entry, uint32_t asking) const;
+  PageUse use_of(uint32_t page) const;
+  bool move(Entry* entry);
   bool shrink(uint64_t deadline_ns);
   bool expire(uint64_t deadline_ns);
   bool adopt_orphans(uint64_t deadline_ns);
@@ -57,7 +68,7 @@ struct Store::Impl {
   Pages pages;
   Slabs slabs;
   Index index;
-  std::unique_ptr<Policy> policy;
+  Partitions partitions;
   std::vector<std::unique_ptr<Policy>> retired;  // of earlier policies, until their memory is given back
   PolicyKind policy_kind;
   Uses uses;

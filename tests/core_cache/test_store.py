@@ -15,10 +15,12 @@ STORE = [
     "pages",
     "slabs",
     "index",
+    "partitions",
     "policy_sampled",
     "policy_s3fifo",
     "store",
     "room",
+    "window",
     "recovery",
     "reader",
     "collection_log",
@@ -37,7 +39,8 @@ def store_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "arguments", ["model 1", "model 20", "kill 1", "readers 1", "reclaim", "edges", "resize", "damage 1", "scan"]
+    "arguments",
+    ["model 1", "model 20", "kill 1", "readers 1", "reclaim", "edges", "resize", "damage 1", "tenants 1", "scan"],
 )
 def test_store_keeps_its_promises(store_test: Path, arguments: str) -> None:
     run = subprocess.run([store_test, *arguments.split()], capture_output=True, text=True, timeout=300)

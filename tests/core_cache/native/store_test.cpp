@@ -7,6 +7,7 @@
 //   store_test resize          the arena's size changes between two lives
 //   store_test readers SEED    readers in other processes while the writer overwrites, deletes, evicts and clears
 //   store_test damage SEED     bits flip in an arena: it is refused or repaired, and never gives a value that was not stored
+//   store_test tenants SEED    quotas hold, one tenant's flood evicts nothing of another's, counts are right after all
 //   store_test scan            SCAN's promise while the table grows
 #include <fcntl.h>
 #include <signal.h>
@@ -49,7 +50,7 @@ struct Arena1 {  // a path that is removed at the end
   ~Arena1() { unlink(path.c_str()); }
 };
 
-StoreOptions options(const std::string& path, uint64_t mib, PolicyKind policy) { return {path, mib << 20, policy}; }
+StoreOptions options(const std::string& path, uint64_t mib, PolicyKind policy) { return {path, mib << 20, policy, {}}; }
 
 // The value says which key and version it belongs to, and fills its length with that.
 std::string value_for(const std::string& key, uint64_t version, size_t length) {
@@ -453,6 +454,76 @@ void damage(uint64_t seed) {
   CHECK(kept > lost && lost > 0, "nothing was tested");
 }
 
+// Keys and bytes of each tenant, counted by walking.
+void check_tenants(Store& store) {
+  std::vector<uint64_t> keys(store.tenants()), bytes(store.tenants());
+  uint64_t cursor = 0;
+  do {
+    cursor = store.scan(cursor, 1000, [&](Entry* entry) {
+      CHECK(entry->tenant() == store.tenant_of(entry->key()), "%.30s", std::string(entry->key()).c_str());
+      ++keys[entry->tenant()];
+      bytes[entry->tenant()] += store.entry_size(entry);
+    });
+  } while (cursor);
+  for (uint32_t i = 0; i < store.tenants(); ++i) {
+    const auto use = store.tenant(i);
+    CHECK(use.keys == keys[i] && use.bytes == bytes[i], "tenant %u says %lu keys, %lu bytes; there are %lu, %lu", i, use.keys,
+          use.bytes, keys[i], bytes[i]);
+    CHECK(i == 0 || use.bytes <= use.quota, "tenant %u has %lu of %lu bytes", i, use.bytes, use.quota);
+  }
+}
+
+void tenants(uint64_t seed) {
+  Arena1 file("tenants");
+  std::mt19937_64 rng(seed);
+  StoreOptions with = options(file.path, 64, PolicyKind::s3fifo);
+  with.tenants = {{"acme", "acme:", 16 << 20}, {"acme-eu", "acme:eu:", 8 << 20}, {"beta", "b", 8 << 20}};
+  auto store = std::make_unique<Store>(with);
+  store->set_now(1800000000000);
+  CHECK(store->tenant_of("acme:1") == 1 && store->tenant_of("acme:eu:1") == 2 && store->tenant_of("bx") == 3 &&
+            store->tenant_of("a") == 0 && store->tenant_of("") == 0, "prefixes");
+  std::map<std::string, std::string> quiet;  // within its quota: nothing of it may go
+  while (store->tenant(2).bytes < (7 << 20)) {
+    const std::string key = "acme:eu:" + std::to_string(rng() % 100000);
+    const std::string value = value_for(key, 1, rng() % 1000 ? rng() % 800 : rng() % 200000);
+    if (store->tenant(2).bytes + value.size() > (7 << 20) + 100000) break;
+    CHECK(put(*store, key, value), "room for the quiet tenant");
+    quiet[key] = value;
+  }
+  const char* prefixes[] = {"x:", "acme:", "b", ""};
+  for (int phase = 0; phase < 6; ++phase) {
+    const size_t size = size_t{1} << (4 + phase * 3);  // 16 bytes to 512 KiB: memory changes its class
+    const uint64_t evicted = store->stats().evicted_capacity;
+    for (size_t written = 0; written < (160u << 20); written += size + 100) {
+      const std::string key = prefixes[rng() % (phase % 2 ? 1 : 4)] + std::to_string(rng() % 2000000);
+      CHECK(put(*store, key, value_for("", 1, rng() % size + size / 2)), "room");
+      if (rng() % 50 == 0) del(*store, key);
+      if (rng() % 4000 == 0) store->upkeep(1000);
+    }
+    CHECK(store->stats().evicted_capacity > evicted, "a flood that does not evict");
+    for (const auto& [key, value] : quiet) {
+      const Entry* entry = get(*store, key);
+      CHECK(entry && entry->value() == value, "%s of the quiet tenant is gone in phase %d", key.c_str(), phase);
+    }
+    check_tenants(*store);
+    if (phase == 2) store->set_policy(PolicyKind::noeviction), store->set_policy(PolicyKind::s3fifo);
+    if (phase % 2) {
+      store.reset();
+      store = std::make_unique<Store>(with);
+      store->set_now(1800000000000);
+      check_tenants(*store);
+    }
+  }
+  CHECK(!put(*store, "b:huge", std::string(9 << 20, 'x')), "more than the quota fits");
+  store->clear();
+  check_tenants(*store);
+  with.tenants.resize(1);  // others are gone with the next start
+  store.reset();
+  store = std::make_unique<Store>(with);
+  check_tenants(*store);
+  std::printf("tenants: %zu keys of a quiet tenant survived all floods\n", quiet.size());
+}
+
 void scan() {
   Arena1 file("scan");
   Store store(options(file.path, 256, PolicyKind::s3fifo));
@@ -487,9 +558,10 @@ int main(int argc, char** argv) {
   else if (what == "edges") edges();
   else if (what == "resize") resize();
   else if (what == "readers") readers(seed);
+  else if (what == "tenants") tenants(seed);
   else if (what == "damage") damage(seed);
   else if (what == "scan") scan();
-  else return std::fprintf(stderr, "store_test model|kill|readers|reclaim|edges|resize|damage|scan [SEED]\n"), 2;
+  else return std::fprintf(stderr, "store_test model|kill|readers|reclaim|edges|resize|damage|tenants|scan [SEED]\n"), 2;
   std::printf("%s: ok\n", what.c_str());
   return 0;
 }
