@@ -240,7 +240,7 @@ void Store::set_expire_at(Entry* entry, uint64_t hash, uint64_t unix_ms) {
   const int gained = (unix_ms != 0) - (entry->expire_at() != 0);
   impl_->expires += static_cast<uint64_t>(gained);
   impl_->index.locked(hash, [&] { store_release(entry->expire_and_tenant, word); });
-  if (gained != 0) impl_->policy->expiry_changed(entry);
+  if (gained != 0) impl_->partitions.of(entry, hash).expiry_changed(entry);
   if (unix_ms) impl_->slabs.note_expire(entry, unix_ms);
   if (__builtin_expect(impl_->observer != nullptr, 0)) impl_->observer->changed(entry->key(), Change::written);
 }
@@ -346,7 +346,7 @@ PolicyKind Store::policy() const { return impl_->policy_kind; }
 
 void Store::set_policy(PolicyKind kind) {
   if (kind == impl_->policy_kind) return;
-  impl_->policy->clear();
+  impl_->partitions.each([](Policy& policy) { policy.clear(); });
   impl_->partitions.retire(impl_->retired);
   impl_->make_policy(kind);
   impl_->full = false;
