@@ -8,6 +8,7 @@ from typing import Literal, TypedDict
 from typing_extensions import Buffer
 
 class ArenaError(RuntimeError): ...
+class AclFileError(RuntimeError): ...
 
 class CommandNumbers(TypedDict):
     calls: int

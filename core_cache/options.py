@@ -42,6 +42,7 @@ class Options:
     data_dir: Path | None
     arena_dir: Path
     auth: bool
+    acl_file: Path | None
     max_clients: int
     log_level: str
 
@@ -103,6 +104,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--arena-dir", type=Path, default=Path("/dev/shm"), metavar="DIR", help="where the arena file lies"
     )
+    parser.add_argument("--acl-file", type=Path, metavar="PATH", help="users and their rights; default: none")
     parser.add_argument("--no-auth", action="store_true", help="no password; only on a loopback address")
     parser.add_argument(
         "--max-clients", type=_Number(1, 1_000_000), default=10000, metavar="N", help="connections at once"
@@ -123,6 +125,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         data_dir=given.data_dir,
         arena_dir=given.arena_dir,
         auth=not given.no_auth,
+        acl_file=given.acl_file,
         max_clients=given.max_clients,
         log_level=given.log_level,
     )

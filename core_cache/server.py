@@ -65,7 +65,7 @@ def run(options: Options) -> int:
                 loop.run_until_complete(_serve(options, data_dir))
             finally:
                 loop.close()
-    except (StartError, _native.ArenaError) as error:
+    except (StartError, _native.ArenaError, _native.AclFileError) as error:
         text = str(error)
         sys.stderr.write(f"core_cache: {text[:1].upper()}{text[1:]}\n")
         return 1
@@ -97,6 +97,7 @@ async def _serve(options: Options, data_dir: Path) -> None:
             arena_file=str(data_dir / "cache.arena"),
             version=__version__,
             log_level={value: name for name, value in _LOG_LEVELS.items()}.get(options.log_level, "warning"),
+            acl_file=str(options.acl_file.absolute()) if options.acl_file is not None else "",
         )
         stack.callback(engine.close)
         engine.on_stop = functools.partial(_stop_asked, stop)

@@ -35,7 +35,12 @@ _OPTIONS = {
     "--max-clients": "max_clients",
     "--log-level": "log_level",
 }
-_OTHER_OPTIONS = {"--no-auth": "cache.auth = false", "--data-dir": "agent.data_dir", "--log-level": "agent.log_level"}
+_OTHER_OPTIONS = {
+    "--no-auth": "cache.auth = false",
+    "--data-dir": "agent.data_dir",
+    "--log-level": "agent.log_level",
+    "--acl-file": "cache.acl_file",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class CacheSettings:
     arena_dir: str
     max_clients: int
     log_level: str
+    acl_file: str = ""
 
     @classmethod
     def of(cls, config: Config) -> CacheSettings:
@@ -66,6 +72,7 @@ class CacheSettings:
             arena_dir=os.path.abspath(cache.arena_dir),
             max_clients=cache.max_clients,
             log_level=config.agent.log_level,
+            acl_file=os.path.abspath(cache.acl_file) if cache.acl_file is not None else "",
         )
 
     def changes(self, wanted: CacheSettings) -> dict[str, Any]:
@@ -85,6 +92,8 @@ def command_line(settings: CacheSettings, files: CacheFiles) -> list[str]:
     """`python -m core_cache …` as it is started by the agent."""
     arguments = [f"{option}={getattr(settings, name)}" for option, name in _OPTIONS.items()]
     arguments.append(f"--data-dir={files.data_dir}")
+    if settings.acl_file:
+        arguments.append(f"--acl-file={settings.acl_file}")
     # -P: what lies in the folder where the agent was started is not imported.
     return [sys.executable, "-P", "-m", "core_cache", *arguments, *([] if settings.auth else ["--no-auth"])]
 

@@ -125,6 +125,9 @@ class CacheSection(Section):
     arena_dir: ConfigPath = Field(
         default=Path("/dev/shm"), validate_default=True, description="where the arena lies; should be in memory"
     )
+    acl_file: Annotated[ConfigPath | None, OrDefault] = Field(
+        default=None, description="users and their rights, in a file of mode 0600; empty for none"
+    )
     max_clients: int = Field(default=10_000, ge=1, le=1_000_000)
 
     @field_validator("auth")

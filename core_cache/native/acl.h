@@ -113,8 +113,8 @@ class Acl {
   // The lines of an ACL file as users, or Redis' list of what is wrong with it. `path` names it in errors.
   std::string parse_file(std::string_view path, std::string_view text, UserMap& users) const;
   std::string file_text() const;
-  // The users of a file become the users; the default user keeps its place in memory, and its rights where the file does
-  // not name it. Gives the old users, for their clients to be closed.
+  // The users of a file become the users; the default user keeps its place in memory, and its rights where the file
+  // does not name it. Gives the old users, for their clients to be closed.
   UserMap replace(UserMap users);
 
   void note(AclLogEntry entry, size_t max_entries);  // adds it, or counts it with one like it

@@ -1,5 +1,5 @@
-// acl_file.cpp: users in a file, one a line: "user NAME RULE …". Nobody but the owner may read it, since the hash of a
-// weak password is as good as the password.
+// acl_file.cpp: users in a file, one a line: "user NAME RULE …". Nobody but the owner may read it, since the hash of
+// a weak password is as good as the password.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -143,10 +143,17 @@ std::string Acl::parse_file(std::string_view path, std::string_view text, UserMa
       problems += concat({where, ": Unmatched parenthesis in selector definition."});
       continue;
     }
-    for (const std::string& rule : rules) {
-      const RuleProblem problem = apply_rule(*place->second, trimmed(rule, "\t\r\n"), all_channels_by_default);
-      if (problem == RuleProblem::none) continue;
-      problems += concat({where, ": ", problem_text(problem), ". "});
+    bool told = false;  // of what is not an unknown command, only the first: it may have caused the others
+    for (const std::string& part : rules) {
+      const std::string_view rule = trimmed(part, "\t\r\n");
+      const RuleProblem problem = apply_rule(*place->second, rule, all_channels_by_default);
+      if (problem == RuleProblem::unknown_command) {
+        problems += concat({where, ": Error in applying operation '", shown_rule(rule), "': ", problem_text(problem)});
+        problems += ". ";
+      } else if (problem != RuleProblem::none && !told) {
+        problems += concat({where, ": ", problem_text(problem), ". "});
+        told = true;
+      }
     }
   }
   if (!problems.empty()) {

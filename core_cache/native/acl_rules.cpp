@@ -1,4 +1,6 @@
 // acl_rules.cpp: reads access rules. Where Redis takes a rule for a C string, so does this: it ends at a NUL.
+#include <string.h>
+
 #include <algorithm>
 
 #include "acl.h"
@@ -147,11 +149,13 @@ RuleProblem add_selector(User& user, std::string_view rule, bool all_channels) {
   if (!split_inline(inner.data(), inner.data() + inner.size(), rules)) rules.clear();
   Selector selector;
   selector.all_channels = all_channels;
-  for (std::string_view part : rules) {
-    if (const RuleProblem problem = selector_rule(selector, part); problem != RuleProblem::none) return problem;
+  RuleProblem problem = RuleProblem::none;
+  for (size_t i = 0; i < rules.size() && problem == RuleProblem::none; ++i) {
+    problem = selector_rule(selector, rules[i]);
   }
-  user.selectors.push_back(std::move(selector));
-  return RuleProblem::none;
+  explicit_bzero(inner.data(), inner.size());  // a password that is here is a mistake, but a password
+  if (problem == RuleProblem::none) user.selectors.push_back(std::move(selector));
+  return problem;
 }
 
 RuleProblem password_rule(User& user, std::string_view rule) {
@@ -197,7 +201,8 @@ std::string_view problem_text(RuleProblem problem) {
 }
 
 bool has_spaces(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) { return c == ' ' || (c >= '\t' && c <= '\r') || c == '\0'; });
+  const auto is_space = [](char c) { return c == ' ' || (c >= '\t' && c <= '\r') || c == '\0'; };
+  return std::any_of(text.begin(), text.end(), is_space);
 }
 
 std::string shown_rule(std::string_view rule) {

@@ -35,7 +35,9 @@ struct Row {
   size_t count;
 };
 
-constexpr KeySpec at(std::string_view flags, int begin, int last = 0) { return {flags, KeySpec::range, begin, last, 1}; }
+constexpr KeySpec at(std::string_view flags, int begin, int last = 0) {
+  return {flags, KeySpec::range, begin, last, 1};
+}
 constexpr KeySpec counted(std::string_view flags, int begin) { return {flags, KeySpec::counted, begin, 0, 1}; }
 
 constexpr KeySpec kSetKey{"RW access update variable_flags", KeySpec::range, 1, 0, 1,

@@ -1,4 +1,5 @@
 // commands_acl.cpp: ACL and its subcommands.
+#include <string.h>
 #include <sys/random.h>
 
 #include <algorithm>

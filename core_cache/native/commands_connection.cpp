@@ -75,7 +75,7 @@ void do_hello(Context& c) {
   if (with_login && !log_in(c, user, password)) return;
   if (!c.client.authenticated) {
     return c.reply.error(
-        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> "
+        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> "
         "<pass> option can be used to authenticate the client and select the RESP protocol version at the same time");
   }
   if (with_name && !set_client_name(c, name)) return;

@@ -1,7 +1,7 @@
 // engine_access.cpp: who may connect, who a connection is, and what it may do.
 //
-// Client::unrestricted is the whole check for a connection that may do everything, which is why everything that changes a
-// user must call rights_changed().
+// Client::unrestricted is the whole check for a connection that may do everything, which is why everything that changes
+// a user must call rights_changed().
 #include <string.h>
 
 #include <algorithm>

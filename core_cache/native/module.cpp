@@ -8,6 +8,7 @@
 namespace predis {
 
 PyObject* arena_error = nullptr;
+PyObject* acl_file_error = nullptr;
 PyTypeObject* engine_type = nullptr;
 
 void set_python_error() {
@@ -16,7 +17,7 @@ void set_python_error() {
   } catch (const ArenaError& error) {
     PyErr_SetString(arena_error, error.what());
   } catch (const AclFileError& error) {
-    PyErr_SetString(PyExc_ValueError, error.what());
+    PyErr_SetString(acl_file_error, error.what());
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
   } catch (const std::exception& error) {
@@ -239,7 +240,8 @@ PyType_Slot engine_slots[] = {
                     "Engine(path, capacity, policy, *, password='', max_clients=10000, host='', port=0,\n"
                     "       unix_socket='', data_dir='', arena_file='', version='0', log_level='notice', acl_file='')\n\n"
                     "The cache: opens or recovers the arena at path (capacity in bytes) and runs what Connections bring.\n"
-                    "Raises ArenaError when the arena cannot be opened, ValueError when the ACL file is no good.")},
+                    "Raises ArenaError when the arena cannot be opened, AclFileError when the users cannot be\n"
+                    "read from the ACL file.")},
     {0, nullptr}};
 
 PyType_Spec engine_spec = {"core_cache._native.Engine", sizeof(EngineObject), 0, Py_TPFLAGS_DEFAULT, engine_slots};
@@ -290,7 +292,11 @@ PyMODINIT_FUNC PyInit__native() {
   arena_error = PyErr_NewExceptionWithDoc("core_cache._native.ArenaError",
                                           "The arena cannot be opened; the message is a sentence for people.",
                                           PyExc_RuntimeError, nullptr);
+  acl_file_error = PyErr_NewExceptionWithDoc("core_cache._native.AclFileError",
+                                             "The ACL file is no good; the message is a sentence for people.",
+                                             PyExc_RuntimeError, nullptr);
   if (arena_error == nullptr || PyModule_AddObjectRef(module, "ArenaError", arena_error) != 0 ||
+      acl_file_error == nullptr || PyModule_AddObjectRef(module, "AclFileError", acl_file_error) != 0 ||
       !add_engine_type(module) || !add_connection_type(module) || !add_stats_reader_type(module) ||
       !add_reader_type(module)) {
     Py_DECREF(module);

@@ -8,7 +8,8 @@
 
 namespace predis {
 
-extern PyObject* arena_error;  // core_cache._native.ArenaError
+extern PyObject* arena_error;     // core_cache._native.ArenaError
+extern PyObject* acl_file_error;  // core_cache._native.AclFileError
 extern PyTypeObject* engine_type;
 extern PyTypeObject* connection_type;
 
