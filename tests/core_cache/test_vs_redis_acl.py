@@ -23,6 +23,8 @@ def in_order(reply: bytes) -> bytes:
 def same_rules(redis: bytes, ours: bytes) -> bool:
     if b"client|setinfo" in ours:
         redis, ours = (re.sub(rb"\$\d+\r\n", b"$\r\n", OURS_ALONE.sub(b"", reply)) for reply in (redis, ours))
+    if b"(redacted)" in ours:  # a password, or what looks like one
+        redis, ours = (re.sub(rb"modifier '[^\r]*': ", b"", reply) for reply in (redis, ours))
     return in_order(redis) == in_order(ours)
 
 
@@ -64,7 +66,7 @@ WORDS += [b"skip-sanitize-payload", b"", b"(", b")", b"%", b"+", b"-"]
 
 
 def random_rule(choose: random.Random) -> bytes:
-    """A rule that may be good, odd or wrong; none with a password in an error, where we say less than Redis."""
+    """A rule that may be good, odd or wrong."""
     kind = choose.randrange(9)
     if kind < 3:
         return choose.choice([b"+", b"-"]) + choose.choice(COMMANDS)
