@@ -6,8 +6,45 @@ import asyncio
 import socket
 import threading
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEADER_PATIENCE = 10.0  # seconds that a client has to send a request's header
+
+
+class _PatientProtocol(H11Protocol):
+    """Ends connections whose request header does not come in time: uvicorn alone would wait for it without end.
+
+    Without it, whoever opens connections and says nothing keeps everybody else out (limit_concurrency).
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        """Starts the clock where a header is awaited; a byte now and then does not set it back."""
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_watching()
+        elif self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(HEADER_PATIENCE, self.transport.abort)
+
+    def _stop_watching(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class _Server(uvicorn.Server):
@@ -39,7 +76,7 @@ class HttpServer:
         config = uvicorn.Config(
             app,
             loop="asyncio",
-            http="h11",
+            http=_PatientProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

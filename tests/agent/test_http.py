@@ -1,5 +1,6 @@
 """The HTTP server as its callers see it: health, documents, who may ask, and what happens when the port is taken."""
 
+import contextlib
 import json
 import socket
 import time
@@ -18,6 +19,7 @@ from agent.http.server import HttpServer
 from agent.http.site import HttpSite
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
 from tests.servers import free_port
+from tests.waiting import wait_until
 
 LATENCY = MetricSpec("predis_test_seconds", Kind.histogram, "How long.", "seconds", ("command",))
 LOAD = MetricSpec("predis_test_load", Kind.gauge, "How much.")
@@ -283,3 +285,52 @@ def test_connections_that_say_nothing_end_with_the_server(tmp_path: Path) -> Non
         assert time.monotonic() - start < 5
         assert idle.recv(1) == b""
         idle.close()
+
+
+def test_a_request_header_that_does_not_come_ends_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silence, half a header, a byte now and then, and half a second request: all end; who talks is not bothered."""
+    monkeypatch.setattr("agent.http.server.HEADER_PATIENCE", 0.5)
+    whole = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with serving(configuration(tmp_path, free_port())) as (site, client):
+        assert client.get("/livez").status_code == 200
+        lazy = [socket.create_connection(site.address, timeout=5) for _ in range(4)]
+        lazy[1].sendall(whole[:-2])
+        lazy[3].sendall(whole)
+        assert lazy[3].recv(1000).startswith(b"HTTP/1.1 200")
+        lazy[3].sendall(whole[:10])
+        start = time.monotonic()
+        with pytest.raises(ConnectionError):
+            send_slowly(lazy[2], whole[:-2] * 10)
+        assert 0.3 < time.monotonic() - start < 4
+        for connection in lazy:
+            read_to_end(connection)
+            connection.close()
+        assert client.get("/livez").status_code == 200
+
+
+def send_slowly(connection: socket.socket, data: bytes) -> None:
+    for byte in data:
+        connection.sendall(bytes([byte]))
+        time.sleep(0.05)
+
+
+def read_to_end(connection: socket.socket) -> None:
+    """Returns once the server has ended the connection, in order or not; a timeout is an error."""
+    with contextlib.suppress(ConnectionError):
+        while connection.recv(1000):
+            pass
+
+
+def test_half_open_connections_do_not_keep_others_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than the server takes at once: after the deadline it answers again."""
+    monkeypatch.setattr("agent.http.server.HEADER_PATIENCE", 1.0)
+    with serving(configuration(tmp_path, free_port())) as (site, client):
+        half_open = [socket.create_connection(site.address, timeout=5) for _ in range(520)]
+        try:
+            wait_until(lambda: client.get("/livez").status_code == 503, 5, "the server to be full")
+            wait_until(lambda: client.get("/livez").status_code == 200, 10, "the half-open connections to be dropped")
+        finally:
+            for connection in half_open:
+                connection.close()
