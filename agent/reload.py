@@ -117,9 +117,11 @@ class Reloader:
 
     def _change_cache(self, in_force: CacheSettings, wanted: CacheSettings) -> list[str]:
         # A reload before this one may have left the cache on its way to settings that never came into force.
-        if in_force == wanted == self._supervisor.settings:
+        # With TLS it is asked all the same: the files of the certificates may have changed.
+        if in_force == wanted == self._supervisor.settings and not wanted.tls_port:
             return []
-        return [f"cache {self._await(self._supervisor.apply(wanted))}"]
+        how = self._await(self._supervisor.apply(wanted))
+        return [] if how == "unchanged" else [f"cache {how}"]
 
     def _await(self, answer: Future[str]) -> str:
         while not self._stopping.is_set():

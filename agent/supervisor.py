@@ -20,10 +20,10 @@ from typing import Any
 from agent.cache import process as cache_process
 from agent.cache.adoption import Adoption, Found
 from agent.cache.backoff import Backoff
+from agent.cache.changes import LiveChanges, check_certificates
 from agent.cache.health import CacheHealth
-from agent.cache.link import RespError, link_to
 from agent.cache.process import CacheProcess
-from agent.cache.settings import LIVE, CacheFiles, CacheSettings, CommandLine, command_line, in_terms_of_keys
+from agent.cache.settings import CacheFiles, CacheSettings, CommandLine, command_line, in_terms_of_keys
 from agent.cache.timings import Timings
 from agent.cache.waker import Waker
 from agent.cache.wanted import CacheRefused, WantedSettings
@@ -73,7 +73,7 @@ class CacheSupervisor:
         self._process: CacheProcess | None = None
         self._reason: str | None = None  # why the next start is a restart
         self._backoff = Backoff(self._t.first_delay, self._t.longest_delay)
-        self._capacity = 0
+        self._changes = LiveChanges(files, self._t)
         # For status; single values that one thread writes.
         self._state = State.starting
         self._since = time.monotonic()
@@ -195,8 +195,8 @@ class CacheSupervisor:
             self.files.make_password()  # by now there is one, unless a reload asks for it or somebody removed it
         process = cache_process.spawn(self._command(self._wanted.now, self.files), self.files.log)
         self._process = process
-        self._capacity = self._wanted.now.memory
-        self._note_settings(process)
+        self._changes.capacity = self._wanted.now.memory
+        self._changes.note(process.pid, self._wanted.now)
         deadline, pause = time.monotonic() + self._t.start, 0.005
         while not self._waker.wait(pause, process.pidfd):
             if self._stop:
@@ -248,9 +248,11 @@ class CacheSupervisor:
     def _keep(self, process: CacheProcess, noted: tuple[CacheSettings, int] | None) -> CacheProcess | None:
         """An adopted process with the wanted settings; None when it has to be started anew for that."""
         log.info("took over the cache process %d, which runs on from before", process.pid)
-        if noted is not None and self._change(process, *noted):
-            self._ready(process)
-            return process
+        if noted is not None:
+            current, self._changes.capacity = noted
+            if self._changes.make(process.pid, current, self._wanted.now):
+                self._ready(process)
+                return process
         log.info("restarting the cache process %d, warm, since it runs with other settings", process.pid)
         self._replace(process, "requested")
         self._health.use(self._wanted.now)
@@ -373,48 +375,30 @@ class CacheSupervisor:
             return True
         wanted = self._wanted.now
         self._health.use(wanted)
-        if running and not current.changes(wanted):
-            self._wanted.proved("unchanged")
+        if running and not self._possible(current, wanted):
             return True
-        if running and self._process is not None and self._change(self._process, current, self._capacity):
+        if running and not current.changes(wanted):
+            self._wanted.proved("certificates read again" if wanted.tls_port else "unchanged")
+            return True
+        if running and self._process is not None and self._changes.make(self._process.pid, current, wanted):
             self._wanted.proved("changed while running")
             return True
-        if running and wanted.auth:
-            try:
-                self.files.make_password()  # before anything is ended: this can fail
-            except PredisError as error:
-                self._wanted.take_back(CacheRefused(str(error)))
-                self._health.use(self._wanted.now)
-                return True
         self._backoff.reset()
         return False
 
-    def _change(self, process: CacheProcess, current: CacheSettings, capacity: int) -> bool:
-        """Brings a running process from its current to the wanted settings; False when only a restart can."""
-        self._capacity = capacity
-        changes = current.changes(self._wanted.now)
-        if not changes:
-            return True
-        if not changes.keys() <= LIVE.keys() or changes.get("memory", 0) > capacity:
-            return False
-        link = link_to(current, self.files, self._t.drain)
+    def _possible(self, current: CacheSettings, wanted: CacheSettings) -> bool:
+        """Whether it can be done, as far as that is known before anything is ended; else it is answered."""
         try:
-            link.change(changes)
-        except RespError as error:
-            log.warning("the running cache does not take %s: %s", ", ".join(changes), error)
+            check_certificates(wanted)
+            if wanted.tls_port and not current.changes(wanted):
+                self._changes.read_certificates_again(wanted)
+            if wanted.auth and not current.auth:
+                self.files.make_password()
+        except PredisError as error:
+            self._wanted.take_back(error if isinstance(error, CacheRefused) else CacheRefused(str(error)))
+            self._health.use(self._wanted.now)
             return False
-        finally:
-            link.close()
-        self._note_settings(process)
-        log.info("changed the running cache: %s", ", ".join(f"{name} = {value}" for name, value in changes.items()))
         return True
-
-    def _note_settings(self, process: CacheProcess) -> None:
-        """So that the next agent knows them. Without the note it restarts the cache, which is no reason to fail."""
-        try:
-            self.files.write_arguments(process.pid, self._wanted.now, self._capacity)
-        except OSError as error:
-            log.warning("cannot write %s: %s", self.files.arguments, error)
 
     # --- the process
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import os
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn, get_args
+from typing import Literal, NamedTuple, NoReturn, get_args
 
 EX_CONFIG = 78
 Policy = Literal[
@@ -18,6 +19,8 @@ Policy = Literal[
 POLICIES: tuple[str, ...] = get_args(Policy)
 MAXMEMORY_POLICIES = {p: p if p.startswith(("volatile-", "no")) else f"allkeys-{p}" for p in POLICIES}
 """What CONFIG SET maxmemory-policy calls them, as Redis does."""
+TLS_CLIENTS = ("no", "optional", "required")
+TLS_VERSIONS = ("1.2", "1.3")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MIN_MEMORY = 8 * 1024 * 1024
 LARGEST_SIZE = 2**63 - 1  # sizes end up in signed 64-bit integers
@@ -28,6 +31,18 @@ SIZE_UNITS: dict[str, int] = {"b": 1} | {
 }
 _SIZE = re.compile(r"\s*([0-9]{1,30})(?:\.([0-9]{1,30}))?\s*([A-Za-z]*)\s*")
 SIZE_MEND = 'write a number with a unit, such as "512MiB" or "16GiB" (1 GiB = 1024 MiB; "GB" is 1000 MB)'
+
+
+class TlsOptions(NamedTuple):
+    """`port` 0: no TLS. auth_clients: no, optional or required. ciphers: of TLS 1.2, empty for the library's choice."""
+
+    port: int = 0
+    cert: str = ""
+    key: str = ""
+    ca: str = ""
+    auth_clients: str = "no"
+    min_version: str = "1.2"
+    ciphers: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,7 @@ class Options:
     acl_file: Path | None
     max_clients: int
     log_level: str
+    tls: TlsOptions
 
 
 class SizeError(ValueError):
@@ -110,8 +126,15 @@ def parse_options(arguments: Sequence[str]) -> Options:
         "--max-clients", type=_Number(1, 1_000_000), default=10000, metavar="N", help="connections at once"
     )
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="what is logged")
+    _add_tls(parser.add_argument_group("TLS"))
     given = parser.parse_args(arguments)
-    if given.no_auth and given.port != 0 and not is_loopback(given.host):
+    if given.tls_port:
+        for option, value in (("--tls-cert", given.tls_cert), ("--tls-key", given.tls_key)):
+            if not value:
+                parser.error(f"--tls-port needs {option}")
+        if given.tls_port == given.port:
+            parser.error(f"--tls-port and --port are both {given.port}: give them different ports")
+    if given.no_auth and (given.port or given.tls_port) and not is_loopback(given.host):
         parser.error(
             f"--no-auth would open the cache to everybody who can reach {given.host}: "
             "listen on 127.0.0.1, or leave --no-auth out"
@@ -128,7 +151,31 @@ def parse_options(arguments: Sequence[str]) -> Options:
         acl_file=given.acl_file,
         max_clients=given.max_clients,
         log_level=given.log_level,
+        tls=TlsOptions(
+            given.tls_port,
+            given.tls_cert,
+            given.tls_key,
+            given.tls_ca,
+            given.tls_auth_clients,
+            given.tls_min_version,
+            given.tls_ciphers,
+        ),
     )
+
+
+def _add_tls(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--tls-port", type=_Number(0, 65535), default=0, help="TCP port for TLS; 0: none")
+    for name, what in (("cert", "certificate, with its chain"), ("key", "key"), ("ca", "CA that signs clients'")):
+        group.add_argument(f"--tls-{name}", type=_absolute, default="", metavar="PATH", help=f"{what}, PEM")
+    group.add_argument(
+        "--tls-auth-clients", choices=TLS_CLIENTS, default="no", help="whether clients need a certificate"
+    )
+    group.add_argument("--tls-min-version", choices=TLS_VERSIONS, default="1.2", help="the oldest that is spoken")
+    group.add_argument("--tls-ciphers", default="", metavar="LIST", help="of TLS 1.2, as OpenSSL names them")
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if path else ""
 
 
 class _Parser(argparse.ArgumentParser):

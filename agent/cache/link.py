@@ -81,6 +81,7 @@ def link_to(settings: CacheSettings, files: CacheFiles, timeout: float) -> Cache
 
 
 _REDIS_WORDS = {**MAXMEMORY_POLICIES, "info": "notice", "error": "warning"}
+_REDIS_WORDS |= {"required": "yes", "1.2": "TLSv1.2 TLSv1.3", "1.3": "TLSv1.3"}  # of tls-auth-clients, tls-protocols
 
 
 def _value(value: object) -> str:

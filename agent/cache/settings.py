@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from agent.config.models import Config
+from agent.config.models import Config, TlsSection
 from agent.errors import PredisError
+from core_cache.options import TlsOptions
 from core_cache.password import load_or_create
 
 LIVE = {
@@ -22,6 +23,12 @@ LIVE = {
     "policy": "maxmemory-policy",
     "max_clients": "maxclients",
     "log_level": "loglevel",
+    "tls_cert": "tls-cert-file",
+    "tls_key": "tls-key-file",
+    "tls_ca": "tls-ca-cert-file",
+    "tls_auth_clients": "tls-auth-clients",
+    "tls_min_version": "tls-protocols",
+    "tls_ciphers": "tls-ciphers",
 }
 """Settings that a running cache takes by CONFIG SET, under the names that it has there."""
 
@@ -35,6 +42,15 @@ _OPTIONS = {
     "--max-clients": "max_clients",
     "--log-level": "log_level",
 }
+_TLS_OPTIONS = {
+    "--tls-port": "tls_port",
+    "--tls-cert": "tls_cert",
+    "--tls-key": "tls_key",
+    "--tls-ca": "tls_ca",
+    "--tls-auth-clients": "tls_auth_clients",
+    "--tls-min-version": "tls_min_version",
+    "--tls-ciphers": "tls_ciphers",
+}
 _OTHER_OPTIONS = {
     "--no-auth": "cache.auth = false",
     "--data-dir": "agent.data_dir",
@@ -45,7 +61,10 @@ _OTHER_OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
-    """How a cache process runs. `memory` is in bytes, `port` 0 means no TCP; paths are absolute."""
+    """How a cache process runs. `memory` is in bytes, `port` 0 means no TCP; paths are absolute.
+
+    What has a default came later: the notes of an older agent do not have it.
+    """
 
     host: str
     port: int
@@ -57,6 +76,13 @@ class CacheSettings:
     max_clients: int
     log_level: str
     acl_file: str = ""
+    tls_port: int = 0  # 0: no TLS, and then the rest of it is as here
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_ca: str = ""
+    tls_auth_clients: str = "no"
+    tls_min_version: str = "1.2"
+    tls_ciphers: str = ""
 
     @classmethod
     def of(cls, config: Config) -> CacheSettings:
@@ -73,7 +99,13 @@ class CacheSettings:
             max_clients=cache.max_clients,
             log_level=config.agent.log_level,
             acl_file=os.path.abspath(cache.acl_file) if cache.acl_file is not None else "",
+            **_tls_settings(cache.tls),
         )
+
+    @property
+    def tls(self) -> TlsOptions:
+        """The TLS settings as the cache process has them."""
+        return TlsOptions(*(getattr(self, name) for name in _TLS_OPTIONS.values()))
 
     def changes(self, wanted: CacheSettings) -> dict[str, Any]:
         """The settings that `wanted` has otherwise, with its values."""
@@ -84,6 +116,20 @@ class CacheSettings:
         }
 
 
+def _tls_settings(tls: TlsSection) -> dict[str, Any]:
+    if not tls.port:
+        return {}
+    return {
+        "tls_port": tls.port,
+        **{f"tls_{name}": _path(getattr(tls, name)) for name in ("cert", "key", "ca")},
+        **{f"tls_{name}": getattr(tls, name) for name in ("auth_clients", "min_version", "ciphers")},
+    }
+
+
+def _path(path: Path | None) -> str:
+    return "" if path is None else os.path.abspath(path)
+
+
 CommandLine = Callable[[CacheSettings, "CacheFiles"], list[str]]
 """Makes the command line of a cache process. It must hold no secret: everyone on the machine can read it."""
 
@@ -91,6 +137,8 @@ CommandLine = Callable[[CacheSettings, "CacheFiles"], list[str]]
 def command_line(settings: CacheSettings, files: CacheFiles) -> list[str]:
     """`python -m core_cache …` as it is started by the agent."""
     arguments = [f"{option}={getattr(settings, name)}" for option, name in _OPTIONS.items()]
+    if settings.tls_port:
+        arguments += [f"{option}={getattr(settings, name)}" for option, name in _TLS_OPTIONS.items()]
     arguments.append(f"--data-dir={files.data_dir}")
     if settings.acl_file:
         arguments.append(f"--acl-file={settings.acl_file}")
@@ -101,6 +149,7 @@ def command_line(settings: CacheSettings, files: CacheFiles) -> list[str]:
 def in_terms_of_keys(sentence: str) -> str:
     """What the cache process says of itself, with the keys of agent.toml in place of its own options."""
     keys = {option: f"cache.{name}" for option, name in _OPTIONS.items()} | _OTHER_OPTIONS
+    keys |= {option: f"cache.{name.replace('_', '.', 1)}" for option, name in _TLS_OPTIONS.items()}
     sentence = sentence.removeprefix("core_cache: ")
     return re.sub(r"(?<![\w-])--[a-z-]+", lambda match: keys.get(match[0], match[0]), sentence)
 

@@ -21,6 +21,7 @@ def check_config(
 
     Exits with status 0 when everything is right and with 78 when something is not.
     """
+    from agent.config.files import check_files
     from agent.metrics.catalogue import Catalogue
     from agent.plugin.manager import PluginManager
 
@@ -29,9 +30,10 @@ def check_config(
     manager.load()
     catalogue = Catalogue()
     manager.declare(catalogue.add)
-    if manager.problems:
-        raise ConfigError(manager.problems)
-    for warning in manager.warnings:
+    problems, warnings = check_files(loaded)
+    if problems := [*problems, *manager.problems]:
+        raise ConfigError(problems)
+    for warning in [*warnings, *manager.warnings]:
         typer.echo(f"warning: {warning}", err=True)
     names = ", ".join(plugin.name for plugin in manager.active) or "none"
     typer.echo(f"{loaded.path or 'built-in defaults'}: the configuration is right")

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.config.load import LoadedConfig
 from agent.config.locate import KeyPath, format_key
-from agent.config.models import Config
+from agent.config.models import Config, Section
 from agent.config.show import MASK, is_secret_name, show
 from agent.config.units import format_duration, format_size
 
@@ -50,11 +50,19 @@ def _core_changes(old: LoadedConfig, new: LoadedConfig) -> Iterator[Change]:
         if section == "plugins":
             continue
         before, after = getattr(old.config, section), getattr(new.config, section)
-        for name in type(after).model_fields:
-            path = (section, name)
-            was, becomes = getattr(before, name), getattr(after, name)
-            if was != becomes:
-                yield Change(path, _written(old, path, was), _written(new, path, becomes), _where(new, path))
+        yield from _section_changes(old, new, (section,), before, after)
+
+
+def _section_changes(
+    old: LoadedConfig, new: LoadedConfig, above: KeyPath, before: Section, after: Section
+) -> Iterator[Change]:
+    for name in type(after).model_fields:
+        path = (*above, name)
+        was, becomes = getattr(before, name), getattr(after, name)
+        if isinstance(becomes, Section):
+            yield from _section_changes(old, new, path, was, becomes)
+        elif was != becomes:
+            yield Change(path, _written(old, path, was), _written(new, path, becomes), _where(new, path))
 
 
 def _plugin_changes(old: LoadedConfig, new: LoadedConfig) -> Iterator[Change]:

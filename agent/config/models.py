@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
     PlainValidator,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from agent.config.refuse import refuse
@@ -111,6 +112,30 @@ class AgentSection(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class TlsSection(Section):
+    """TLS of the hosted cache, on a port of its own."""
+
+    port: Port = Field(default=0, description="0 for no TLS; cache.port = 0 for nothing but TLS")
+    cert: Annotated[ConfigPath | None, OrDefault] = Field(default=None, description="its certificate and chain, PEM")
+    key: Annotated[ConfigPath | None, OrDefault] = Field(default=None, description="the certificate's key, PEM")
+    ca: Annotated[ConfigPath | None, OrDefault] = Field(default=None, description="what clients' certificates need")
+    auth_clients: Literal["no", "optional", "required"] = "no"
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    ciphers: str = Field(default="", description="of TLS 1.2, as OpenSSL names them; empty for the library's choice")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.port:
+            for name, value in (("cert", self.cert), ("key", self.key)):
+                if value is None:
+                    mend = f'set cache.tls.{name} = "…", a file in PEM form'
+                    raise refuse(f"TLS on port {self.port} needs a {name}", mend, "cache.tls.port")
+            if self.auth_clients != "no" and self.ca is None:
+                what = f"auth_clients = {show(self.auth_clients)} needs a CA to check certificates by"
+                raise refuse(what, 'set cache.tls.ca = "…", a file in PEM form', "cache.tls.auth_clients")
+        return self
+
+
 class CacheSection(Section):
     """The hosted cache process."""
 
@@ -129,6 +154,15 @@ class CacheSection(Section):
         default=None, description="users and their rights, in a file of mode 0600; empty for none"
     )
     max_clients: int = Field(default=10_000, ge=1, le=1_000_000)
+    tls: TlsSection = TlsSection()
+
+    @field_validator("tls")
+    @classmethod
+    def _another_port(cls, tls: TlsSection, info: ValidationInfo) -> TlsSection:
+        if tls.port and tls.port == info.data.get("port"):
+            mend = "give cache.port and cache.tls.port different ports, or set cache.port = 0 for TLS alone"
+            raise refuse(f"port {tls.port} is the cache's without TLS", mend, "cache.tls.port")
+        return tls
 
     @field_validator("auth")
     @classmethod
@@ -175,7 +209,8 @@ class Config(Section):
     @classmethod
     def _own_port(cls, http: HttpSection, info: ValidationInfo) -> HttpSection:
         cache = info.data.get("cache")
-        if cache is not None and http.port and (http.host, http.port) == (cache.host, cache.port):
+        ports = () if cache is None else (cache.port, cache.tls.port)
+        if cache is not None and http.port in ports and http.port and http.host == cache.host:
             raise refuse(
                 f"port {http.port} is the cache's", "give cache.port and http.port different ports", "http.port"
             )

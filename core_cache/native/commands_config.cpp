@@ -1,8 +1,8 @@
 // commands_config.cpp: CONFIG. What can be set takes effect at once; what cannot be otherwise here says so.
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <climits>
-#include <functional>
 #include <map>
 #include <optional>
 
@@ -10,19 +10,13 @@
 #include "glob.h"
 #include "handlers.h"
 #include "numbers.h"
+#include "parameter.h"
 #include "policy_names.h"
 #include "words.h"
 
 namespace predis {
 
 namespace {
-
-// One parameter: how it reads, and how it is set. `set` gives nullopt, or why the value is no good.
-struct Parameter {
-  std::string_view name;
-  std::function<std::string(Engine&)> get;
-  std::function<std::optional<std::string>(Engine&, std::string_view)> set;  // none: cannot be changed while it runs
-};
 
 std::string range_problem(int64_t least, int64_t most) {
   return "argument must be between " + std::to_string(least) + " and " + std::to_string(most) + " inclusive";
@@ -249,7 +243,7 @@ const std::map<std::string_view, Parameter>& parameters() {
     add(fixed("enable-protected-configs", "no"));
     add(fixed("supervised", "no"));
     add(fixed("logfile", ""));
-    add(fixed("tls-port", "0"));
+    add_tls_parameters(add);
     add(only("save", ""));
     add(only("appendonly", "no"));
     add(only("replicaof", ""));
@@ -300,8 +294,19 @@ void set_parameters(Context& c) {
   const bool all_channels_by_default = c.engine.acl().all_channels_by_default;
   const uint64_t max_memory = c.store.max_memory();
   const PolicyKind policy = c.store.policy();
+  bool tls_changed = false;
+  const auto set = [&](size_t i) -> std::optional<std::string> {
+    std::optional<std::string> problem = chosen[i]->set(c.engine, c.args[2 * i + 3]);
+    // Certificate and key fit together or not: they are tried once all of them are known.
+    const bool last_tls = !problem && chosen[i]->tls && std::none_of(chosen.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                                                                     chosen.end(), [](auto* p) { return p->tls; });
+    if (!last_tls) return problem;
+    problem = renew_tls(c.engine);
+    tls_changed = !problem;
+    return problem;
+  };
   for (size_t i = 0; i < chosen.size(); ++i) {
-    const std::optional<std::string> problem = chosen[i]->set(c.engine, c.args[2 * i + 3]);
+    const std::optional<std::string> problem = set(i);
     if (!problem) continue;
     c.engine.config() = before;
     c.engine.acl().default_user() = default_user;
@@ -310,6 +315,7 @@ void set_parameters(Context& c) {
     c.engine.stats().max_clients = static_cast<uint64_t>(before.max_clients);
     if (c.store.max_memory() != max_memory) c.store.set_max_memory(max_memory);
     if (c.store.policy() != policy) c.store.set_policy(policy);
+    if (tls_changed) renew_tls(c.engine);
     return fail(c.args[2 * i + 2], *problem);
   }
   apply_lfu(c.engine);

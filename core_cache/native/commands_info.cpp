@@ -86,6 +86,12 @@ void server(Context& c, Text& t) {
   t.line("process_id", static_cast<uint64_t>(getpid()));
   t.line("run_id", c.engine.run_id);
   t.line("tcp_port", static_cast<uint64_t>(config.port));
+  if (config.tls.port != 0) {
+    t.line("tls_port", static_cast<uint64_t>(config.tls.port));
+    t.line("tls_certificate_expires", c.engine.stats().tls_certificate_ends_unix_ms / 1000);
+    t.line("tls_connections", c.engine.stats().tls_connections);
+    t.line("tls_handshake_failures", c.engine.stats().tls_handshake_failures);
+  }
   t.line("server_time_usec", now_us);
   t.line("uptime_in_seconds", c.engine.uptime_seconds());
   t.line("uptime_in_days", c.engine.uptime_seconds() / 86400);

@@ -6,6 +6,14 @@
 
 namespace predis {
 
+struct TlsConfig {
+  int64_t port = 0;  // 0: off
+  std::string cert, key, ca;  // files
+  std::string auth_clients = "no";  // or optional, or required
+  std::string min_version = "1.2";
+  std::string ciphers;  // of TLS 1.2; empty: the library's
+};
+
 struct ServerConfig {
   // Given at start.
   std::string bind = "127.0.0.1";
@@ -16,6 +24,7 @@ struct ServerConfig {
   std::string arena_file;  // as it is found in data_dir
   std::string version = "0";
   std::string acl_file;  // of users; empty: none
+  TlsConfig tls;  // all but the port can be changed by CONFIG SET
 
   // Changed by CONFIG SET.
   bool protected_mode = true;   // without a password, only this machine may connect

@@ -115,6 +115,9 @@ class Engine {
   std::function<void()> on_stop;
   bool request_stop();
 
+  // Given by the server around the engine. Puts TLS settings in force; gives why they cannot be, "" when they are.
+  std::function<std::string(const TlsConfig&)> renew_tls;
+
   std::deque<SlowlogEntry> slowlog;  // newest first
   uint64_t slowlog_next_id = 0;
   std::map<std::string, LatencyEvent, std::less<>> latency_events;

@@ -26,7 +26,7 @@ namespace predis {
 using Ref = uint32_t;  // offset in the arena in units of 1 << Header::unit_shift bytes; 0 is "none"
 
 constexpr uint64_t kMagic = 0x3130736964657250;  // "Predis01"
-constexpr uint32_t kLayoutVersion = 4;
+constexpr uint32_t kLayoutVersion = 5;
 constexpr size_t kPageSize = 64 * 1024;
 constexpr size_t kBucketsPerPage = 1024;
 constexpr uint32_t kCommandSlots = 512;
@@ -105,14 +105,28 @@ struct Stats {
   X(keyspace_hits) X(keyspace_misses) X(evicted_capacity) X(expired_lazy) X(expired_active)                    \
   X(total_commands) X(total_connections) X(rejected_connections) X(net_input_bytes) X(net_output_bytes)        \
   X(protocol_errors) X(auth_failures) X(error_replies) X(evicted_clients) X(slow_commands)                     \
-  X(flushes) X(recoveries) X(recovered_entries) X(recovery_nanoseconds) X(moved_entries) \
+  X(flushes) X(recoveries) X(recovered_entries) X(recovery_nanoseconds) X(moved_entries)                       \
   X(damaged_entries)                                                                                           \
+  X(tls_connections)                                                                                           \
+  X(tls_handshake_failures)                                                                                    \
+  X(upgrades)                                                                                                  \
+  X(snapshots_saved)                                                                                           \
+  X(snapshot_failures)                                                                                         \
+  X(snapshots_loaded)                                                                                          \
+  X(snapshots_refused)                                                                                         \
+  X(snapshot_loaded_entries)\
   X(access_denied) X(login_timeouts)
 #define PREDIS_GAUGES(X)                                                                                       \
   X(keys) X(keys_with_expiry) X(connected_clients) X(used_bytes) X(entry_bytes) X(index_bytes)                 \
   X(slab_free_bytes) X(overhead_bytes) X(policy_bytes) X(client_bytes) X(max_bytes) X(pages_used)              \
   X(started_unix_ms) X(heartbeat_unix_ms) X(pid) X(peak_used_bytes) X(max_clients)                             \
-  X(collection_index_bytes)
+  X(collection_index_bytes)                                                                                    \
+  X(upgrade_pause_us)                                                                                          \
+  X(tls_certificate_ends_unix_ms)                                                                              \
+  X(snapshot_unix_ms)                                                                                          \
+  X(snapshot_duration_us)                                                                                      \
+  X(snapshot_bytes)                                                                                            \
+  X(snapshot_entries)
 #define PREDIS_DECLARE(name) uint64_t name;
   PREDIS_COUNTERS(PREDIS_DECLARE)
   PREDIS_GAUGES(PREDIS_DECLARE)

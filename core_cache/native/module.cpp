@@ -83,22 +83,18 @@ void close_engine(EngineObject* self) {
     engine->remove(*client);
   }
   delete engine;
+  Py_CLEAR(self->renew_tls);  // it may know the server, which knows this engine
 }
 
 void engine_dealloc(PyObject* object) {
   auto* self = reinterpret_cast<EngineObject*>(object);
   PyTypeObject* type = Py_TYPE(object);
   close_engine(self);
+  Py_CLEAR(self->renew_tls);
   Py_CLEAR(self->shared_view);
   Py_CLEAR(self->on_stop);
   type->tp_free(object);
   Py_DECREF(type);
-}
-
-Engine* engine_of(PyObject* object) {
-  Engine* engine = reinterpret_cast<EngineObject*>(object)->engine;
-  if (engine == nullptr) PyErr_SetString(PyExc_RuntimeError, "The engine is closed.");
-  return engine;
 }
 
 PyObject* engine_cron(PyObject* self, PyObject* budget) {
@@ -114,13 +110,14 @@ PyObject* engine_cron(PyObject* self, PyObject* budget) {
   }
 }
 
-PyObject* engine_drain(PyObject* self, PyObject*) {
+PyObject* engine_drain(PyObject* self, PyObject* argument) {
   Engine* engine = engine_of(self);
-  if (engine == nullptr) return nullptr;
+  const int last = engine != nullptr ? PyObject_IsTrue(argument) : -1;
+  if (last < 0) return nullptr;
   try {
     for (Client *client = engine->first_client(), *next; client != nullptr; client = next) {
       next = client->next;
-      drain_connection(*engine, *client);
+      drain_connection(*engine, *client, last != 0);
     }
   } catch (...) {
     set_python_error();
@@ -164,6 +161,10 @@ PyObject* engine_close(PyObject* self, PyObject*) {
 PyObject* engine_clients(PyObject* self, void*) {
   Engine* engine = engine_of(self);
   return engine != nullptr ? PyLong_FromSize_t(engine->client_count()) : nullptr;
+}
+
+PyObject* engine_handshakes(PyObject* self, void*) {
+  return PyLong_FromLong(reinterpret_cast<EngineObject*>(self)->handshakes);
 }
 
 PyObject* engine_keys(PyObject* self, void*) {
@@ -214,8 +215,12 @@ PyMethodDef engine_methods[] = {
      "the heartbeat. Works for about budget_us microseconds; True means that more is waiting."},
     {"take_warnings", engine_take_warnings, METH_NOARGS,
      "take_warnings() -> list[str]\n\nWhat is to be written to the log; each is given once."},
-    {"drain", engine_drain, METH_NOARGS,
-     "drain()\n\nAnswers what has arrived on every connection, then closes it once its replies are sent."},
+    {"drain", engine_drain, METH_O,
+     "drain(last)\n\nAnswers what has arrived on every connection, then closes it once its replies are sent. With TLS\n"
+     "it takes some turns of the event loop, with a call in each; last: what has not come through by now is too late."},
+    {"note", engine_note, METH_VARARGS, "note(name, value)\n\nAdds to a counter, or sets a gauge."},
+    {"use_tls", engine_use_tls, METH_VARARGS,
+     "use_tls(settings, renew)\n\nTells the settings in force, and who takes others: renew(settings) gives why it cannot."},
     {"abort_all", engine_abort_all, METH_NOARGS, "abort_all()\n\nEnds every connection at once."},
     {"close", engine_close, METH_NOARGS,
      "close()\n\nEnds every connection and lets the arena go. The data stay in it."},
@@ -223,6 +228,7 @@ PyMethodDef engine_methods[] = {
 
 PyGetSetDef engine_getset[] = {
     {"clients", engine_clients, nullptr, "How many clients are connected.", nullptr},
+    {"handshakes", engine_handshakes, nullptr, "TLS connections that have not shaken hands yet.", nullptr},
     {"keys", engine_keys, nullptr, "How many keys are stored.", nullptr},
     {"log_level", engine_log_level, nullptr, "What CONFIG SET loglevel asked for: debug, verbose, notice or warning.",
      nullptr},
@@ -277,6 +283,12 @@ PyModuleDef definition = {
     functions, nullptr, nullptr, nullptr, nullptr};
 
 }  // namespace
+
+Engine* engine_of(PyObject* object) {
+  Engine* engine = reinterpret_cast<EngineObject*>(object)->engine;
+  if (engine == nullptr) PyErr_SetString(PyExc_RuntimeError, "The engine is closed.");
+  return engine;
+}
 
 bool add_engine_type(PyObject* module) {
   engine_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&engine_spec));

@@ -18,6 +18,8 @@ struct EngineObject {
   Engine* engine;        // nullptr once closed
   PyObject* shared_view; // a memoryview of the shared read buffer
   PyObject* on_stop;     // what SHUTDOWN calls, or nullptr
+  PyObject* renew_tls;   // what engine->renew_tls calls
+  long handshakes;       // TLS connections that are not yet made
 };
 
 // Each makes its type and adds it to the module; false with an exception set when that fails.
@@ -29,8 +31,16 @@ bool add_reader_type(PyObject* module);
 // Runs a trace through a policy. (module_policy.cpp)
 PyObject* evaluate_policy(PyObject* module, PyObject* args, PyObject* kwargs);
 
-// Reads what has already arrived from the client, answers it and closes the connection.
-void drain_connection(Engine& engine, Client& client);
+Engine* engine_of(PyObject* object);  // nullptr with an exception set when it is closed
+
+// Methods of Engine. (module_server.cpp)
+PyObject* engine_use_tls(PyObject* self, PyObject* args);
+PyObject* engine_note(PyObject* self, PyObject* args);
+
+// Reads what has already arrived from the client, answers it and closes the connection. Of a TLS connection it does only
+// what can be done between two turns of the event loop: it is to be called again until the client is gone. `last`: what
+// arrives from now on counts no more.
+void drain_connection(Engine& engine, Client& client, bool last);
 
 // Turns the C++ exception in flight into a Python one.
 void set_python_error();

@@ -88,6 +88,8 @@ COUNTERS: tuple[MetricRow, ...] = (
         1e-9,
     ),
     _plain(_C, "predis_damaged_entries_total", "damaged_entries", "Entries that a recovery found damaged and dropped."),
+    _plain(_C, "predis_tls_connections_total", "tls_connections", "Connections that shook hands over TLS."),
+    _plain(_C, "predis_tls_handshake_failures_total", "tls_handshake_failures", "TLS connections without a handshake."),
     _plain(_C, "predis_moved_entries_total", "moved_entries", "Entries moved to make room that hangs together."),
 )
 
@@ -115,6 +117,14 @@ GAUGES: tuple[MetricRow, ...] = (
     _plain(_G, "predis_arena_pages_used", "pages_used", "Pages of the shared-memory arena in use, 64 KiB each."),
     _plain(_G, "predis_connections", "connected_clients", "Connections open."),
     _plain(_G, "predis_connections_max", "max_clients", "Connections that may be open (max-clients)."),
+    _plain(
+        _G,
+        "predis_tls_certificate_expiry_time_seconds",
+        "tls_certificate_ends_unix_ms",
+        "Unix time at which the TLS certificate ends; 0 without TLS.",
+        "seconds",
+        1e-3,
+    ),
     _plain(
         _G,
         "predis_cache_start_time_seconds",

@@ -20,7 +20,8 @@ import uvloop
 from core_cache._native import Engine, StatsReader
 from core_cache.options import parse_options
 from core_cache.resp_client import RespClient
-from core_cache.server import Protocol, StartError, _arena_path, _pid_file
+from core_cache.doors import Protocol
+from core_cache.places import StartError, arena_path, pid_file
 from tests import servers
 from tests.core_cache.raw_resp import RawClient, encode
 from tests.waiting import wait_until
@@ -477,7 +478,7 @@ def test_a_folder_that_this_user_may_not_enter_is_one_clear_sentence(tmp_path: P
             os.seteuid(65534)
         with contextlib.ExitStack() as stack:
             try:
-                _arena_path(options, data_dir, stack)
+                arena_path(options, data_dir, stack)
             except StartError as error:
                 os._exit(0 if "permission denied" in str(error) and "--arena-dir" in str(error) else 3)
             finally:
@@ -492,6 +493,6 @@ def test_a_full_disk_under_the_data_directory_keeps_nobody_from_the_data(
     # Given a data directory where the pid file of a killed process is left and no new one can be written
     (tmp_path / ".cache.pid.new").mkdir()
     (tmp_path / "cache.pid").write_text("1\n")
-    with _pid_file(tmp_path):
+    with pid_file(tmp_path):
         assert not (tmp_path / "cache.pid").exists()
     assert "cannot be written" in caplog.text
