@@ -18,7 +18,10 @@ _UTC_TIME, _GENERALIZED_TIME, _SEQUENCE = 0x17, 0x18, 0x30  # tags of ASN.1
 
 
 class TlsError(Exception):
-    """TLS cannot be used like this; the message is a sentence for people. `option`: the field of TlsOptions to blame."""
+    """TLS cannot be used like this; the message is a sentence for people.
+
+    `option`: the field of TlsOptions to blame.
+    """
 
     def __init__(self, sentence: str, option: str) -> None:
         super().__init__(sentence)

@@ -21,6 +21,6 @@ def check_files(loaded: LoadedConfig) -> tuple[list[Problem], list[str]]:
     except TlsError as error:
         path = ("cache", "tls", error.option)
         place = loaded.sources.place(path)
-        at = (place.file, place.line) if place is not None else (None, None)
-        return [Problem(*at, ".".join(path), str(error), "")], []
+        file, line = (place.file, place.line) if place is not None else (None, None)
+        return [Problem(file, line, ".".join(path), str(error), "")], []
     return [], certificate.warnings(time.time())

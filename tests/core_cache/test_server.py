@@ -18,10 +18,10 @@ import pytest
 import uvloop
 
 from core_cache._native import Engine, StatsReader
-from core_cache.options import parse_options
-from core_cache.resp_client import RespClient
 from core_cache.doors import Protocol
+from core_cache.options import parse_options
 from core_cache.places import StartError, arena_path, pid_file
+from core_cache.resp_client import RespClient
 from tests import servers
 from tests.core_cache.raw_resp import RawClient, encode
 from tests.waiting import wait_until
