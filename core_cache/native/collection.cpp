@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "arena.h"
+#include "numbers.h"
 
 namespace predis {
 
@@ -56,17 +57,19 @@ uint32_t Collection::find(std::string_view member) const {
   return 0;
 }
 
-// An updated element keeps the place in the order that it was first put at: its home.
+// By home, since an updated element keeps its place in the order; an intset by number.
 std::vector<uint32_t> Collection::places() const {
-  std::vector<std::pair<uint32_t, uint32_t>> found;
+  std::vector<std::pair<int64_t, uint32_t>> found;
   found.reserve(count_);
+  const bool numbers = type_ == Type::set && !large();
   bool sorted = true;
   for (uint32_t at = kLogHead; at < used_;) {
     const Record r = read_record(log_, at);
     if (!r.dead && r.is_element()) {
-      const uint32_t home = home_of(r);
-      sorted = sorted && (found.empty() || found.back().first < home);
-      found.emplace_back(home, at);
+      int64_t rank = home_of(r);
+      if (numbers) parse_int64(r.key, rank);
+      sorted = sorted && (found.empty() || found.back().first < rank);
+      found.emplace_back(rank, at);
     }
     at = r.end;
   }
@@ -184,8 +187,8 @@ bool Edit::relocate(size_t bytes, bool compact) {
   SideIndexes& sides = store_.side_indexes();
   head_of(to).owner = owner_checksum(name_, type_, seed_);
   if (large_) fresh_->kind |= kFlagLarge;
+  if (entry_ != nullptr || keep_expiry_) fresh_->expire_and_tenant = old_->expire_and_tenant;
   if (entry_ != nullptr) {
-    fresh_->expire_and_tenant = old_->expire_and_tenant;
     if (compact) {
       if (side_ != nullptr) made_ = std::make_unique<SideIndex>(type_);
       used_ = write_compact(to, made_.get());

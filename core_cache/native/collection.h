@@ -38,7 +38,8 @@ class Collection {
   void prefetch(std::string_view member) const {
     if (side_ != nullptr) side_->members.prefetch(hash_of(member));
   }
-  // Calls visit(record, key) for each element: in the order of insertion while the encoding is compact.
+  // Calls visit(record, key) for each element. While the encoding is compact: in the order of insertion, or, in a set,
+  // of the numbers.
   template <typename Visit>
   void each(Visit&& visit) const;
   std::vector<uint32_t> places() const;  // of all elements, in the order of each()
@@ -74,7 +75,11 @@ class Edit : public Collection {
   bool begin(size_t bytes);
   bool begun() const { return begun_; }
   // Instead of changing what the key holds: puts the new collection in its place, whatever it is. nullptr: a new key.
-  void replace(Entry* old) { old_ = old; }
+  // keep_expiry: what it is now goes on to expire when the old one would have.
+  void replace(Entry* old, bool keep_expiry = false) {
+    old_ = old;
+    keep_expiry_ = keep_expiry;
+  }
 
   // --- hash, set, sorted set: `at` is what find() gives for the member
   void put(uint32_t at, std::string_view member, std::string_view value);  // value is ignored for a set
@@ -107,7 +112,7 @@ class Edit : public Collection {
   Entry* fresh_ = nullptr;  // what it will be replaced by, nullptr: the log is appended to in place
   std::unique_ptr<SideIndex> made_;  // a side index that is not yet registered
   LogSeed seed_;
-  bool begun_ = false, large_ = false;
+  bool begun_ = false, large_ = false, keep_expiry_ = false;
 };
 
 constexpr size_t number_room(size_t value) { return value < 0x80 ? 1 : value < 0x4000 ? 2 : 5; }

@@ -26,11 +26,11 @@ inline bool write_or_reply(Context& ctx, Type type, Entry*& entry) {
   return is_type_or_reply(ctx, entry, type);
 }
 
-// A number between `least` and `most`; answers with Redis' error and gives false for another.
+// A number between `least` and `most`; answers with `problem`, or Redis' usual errors, and gives false for another.
 inline bool ranged_or_reply(Context& ctx, std::string_view text, int64_t least, int64_t most, int64_t& out,
                             std::string_view problem = {}) {
-  if (!int64_or_reply(ctx, text, out)) return false;
-  if (out >= least && out <= most) return true;
+  if (problem.empty() && !int64_or_reply(ctx, text, out)) return false;
+  if (parse_int64(text, out) && out >= least && out <= most) return true;
   ctx.reply.error(problem.empty() ? "ERR value is out of range, value must between " + std::to_string(least) + " and " +
                                         std::to_string(most)
                                   : std::string(problem));
@@ -39,6 +39,14 @@ inline bool ranged_or_reply(Context& ctx, std::string_view text, int64_t least, 
 
 inline bool positive_or_reply(Context& ctx, std::string_view text, int64_t& out) {
   return ranged_or_reply(ctx, text, 0, LONG_MAX, out, "ERR value is out of range, must be positive");
+}
+
+inline bool counted_keys_or_reply(Context& ctx, std::string_view text, int64_t& out) {
+  return ranged_or_reply(ctx, text, 1, LONG_MAX, out, "ERR numkeys should be greater than 0");
+}
+
+inline bool limit_or_reply(Context& ctx, std::string_view text, int64_t& out) {
+  return ranged_or_reply(ctx, text, 0, LONG_MAX, out, "ERR LIMIT can't be negative");
 }
 
 // Tells of a change, and of the key's end where it was the last.

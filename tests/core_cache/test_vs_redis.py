@@ -8,14 +8,26 @@ from tests.core_cache.cases_bit import BIT_CASES
 from tests.core_cache.cases_hash import HASH_CASES
 from tests.core_cache.cases_instance import INSTANCE_CASES
 from tests.core_cache.cases_key import KEY_CASES
+from tests.core_cache.cases_list import LIST_CASES
 from tests.core_cache.cases_number import NUMBER_CASES
 from tests.core_cache.cases_server import SERVER_CASES
+from tests.core_cache.cases_set import SET_CASES
 from tests.core_cache.cases_string import STRING_CASES
 from tests.core_cache.compare import Pair, differences
 from tests.core_cache.raw_resp import Command, decode, fields, words
 from tests.waiting import wait_until
 
-CASES = {**BIT_CASES, **HASH_CASES, **INSTANCE_CASES, **KEY_CASES, **NUMBER_CASES, **SERVER_CASES, **STRING_CASES}
+CASES = {
+    **BIT_CASES,
+    **HASH_CASES,
+    **INSTANCE_CASES,
+    **KEY_CASES,
+    **LIST_CASES,
+    **NUMBER_CASES,
+    **SERVER_CASES,
+    **SET_CASES,
+    **STRING_CASES,
+}
 
 
 def commands_of(case: str) -> list[Command]:
