@@ -116,8 +116,8 @@ Sequence& Collection::sequence() {
 
 // --- changes
 
-Edit::Edit(Context& ctx, std::string_view key, uint64_t hash, Entry* entry, Type type)
-    : Collection(ctx.store, entry), ctx_(ctx), name_(key), hash_(hash), old_(entry), seed_(ctx.store.log_seed()) {
+Edit::Edit(Store& store, Reply& reply, std::string_view key, uint64_t hash, Entry* entry, Type type)
+    : Collection(store, entry), reply_(reply), name_(key), hash_(hash), old_(entry), seed_(store.log_seed()) {
   type_ = type;
   large_ = large();
 }
@@ -138,7 +138,7 @@ bool Edit::begin(size_t bytes) {
   const bool fits = entry_ != nullptr && log_capacity(entry_) - used_ >= bytes;
   const bool stale = dead_ > used_ / 2 && used_ > kWorthIt;
   if ((!fits || stale) && !relocate(bytes, dead_ > used_ / 4) && !fits) {
-    ctx_.reply.error(errors::kOutOfMemory);
+    reply_.error(errors::kOutOfMemory);
     return false;
   }
   return begun_ = true;
@@ -185,7 +185,6 @@ bool Edit::relocate(size_t bytes, bool compact) {
   if (fresh_ == nullptr) return false;
   char* to = log_of(fresh_);
   SideIndexes& sides = store_.side_indexes();
-  head_of(to).owner = owner_checksum(name_, type_, seed_);
   if (large_) fresh_->kind |= kFlagLarge;
   if (entry_ != nullptr || keep_expiry_) fresh_->expire_and_tenant = old_->expire_and_tenant;
   if (entry_ != nullptr) {

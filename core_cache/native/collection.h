@@ -67,7 +67,9 @@ class Collection {
 
 class Edit : public Collection {
  public:
-  Edit(Context& ctx, std::string_view key, uint64_t hash, Entry* entry, Type type);
+  Edit(Store& store, Reply& reply, std::string_view key, uint64_t hash, Entry* entry, Type type);
+  Edit(Context& ctx, std::string_view key, uint64_t hash, Entry* entry, Type type)
+      : Edit(ctx.store, ctx.reply, key, hash, entry, type) {}
   ~Edit();  // takes changes back that were not finished: memory has run out
 
   // Finds room for records of so many bytes (record_room() each) and answers with an error where there is none. Places
@@ -105,7 +107,7 @@ class Edit : public Collection {
   uint32_t write_compact(char* to, SideIndex* side) const;
   Sequence* live_sequence();  // where a list has one at hand
 
-  Context& ctx_;
+  Reply& reply_;
   std::string_view name_;
   uint64_t hash_;
   Entry* old_;              // what is in force until finish(), be it of another type (see replace())

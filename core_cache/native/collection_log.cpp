@@ -101,7 +101,8 @@ bool recover_log(Entry* entry, LogSeed seed) {
   char* log = log_of(entry);
   LogHead& head = head_of(log);
   if (head.used < kLogHead || head.used > entry->value_len - padding) return false;
-  if (head.owner != owner_checksum(entry->key(), entry->type(), seed)) return false;
+  const uint64_t hash = hash_bytes(entry->key(), seed.a, seed.b);
+  if (head.owner != owner_checksum(hash, entry->type(), entry->version)) return false;
   Tally tally;
   Record r;
   for (uint32_t at = kLogHead; at < head.used; at = r.end) {
@@ -116,7 +117,6 @@ bool recover_log(Entry* entry, LogSeed seed) {
 void reseal_log(Entry* entry, LogSeed seed) {
   char* log = log_of(entry);
   const uint32_t used = head_of(log).used;
-  head_of(log).owner = owner_checksum(entry->key(), entry->type(), seed);
   for (uint32_t at = kLogHead; at < used;) {
     const uint32_t end = read_record(log, at).end;
     const uint32_t checksum = record_checksum(log, at, end, seed);

@@ -35,7 +35,7 @@ struct LogHead {
   uint32_t used;   // bytes that count, this head included
   uint32_t count;  // elements
   uint32_t dead;   // bytes of them that a rewrite would save: an estimate, good enough to decide by
-  uint32_t owner;  // checksum of key and type
+  uint32_t owner;  // checksum of key, type and version
 };
 constexpr uint32_t kLogHead = sizeof(LogHead);
 static_assert(kLogHead == 16);
@@ -144,8 +144,9 @@ inline uint32_t record_checksum(const char* log, uint32_t at, uint32_t end, LogS
       digest({log + at + kRecordFixed, end - at - kRecordFixed}, seed.a ^ (uint64_t{at} << 8 | op)));
 }
 
-inline uint32_t owner_checksum(std::string_view key, Type type, LogSeed seed) {
-  return static_cast<uint32_t>(hash_bytes(key, seed.a ^ static_cast<uint64_t>(type), seed.b) >> 20);
+// `hash` is the key's.
+inline uint32_t owner_checksum(uint64_t hash, Type type, uint64_t version) {
+  return static_cast<uint32_t>(fold_multiply(hash, version * 0x9e3779b97f4a7c15 + static_cast<uint64_t>(type)) >> 16);
 }
 
 // Writes a record at `at`, where there is room for it; gives its end.

@@ -47,9 +47,7 @@ bool copy_collection(Context& ctx, Entry* source, std::string_view key, uint64_t
     ctx.reply.error(errors::kOutOfMemory);
     return false;
   }
-  char* log = log_of(fresh);
-  std::memcpy(log, log_of(source), used);
-  head_of(log).owner = owner_checksum(key, source->type(), ctx.store.log_seed());
+  std::memcpy(log_of(fresh), log_of(source), used);
   fresh->kind |= source->kind & kFlagLarge;
   if (source->expire_at() != 0) ctx.store.set_expire_at(fresh, hash, source->expire_at());
   if (old != nullptr) old = ctx.store.find(key, hash);  // it may have been moved or evicted

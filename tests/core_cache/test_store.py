@@ -27,15 +27,31 @@ STORE = [
 ]
 
 
-@pytest.fixture(scope="session")
-def store_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build(folder: Path, name: str, *more: str) -> Path:
+    """Compiles tests/core_cache/native/NAME.cpp with the store's sources, `more` of them, and the sanitizers."""
     compiler = shlex.split(os.environ.get("CXX", "g++"))
     assert shutil.which(compiler[0]), "no C++ compiler: `make setup` installs one or says which"
-    program = tmp_path_factory.mktemp("native") / "store_test"
-    sources = [Path(__file__).parent / "native" / "store_test.cpp", *(NATIVE / f"{name}.cpp" for name in STORE)]
+    program = folder / name
+    sources = [Path(__file__).parent / "native" / f"{name}.cpp", *(NATIVE / f"{part}.cpp" for part in (*STORE, *more))]
     flags = ["-std=c++20", "-O2", "-g1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
     subprocess.run([*compiler, *flags, "-fno-sanitize-recover=all", "-o", program, *sources], check=True)
     return program
+
+
+def check(program: Path, arguments: str) -> None:
+    run = subprocess.run([program, *arguments.split()], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.endswith("ok\n")
+
+
+@pytest.fixture(scope="session")
+def store_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("native"), "store_test")
+
+
+@pytest.fixture(scope="session")
+def collection_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("native"), "collection_test", "collection", "reply", "numbers")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +59,11 @@ def store_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ["model 1", "model 20", "kill 1", "readers 1", "reclaim", "edges", "resize", "damage 1", "tenants 1", "scan"],
 )
 def test_store_keeps_its_promises(store_test: Path, arguments: str) -> None:
-    run = subprocess.run([store_test, *arguments.split()], capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.endswith("ok\n")
+    check(store_test, arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", ["model 1", "model 2", "pressure 1", "pressure 2", "kill 1", "damage 1", "damage 2", "resize"]
+)
+def test_collections_keep_theirs(collection_test: Path, arguments: str) -> None:
+    check(collection_test, arguments)

@@ -1,0 +1,403 @@
+// Tests of collections in the store against a model, under the sanitizers; run by tests/core_cache/test_store.py.
+//
+//   collection_test model SEED    random changes of hashes, sets and lists, reopening the arena now and then
+//   collection_test pressure SEED the same in a cache that is too small: what is there is right, and moves do no harm
+//   collection_test kill SEED     a child changes many fields at once and is killed: all of a change is there, or nothing
+//   collection_test damage SEED   bytes of the arena are changed between two lives: a collection is right, or gone
+//   collection_test resize        the arena's size changes between two lives
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "../../../core_cache/native/collection.h"
+
+using namespace predis;
+
+#define CHECK(condition, ...)                                                              \
+  do {                                                                                     \
+    if (!(condition)) {                                                                    \
+      std::fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition);                 \
+      std::fprintf(stderr, __VA_ARGS__);                                                   \
+      std::fprintf(stderr, "\n");                                                          \
+      std::abort();                                                                        \
+    }                                                                                      \
+  } while (false)
+
+namespace {
+
+using Hash = std::map<std::string, std::string>;
+using Set = std::set<std::string>;
+using List = std::deque<std::string>;
+using Model = std::variant<Hash, Set, List>;
+using Models = std::map<std::string, Model>;
+
+struct File {
+  std::string path;
+  explicit File(const char* name) : path("/dev/shm/predis-test-" + std::to_string(getpid()) + "-" + name) {}
+  ~File() { unlink(path.c_str()); }
+};
+
+std::unique_ptr<Store> open_store(const File& file, uint64_t mib, PolicyKind policy = PolicyKind::s3fifo) {
+  return std::make_unique<Store>(StoreOptions{.path = file.path, .capacity = mib << 20, .policy = policy});
+}
+
+Type type_of(const Model& model) {
+  return model.index() == 0 ? Type::hash : model.index() == 1 ? Type::set : Type::list;
+}
+size_t size_of(const Model& model) {
+  return std::visit([](const auto& m) { return m.size(); }, model);
+}
+
+class Tester {
+ public:
+  Tester(uint64_t seed, size_t span) : rng(seed), span_(span) {}
+  std::mt19937_64 rng;
+  Models models;
+  Reply reply;
+
+  std::string member() { return "m" + std::to_string(rng() % span_) + std::string(rng() % 3 == 0 ? 20 : 0, 'x'); }
+  std::string value() {
+    const size_t size = rng() % 50 == 0 ? rng() % 9000 : rng() % 30;
+    return std::to_string(++made_) + ":" + std::string(size, static_cast<char>('a' + rng() % 26));
+  }
+
+  // One random command on a collection. false: there was no room, and nothing has changed.
+  bool change(Store& store, const std::string& key) {
+    const uint64_t hash = store.hash(key);
+    Entry* entry = store.find(key, hash);
+    auto known = models.find(key);
+    if (entry == nullptr) {
+      if (known != models.end()) models.erase(known);  // evicted
+      const uint64_t pick = rng() % 3;
+      Model fresh = pick == 0 ? Model(Hash()) : pick == 1 ? Model(Set()) : Model(List());
+      known = models.emplace(key, fresh).first;
+    }
+    Model next = known->second;
+    Edit edit(store, reply, key, hash, entry, type_of(next));
+    const int changes = 1 + static_cast<int>(rng() % (rng() % 10 == 0 ? 60 : 5));
+    const bool shrink = rng() % 4 == 0;
+    std::vector<std::string> values;
+    for (int i = 0; i < changes; ++i) values.push_back(value());
+    size_t room = 0;
+    for (const std::string& v : values) room += record_room(40, v.size()) + kRemoveRoom;
+    if (entry == nullptr && shrink) {
+      models.erase(known);
+      return true;
+    }
+    if (!edit.begin(room)) {
+      if (entry == nullptr) models.erase(known);
+      return false;
+    }
+    for (const std::string& v : values) {
+      if (auto* h = std::get_if<Hash>(&next)) {
+        const std::string field = member();
+        const uint32_t at = edit.find(field);
+        CHECK((at != 0) == (h->count(field) != 0), "field %s of %s", field.c_str(), key.c_str());
+        if (!shrink) edit.put(at, field, v), (*h)[field] = v;
+        else if (at != 0) edit.remove(at), h->erase(field);
+      } else if (auto* s = std::get_if<Set>(&next)) {
+        const std::string name = member();
+        const uint32_t at = edit.find(name);
+        CHECK((at != 0) == (s->count(name) != 0), "member %s of %s", name.c_str(), key.c_str());
+        if (!shrink && at == 0) edit.put(0, name, {}), s->insert(name);
+        else if (shrink && at != 0) edit.remove(at), s->erase(name);
+      } else {
+        change_list(edit, std::get<List>(next), v, shrink);
+      }
+    }
+    if (rng() % 50 == 0) edit.set_large();
+    const bool left = edit.finish();
+    CHECK(left == (size_of(next) != 0), "%s: %zu left", key.c_str(), size_of(next));
+    if (left) known->second = next;
+    else models.erase(known);
+    return true;
+  }
+
+  void change_list(Edit& edit, List& list, const std::string& v, bool shrink) {
+    const auto size = static_cast<uint32_t>(list.size());
+    const auto index = static_cast<uint32_t>(size != 0 ? rng() % size : 0);
+    const auto at = list.begin() + index;
+    if (!shrink) {
+      switch (rng() % 5) {
+        case 0: edit.push(true, v), list.push_front(v); break;
+        case 1: case 2: edit.push(false, v), list.push_back(v); break;
+        case 3: if (size != 0) edit.set(index, v), *at = v; break;
+        default: edit.insert(index, v), list.insert(at, v); break;
+      }
+    } else if (size != 0) {
+      const auto number = static_cast<uint32_t>(rng() % std::min<uint64_t>(size - index, 4) + 1);
+      switch (rng() % 3) {
+        case 0: edit.erase(index, number), list.erase(at, at + number); break;
+        case 1: edit.pop(true, 1), list.pop_front(); break;
+        default: edit.pop(false, 1), list.pop_back(); break;
+      }
+    }
+  }
+
+  void check(Store& store, const std::string& key, bool may_be_gone) {
+    Entry* entry = store.find(key, store.hash(key));
+    const auto known = models.find(key);
+    if (entry == nullptr) {
+      CHECK(may_be_gone || known == models.end(), "%s is lost", key.c_str());
+      if (known != models.end()) models.erase(known);
+      return;
+    }
+    CHECK(known != models.end(), "%s is back", key.c_str());
+    const Model& model = known->second;
+    CHECK(entry->type() == type_of(model), "%s has another type", key.c_str());
+    Collection collection(store, entry);
+    CHECK(collection.size() == size_of(model), "%s: %u, not %zu", key.c_str(), collection.size(), size_of(model));
+    if (const auto* h = std::get_if<Hash>(&model)) {
+      Hash found;
+      collection.each([&](const Record& r, std::string_view field) { found[std::string(field)] = r.value; });
+      CHECK(found == *h, "%s differs", key.c_str());
+      for (const auto& [field, v] : *h) CHECK(collection.value(collection.find(field)) == v, "field %s", field.c_str());
+    } else if (const auto* s = std::get_if<Set>(&model)) {
+      Set found;
+      collection.each([&](const Record&, std::string_view member) { found.emplace(member); });
+      CHECK(found == *s, "%s differs", key.c_str());
+      for (const auto& member : *s) CHECK(collection.find(member) != 0, "member %s", member.c_str());
+      CHECK(s->count(std::string(collection.key(collection.pick()))) == 1, "a member that is none");
+    } else {
+      List found;
+      for (const uint32_t place : collection.sequence()) found.emplace_back(collection.value(place));
+      CHECK(found == std::get<List>(model), "%s differs", key.c_str());
+    }
+  }
+
+ private:
+  size_t span_;
+  uint64_t made_ = 0;
+};
+
+std::string name_of(uint64_t i) { return "key" + std::string(i % 9, '-') + std::to_string(i); }
+
+bool put_string(Store& store, const std::string& key, size_t size) {
+  const uint64_t hash = store.hash(key);
+  Entry* old = store.find(key, hash);
+  Entry* fresh = store.prepare(key, size, Type::string, old);
+  if (fresh == nullptr) return false;
+  std::memset(fresh->value_data(), 's', size);
+  store.commit(fresh, hash, old);
+  return true;
+}
+
+void check_gauges(Store& store) {
+  store.refresh_gauges();
+  const Stats& s = store.stats();
+  CHECK(s.collection_index_bytes < (uint64_t{1} << 32), "the side indexes' bytes went below zero");
+  CHECK(s.keys != 0 || store.side_indexes().size() == 0, "side indexes of keys that are gone");
+}
+
+void model(uint64_t seed, uint64_t mib, bool pressure) {
+  File file(pressure ? "pressure" : "model");
+  auto store = open_store(file, mib);
+  Tester tester(seed, seed % 2 ? 40 : 600);
+  const uint64_t keys = pressure ? 400 : 30;
+  uint64_t refused = 0, gone = 0;
+  for (int step = 0; step < (pressure ? 60000 : 30000); ++step) {
+    const std::string key = name_of(tester.rng() % keys);
+    const auto op = tester.rng() % 100;
+    if (op < 70) {
+      refused += !tester.change(*store, key);
+    } else if (op < 90) {
+      gone += tester.models.count(key) != 0 && store->find(key, store->hash(key)) == nullptr;
+      tester.check(*store, key, pressure);
+    } else if (op < 93) {
+      if (Entry* entry = store->find(key, store->hash(key))) store->erase(entry, store->hash(key));
+      tester.models.erase(key);
+    } else if (pressure && op < 99) {
+      put_string(*store, "s" + std::to_string(tester.rng() % 3000), tester.rng() % 12000);
+    } else if (tester.rng() % 100 == 0) {
+      check_gauges(*store);
+      store.reset();
+      store = open_store(file, mib);
+    } else if (tester.rng() % 300 == 0) {
+      store->clear();
+      tester.models.clear();
+      check_gauges(*store);
+    }
+    if (step % 100 == 0) store->upkeep(1000);
+  }
+  for (uint64_t i = 0; i < keys; ++i) tester.check(*store, name_of(i), pressure);
+  check_gauges(*store);
+  CHECK(!pressure || (gone > 20 && store->stats().moved_entries > 20), "no pressure: %lu gone, %lu moved",
+        static_cast<unsigned long>(gone), static_cast<unsigned long>(store->stats().moved_entries));
+  CHECK(pressure || refused == 0, "no room");
+}
+
+// Each round sets all fields of a hash to its number, adds to a list and a set, and says so in shared memory.
+void kill_test(uint64_t seed) {
+  std::mt19937_64 rng(seed);
+  File file("kill");
+  auto* done = static_cast<volatile uint64_t*>(
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  *done = 0;
+  const int fields = 7;
+  for (int life = 0; life < 25; ++life) {
+    const pid_t child = fork();
+    if (child == 0) {
+      auto store = open_store(file, 32);
+      Reply reply;
+      for (uint64_t round = *done + 1;; ++round) {
+        const std::string text = std::to_string(round) + std::string(round % 700, '.');
+        uint64_t hash = store->hash("h");
+        {
+          Edit edit(*store, reply, "h", hash, store->find("h", hash), Type::hash);
+          if (!edit.begin(fields * record_room(10, text.size()))) _exit(1);
+          for (int i = 0; i < fields; ++i) {
+            const std::string field = "f" + std::to_string(i);
+            edit.put(edit.find(field), field, text);
+          }
+          edit.finish();
+        }
+        hash = store->hash("l");
+        {
+          Edit edit(*store, reply, "l", hash, store->find("l", hash), Type::list);
+          if (!edit.begin(4 * record_room(0, 20))) _exit(1);
+          const std::string number = std::to_string(round);
+          edit.push(false, number);
+          edit.push(false, number);
+          if (edit.size() > 1000) edit.pop(true, 2);
+          edit.finish();
+        }
+        *done = round;
+      }
+    }
+    const uint64_t before = *done;
+    while (*done < before + 1 + rng() % 400) usleep(50);
+    usleep(static_cast<useconds_t>(rng() % 2000));
+    kill(child, SIGKILL);
+    int status;
+    waitpid(child, &status, 0);
+    CHECK(WIFSIGNALED(status), "the child ended by itself");
+    auto store = open_store(file, 32);
+    const uint64_t said = *done;
+    Collection h(*store, store->find("h", store->hash("h")));
+    CHECK(h.size() == fields, "%u fields", h.size());
+    std::set<std::string> values;
+    h.each([&](const Record& r, std::string_view) { values.emplace(r.value); });
+    CHECK(values.size() == 1, "fields of %zu different rounds", values.size());
+    const uint64_t found = std::strtoull(values.begin()->c_str(), nullptr, 10);
+    CHECK(found == said || found == said + 1, "round %lu, said %lu", static_cast<unsigned long>(found),
+          static_cast<unsigned long>(said));
+    CHECK(values.begin()->size() == std::to_string(found).size() + found % 700, "a value is cut");
+    Collection l(*store, store->find("l", store->hash("l")));
+    const Sequence& places = l.sequence();
+    CHECK(places.size() % 2 == 0, "half a change of the list");
+    uint64_t last = 0;
+    for (size_t i = 0; i < places.size(); i += 2) {
+      CHECK(l.value(places[i]) == l.value(places[i + 1]), "a pair that is none");
+      const uint64_t number = std::strtoull(std::string(l.value(places[i])).c_str(), nullptr, 10);
+      CHECK(i == 0 || number == last + 1, "%lu comes after %lu", static_cast<unsigned long>(number),
+            static_cast<unsigned long>(last));
+      last = number;
+    }
+    CHECK(last == said || last == said + 1, "the list ends with %lu", static_cast<unsigned long>(last));
+    *done = std::min(found, last);
+    if (found != last) {  // killed between the two: bring them to the same round
+      Reply reply;
+      const uint64_t hash = store->hash("l");
+      Edit edit(*store, reply, "l", hash, store->find("l", hash), Type::list);
+      CHECK(edit.begin(100), "no room");
+      const std::string number = std::to_string(found);
+      edit.push(false, number);
+      edit.push(false, number);
+      edit.finish();
+      *done = found;
+    }
+  }
+}
+
+void damage(uint64_t seed) {
+  std::mt19937_64 rng(seed);
+  uint64_t dropped = 0, kept = 0;
+  for (int life = 0; life < 40; ++life) {
+    File file("damage");
+    Tester tester(rng(), 30);
+    const uint64_t keys = 60;
+    size_t first = ~size_t{0}, last = 0;
+    {
+      auto store = open_store(file, 32);
+      for (int i = 0; i < 600; ++i) CHECK(tester.change(*store, name_of(rng() % keys)), "no room");
+      const char* base = reinterpret_cast<const char*>(&store->stats()) ;
+      for (const auto& [key, m] : tester.models) {
+        const Entry* entry = store->find(key, store->hash(key));
+        const auto from = static_cast<size_t>(reinterpret_cast<const char*>(entry) - base);
+        first = std::min(first, from);
+        last = std::max(last, from + sizeof(Entry) + entry->key_len() + entry->value_len);
+      }
+    }
+    // The statistics lie behind the header: find the entries' place in the file from the first of them.
+    const int fd = open(file.path.c_str(), O_RDWR);
+    auto* base = static_cast<char*>(mmap(nullptr, 32 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+    const uint64_t stats_offset = reinterpret_cast<const Header*>(base)->stats_offset;
+    const int flips = 1 + static_cast<int>(rng() % 600);
+    for (int i = 0; i < flips; ++i) {
+      char* at = base + stats_offset + first + rng() % (last - first);
+      *at = static_cast<char>(rng() % 3 == 0 ? 0xff : *at ^ 1 << rng() % 8);
+    }
+    munmap(base, 32 << 20);
+    close(fd);
+    auto store = open_store(file, 32);
+    // An expiry is not under a checksum; a key that is found must hold what it held.
+    for (uint64_t i = 0; i < keys; ++i) {
+      const bool was = tester.models.count(name_of(i)) != 0;
+      tester.check(*store, name_of(i), true);
+      const bool is = tester.models.count(name_of(i)) != 0;
+      dropped += was && !is;
+      kept += is;
+    }
+    const uint64_t evicted = store->stats().evicted_capacity;
+    for (int i = 0; i < 200; ++i) CHECK(tester.change(*store, name_of(rng() % keys)), "no room");
+    CHECK(store->stats().evicted_capacity == evicted, "evicted");
+    for (uint64_t i = 0; i < keys; ++i) tester.check(*store, name_of(i), false);
+  }
+  CHECK(dropped > 100 && kept > 100, "%lu dropped, %lu kept", static_cast<unsigned long>(dropped),
+        static_cast<unsigned long>(kept));
+}
+
+void resize() {
+  File file("resize");
+  Tester tester(7, 500);
+  uint64_t mib = 16;
+  auto store = open_store(file, mib);
+  for (const uint64_t next : {32, 16, 64, 24}) {
+    for (int i = 0; i < 2000; ++i) CHECK(tester.change(*store, name_of(tester.rng() % 40)), "no room");
+    store.reset();
+    store = open_store(file, next);
+    for (uint64_t i = 0; i < 40; ++i) tester.check(*store, name_of(i), false);
+    mib = next;
+  }
+  store.reset();
+  store = open_store(file, mib);  // checksums are those of the new arena
+  for (uint64_t i = 0; i < 40; ++i) tester.check(*store, name_of(i), false);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string what = argc > 1 ? argv[1] : "";
+  const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
+  if (what == "model") model(seed, 128, false);
+  else if (what == "pressure") model(seed, 8, true);
+  else if (what == "kill") kill_test(seed);
+  else if (what == "damage") damage(seed);
+  else if (what == "resize") resize();
+  else return 2;
+  std::puts("ok");
+}
