@@ -67,8 +67,38 @@ uint64_t resident_bytes() {
   return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
+// What there is none of here: scripts, replicas, append-only files, forks, threads.
+void zeros(Text& t, std::initializer_list<std::string_view> names) {
+  for (std::string_view name : names) t.line(name, uint64_t{0});
+}
+
 double seconds(const timeval& time) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+}
+
+// What this was built from, as 16 hexadecimal digits: another version or another compiler gives another one.
+std::string build_id(std::string_view version) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (std::string_view part : {version, std::string_view(__VERSION__)}) {
+    for (unsigned char c : part) hash = (hash ^ c) * 0x100000001b3;
+  }
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
+  return text;
+}
+
+std::string gcc_version() {
+#if defined(__GNUC__) && !defined(__clang__)
+  return std::to_string(__GNUC__) + "." + std::to_string(__GNUC_MINOR__) + "." + std::to_string(__GNUC_PATCHLEVEL__);
+#else
+  return "0.0.0";
+#endif
+}
+
+std::string executable() {
+  char path[4096];
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof path);
+  return length > 0 ? std::string(path, static_cast<size_t>(length)) : std::string();
 }
 
 void server(Context& c, Text& t) {
@@ -78,11 +108,16 @@ void server(Context& c, Text& t) {
   const uint64_t now_us = unix_us();
   t.section("Server");
   t.line("redis_version", "7.0.15");
+  t.line("redis_git_sha1", "00000000");
+  t.line("redis_git_dirty", uint64_t{0});
+  t.line("redis_build_id", build_id(config.version));
   t.line("predis_version", config.version);
   t.line("redis_mode", "standalone");
   t.line("os", std::string(system.sysname) + " " + system.release + " " + system.machine);
   t.line("arch_bits", sizeof(void*) * 8);
   t.line("multiplexing_api", "epoll");
+  t.line("gcc_version", gcc_version());
+  t.line("process_supervised", "no");
   t.line("process_id", static_cast<uint64_t>(getpid()));
   t.line("run_id", c.engine.run_id);
   t.line("tcp_port", static_cast<uint64_t>(config.port));
@@ -98,7 +133,9 @@ void server(Context& c, Text& t) {
   t.line("hz", static_cast<uint64_t>(config.hz));
   t.line("configured_hz", static_cast<uint64_t>(config.hz));
   t.line("lru_clock", now_us / 1'000'000 & 0xffffff);
+  t.line("executable", executable());
   t.line("config_file", "");
+  t.line("io_threads_active", uint64_t{0});
   t.line("arena_file", config.arena_file);
 }
 
@@ -136,21 +173,32 @@ void memory(Context& c, Text& t) {
   t.line("allocator_active", s.pages_used * kPageSize);
   t.line("allocator_resident", s.pages_used * kPageSize);
   t.size("total_system_memory", system);
+  zeros(t, {"used_memory_vm_eval"});
   t.size("used_memory_lua", 0);
+  zeros(t, {"used_memory_scripts_eval", "number_of_cached_scripts", "number_of_functions", "number_of_libraries",
+            "used_memory_vm_functions"});
+  t.size("used_memory_vm_total", 0);
+  zeros(t, {"used_memory_functions"});
+  t.size("used_memory_scripts", 0);
   t.size("maxmemory", c.store.max_memory());
   t.line("maxmemory_policy", config_name(c.store.policy()));
   t.real("allocator_frag_ratio", ratio(s.pages_used * kPageSize, used));
   t.line("allocator_frag_bytes", s.slab_free_bytes);
+  const uint64_t arena = s.pages_used * kPageSize;  // its pages in use are all there: none is promised only
+  t.real("allocator_rss_ratio", ratio(arena, arena));
+  t.line("allocator_rss_bytes", uint64_t{0});
+  t.real("rss_overhead_ratio", ratio(resident, arena));
+  t.line("rss_overhead_bytes", std::to_string(static_cast<int64_t>(resident) - static_cast<int64_t>(arena)));
   t.real("mem_fragmentation_ratio", ratio(resident, used));
   t.line("mem_fragmentation_bytes", std::to_string(static_cast<int64_t>(resident) - static_cast<int64_t>(used)));
   t.line("mem_not_counted_for_evict", uint64_t{0});
   t.line("mem_clients_slaves", uint64_t{0});
   t.line("mem_clients_normal", s.client_bytes);
-  t.line("mem_aof_buffer", uint64_t{0});
+  zeros(t, {"mem_replication_backlog", "mem_total_replication_buffers", "mem_cluster_links", "mem_aof_buffer"});
   t.line("mem_allocator", "arena");
   t.line("arena_capacity", c.store.capacity());
   t.line("active_defrag_running", uint64_t{0});
-  t.line("lazyfree_pending_objects", uint64_t{0});
+  zeros(t, {"lazyfree_pending_objects", "lazyfreed_objects"});
 }
 
 void persistence(Context& c, Text& t) {
@@ -161,13 +209,35 @@ void persistence(Context& c, Text& t) {
   t.line("rdb_bgsave_in_progress", uint64_t{0});
   t.line("rdb_last_save_time", c.engine.stats().started_unix_ms / 1000);
   t.line("rdb_last_bgsave_status", "ok");
+  t.line("rdb_last_bgsave_time_sec", "-1");
+  t.line("rdb_current_bgsave_time_sec", "-1");
+  zeros(t, {"rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"});
   t.line("aof_enabled", uint64_t{0});
-  t.line("aof_rewrite_in_progress", uint64_t{0});
+  zeros(t, {"aof_rewrite_in_progress", "aof_rewrite_scheduled"});
+  t.line("aof_last_rewrite_time_sec", "-1");
+  t.line("aof_current_rewrite_time_sec", "-1");
+  zeros(t, {"aof_rewrites", "aof_rewrites_consecutive_failures", "aof_last_cow_size"});
   t.line("aof_last_bgrewrite_status", "ok");
   t.line("aof_last_write_status", "ok");
+  zeros(t, {"module_fork_in_progress", "module_fork_last_cow_size", "current_cow_peak", "current_cow_size",
+            "current_cow_size_age", "current_save_keys_processed", "current_save_keys_total"});
+  t.real("current_fork_perc", 0);
   t.line("warm_restarts", c.engine.stats().recoveries);
   t.line("damaged_entries", c.engine.stats().damaged_entries);
   t.line("warm_restart_keys", c.engine.stats().recovered_entries);
+}
+
+// The share of keys with an expiry whose time has passed but which are still there, estimated as Redis does: from a few
+// drawn at random. Drawing an expired one removes it and counts it.
+double stale_percentage(Context& c) {
+  const uint64_t before = c.engine.stats().expired_lazy;
+  uint64_t alive = 0;
+  for (int i = 0; i < 20 && c.store.expires() != 0; ++i) {
+    const Entry* entry = c.store.random();
+    alive += entry != nullptr && entry->expire_at() != 0;
+  }
+  const uint64_t stale = c.engine.stats().expired_lazy - before;
+  return stale != 0 ? 100.0 * static_cast<double>(stale) / static_cast<double>(stale + alive) : 0.0;
 }
 
 void stats(Context& c, Text& t) {
@@ -180,6 +250,9 @@ void stats(Context& c, Text& t) {
   t.line("total_net_output_bytes", s.net_output_bytes);
   t.real("instantaneous_input_kbps", static_cast<double>(c.engine.per_second(1)) / 1024);
   t.real("instantaneous_output_kbps", static_cast<double>(c.engine.per_second(2)) / 1024);
+  zeros(t, {"total_net_repl_input_bytes", "total_net_repl_output_bytes"});
+  t.real("instantaneous_input_repl_kbps", 0);
+  t.real("instantaneous_output_repl_kbps", 0);
   t.line("rejected_connections", s.rejected_connections);
   t.line("sync_full", uint64_t{0});
   t.line("sync_partial_ok", uint64_t{0});
@@ -187,8 +260,13 @@ void stats(Context& c, Text& t) {
   t.line("expired_keys", s.expired_lazy + s.expired_active);
   t.line("expired_keys_lazy", s.expired_lazy);
   t.line("expired_keys_active", s.expired_active);
+  t.real("expired_stale_perc", stale_percentage(c));
+  t.line("expired_time_cap_reached_count", c.engine.upkeep_cut_short);
+  t.line("expire_cycle_cpu_milliseconds", c.engine.upkeep_ns / 1'000'000);
   t.line("evicted_keys", s.evicted_capacity);
   t.line("evicted_clients", s.evicted_clients);
+  // What a write needs is evicted before it: maxmemory is never exceeded for a time.
+  zeros(t, {"total_eviction_exceeded_time", "current_eviction_exceeded_time"});
   t.line("keyspace_hits", s.keyspace_hits);
   t.line("keyspace_misses", s.keyspace_misses);
   t.line("pubsub_channels", uint64_t{0});
@@ -197,8 +275,14 @@ void stats(Context& c, Text& t) {
   t.line("total_forks", uint64_t{0});
   t.line("migrate_cached_sockets", uint64_t{0});
   t.line("slave_expires_tracked_keys", uint64_t{0});
+  // Entries that were moved to make room within the arena.
+  t.line("active_defrag_hits", s.moved_entries);
+  t.line("active_defrag_misses", uint64_t{0});
+  t.line("active_defrag_key_hits", s.moved_entries);
+  t.line("active_defrag_key_misses", uint64_t{0});
   t.line("tracking_total_keys", uint64_t{0});
-  t.line("unexpected_error_replies", uint64_t{0});
+  zeros(t, {"unexpected_error_replies", "dump_payload_sanitizations", "io_threaded_reads_processed",
+            "io_threaded_writes_processed"});
   t.line("total_error_replies", s.error_replies);
   t.line("protocol_errors", s.protocol_errors);
   t.line("auth_failures", s.auth_failures);

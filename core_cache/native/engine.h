@@ -126,6 +126,7 @@ class Engine {
   std::string run_id;
   size_t peak_client_input = 0, peak_client_output = 0;
   uint64_t total_reads = 0, total_writes = 0;
+  uint64_t upkeep_ns = 0, upkeep_cut_short = 0;  // time spent on upkeep; how often its budget was not enough
 
  private:
   struct Pending {

@@ -34,8 +34,11 @@ bool Engine::cron(uint64_t budget_us) {
   store_->set_now(now);
   const uint64_t start = clock_.ticks();
   const bool more = store_->upkeep(budget_us);
+  const uint64_t took = clock_.to_ns(clock_.ticks() - start);
+  upkeep_ns += took;
+  upkeep_cut_short += more;
   if (config_.latency_threshold != 0) {
-    const uint64_t ms = clock_.to_ns(clock_.ticks() - start) / 1'000'000;
+    const uint64_t ms = took / 1'000'000;
     if (ms >= static_cast<uint64_t>(config_.latency_threshold)) add_latency("expire-cycle", ms);
   }
   store_->refresh_gauges();
@@ -136,6 +139,7 @@ void Engine::reset_stats() {
   all.recovery_nanoseconds = took;
   reset_commands_stats();
   total_reads = total_writes = 0;
+  upkeep_ns = upkeep_cut_short = 0;
   peak_client_input = peak_client_output = 0;
   rates_ = {};
   rate_samples_ = {};
