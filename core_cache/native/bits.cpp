@@ -15,8 +15,8 @@ inline uint64_t load(const char* at) {
 inline void store(char* at, uint64_t word) { std::memcpy(at, &word, sizeof word); }
 
 #if defined(__x86_64__)
-// The instruction is younger than the baseline that this file is compiled for. Four sums at a time, so that one addition
-// need not wait for the one before.
+// The instruction is younger than the baseline that this file is compiled for. Four sums at a time, so that one
+// addition need not wait for the one before.
 __attribute__((target("popcnt"))) uint64_t count_with_instruction(const char* at, size_t size) {
   auto count = [](uint64_t word) __attribute__((target("popcnt"), always_inline)) {
     return static_cast<uint64_t>(__builtin_popcountll(word));

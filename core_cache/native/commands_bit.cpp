@@ -1,6 +1,7 @@
 // commands_bit.cpp: SETBIT, GETBIT, BITCOUNT, BITPOS and BITOP, and the table of all commands on bits.
 //
-// As with all strings, a changed value is written anew beside the old one: a SETBIT costs as much as its string is long.
+// As with all strings, a changed value is written anew beside the old one: a SETBIT costs as much as its string is
+// long.
 
 #include "commands_bit.h"
 

@@ -46,10 +46,10 @@ bool database_or_reply(Context& c, std::string_view text, const char* problem) {
 }
 
 void swapdb(Context& c) {
-  for (const auto& [index, problem] : {std::pair{1, "ERR invalid first DB index"}, {2, "ERR invalid second DB index"}}) {
+  for (const size_t i : {size_t{1}, size_t{2}}) {
     int64_t number;
-    if (!parse_int64(c.args[static_cast<size_t>(index)], number) || number < INT_MIN || number > INT_MAX) {
-      return c.reply.error(problem);
+    if (!parse_int64(c.args[i], number) || number < INT_MIN || number > INT_MAX) {
+      return c.reply.error(i == 1 ? "ERR invalid first DB index" : "ERR invalid second DB index");
     }
   }
   if (database_or_reply(c, c.args[1], "") && database_or_reply(c, c.args[2], "")) c.reply.ok();

@@ -422,6 +422,36 @@ BIT_CASES = {
         LCS y x IDX WITHMATCHLEN
         OBJECT ENCODING n
     """,
+    "bits of what is no string": """
+        HSET h f v
+        SETBIT h 0 1
+        SETBIT h 0 2
+        SETBIT h -1 1
+        GETBIT h 0
+        BITCOUNT h
+        BITCOUNT h 0 x
+        BITPOS h 1
+        BITPOS h 2
+        BITPOS h 1 x
+        BITOP AND d h
+        BITOP OR d missing h
+        BITOP NOT d h
+        BITFIELD h
+        BITFIELD h GET u8 0
+        BITFIELD h SET u8 0 1
+        BITFIELD h SET u8 0 x
+        BITFIELD h nonsense
+        BITFIELD_RO h GET u8 0
+        BITFIELD_RO h SET u8 0 1
+        LCS h missing
+        LCS missing h
+        LCS h h nonsense
+        EXISTS d
+        SET k abc
+        BITOP OR h k
+        TYPE h
+        GET h
+    """,
     "lcs with wrong arguments": """
         MSET a ohmytext b mynewtext
         LCS a b nonsense
