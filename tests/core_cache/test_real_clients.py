@@ -93,6 +93,21 @@ def test_redis_py_basics(client: Any) -> None:
     assert client.dbsize() == 5
 
 
+def test_redis_py_collections(client: Any) -> None:
+    assert client.hset("session", mapping={"user": "ann", "visits": 1}) == 2
+    assert client.hincrby("session", "visits", 4) == 5
+    assert client.hgetall("session") == {b"user": b"ann", b"visits": b"5"}
+    assert client.hmget("session", "user", "none") == [b"ann", None]
+    assert dict(client.hscan_iter("session")) == {b"user": b"ann", b"visits": b"5"}
+    assert client.sadd("tags", "a", "b", "c") == 3
+    assert client.sadd("others", "b", "c", "d") == 3
+    assert set(client.sinter("tags", "others")) == {b"b", b"c"}
+    assert client.rpush("queue", 1, 2, 3) == 3
+    assert client.lrange("queue", 0, -1) == [b"1", b"2", b"3"]
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        client.get("session")
+
+
 def test_redis_py_pipeline(client: Any) -> None:
     with client.pipeline(transaction=False) as pipe:
         for number in range(1000):

@@ -46,6 +46,25 @@ await run({
     assert.equal(await client.bitop('NOT', 'turned', 'bits'), 2);
     assert.deepEqual(await client.getBuffer('turned'), Buffer.from([254, 211]));
   },
+  async hashes() {
+    assert.equal(await client.hset('session', { user: 'ann', visits: 1 }), 2);
+    assert.equal(await client.hincrby('session', 'visits', 4), 5);
+    assert.deepEqual(await client.hgetall('session'), { user: 'ann', visits: '5' });
+    assert.deepEqual(await client.hmget('session', 'user', 'none'), ['ann', null]);
+    const fields = [];
+    for await (const entries of client.hscanStream('session')) fields.push(...entries.filter((_, i) => i % 2 === 0));
+    assert.deepEqual(fields.sort(), ['user', 'visits']);
+    await assert.rejects(client.get('session'), /WRONGTYPE/);
+  },
+  async 'sets and lists'() {
+    assert.equal(await client.sadd('tags', 'a', 'b', 'c'), 3);
+    assert.equal(await client.sadd('others', 'b', 'c', 'd'), 3);
+    assert.deepEqual((await client.sinter('tags', 'others')).sort(), ['b', 'c']);
+    assert.equal(await client.sismember('tags', 'a'), 1);
+    assert.equal(await client.rpush('queue', 1, 2, 3), 3);
+    assert.deepEqual(await client.lrange('queue', 0, -1), ['1', '2', '3']);
+    assert.equal(await client.rpop('queue'), '3');
+  },
   async pipelines() {
     const pipeline = client.pipeline();
     for (let i = 0; i < 2000; ++i) pipeline.set(`many:${i}`, i);

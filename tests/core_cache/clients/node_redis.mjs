@@ -77,6 +77,29 @@ await run({
     assert.equal(await client.lcs('one', 'other'), 'mytext');
     assert.equal(await client.lcsLen('one', 'other'), 6);
   },
+  async hashes() {
+    assert.equal(await client.hSet('session', { user: 'ann', visits: '1' }), 2);
+    assert.equal(await client.hGet('session', 'user'), 'ann');
+    assert.equal(await client.hIncrBy('session', 'visits', 4), 5);
+    assert.deepEqual({ ...(await client.hGetAll('session')) }, { user: 'ann', visits: '5' });
+    assert.deepEqual(await client.hmGet('session', ['user', 'none']), ['ann', null]);
+    const fields = [];
+    for await (const entries of client.hScanIterator('session')) fields.push(...entries.map(({ field }) => field));
+    assert.deepEqual(fields.sort(), ['user', 'visits']);
+    assert.equal(await client.hDel('session', ['user', 'none']), 1);
+    await assert.rejects(client.get('session'), /WRONGTYPE/);
+  },
+  async 'sets and lists'() {
+    assert.equal(await client.sAdd('tags', ['a', 'b', 'c']), 3);
+    assert.equal(await client.sAdd('others', ['b', 'c', 'd']), 3);
+    assert.deepEqual(Array.from(await client.sInter(['tags', 'others'])).sort(), ['b', 'c']);
+    assert.deepEqual(Array.from(await client.sMembers('tags')).sort(), ['a', 'b', 'c']);
+    assert.equal(await client.sIsMember('tags', 'a'), 1);
+    assert.equal(await client.rPush('queue', ['1', '2', '3']), 3);
+    assert.deepEqual(await client.lRange('queue', 0, -1), ['1', '2', '3']);
+    assert.equal(await client.lPop('queue'), '1');
+    assert.equal(await client.type('queue'), 'list');
+  },
   async 'commands at once'() {
     const replies = await Promise.all(Array.from({ length: 2000 }, (_, i) => client.set(`many:${i}`, String(i))));
     assert.ok(replies.every((reply) => reply === 'OK'));
