@@ -286,6 +286,8 @@ void stats(Context& c, Text& t) {
   t.line("total_error_replies", s.error_replies);
   t.line("protocol_errors", s.protocol_errors);
   t.line("auth_failures", s.auth_failures);
+  t.line("access_denied", s.access_denied);
+  t.line("login_timeouts", s.login_timeouts);
   t.line("slow_commands", s.slow_commands);
   t.line("flushes", s.flushes);
   t.line("total_reads_processed", c.engine.total_reads);

@@ -74,6 +74,13 @@ COUNTERS: tuple[MetricRow, ...] = (
     ),
     _plain(_C, "predis_protocol_errors_total", "protocol_errors", "Connections closed because of malformed requests."),
     _plain(_C, "predis_auth_failures_total", "auth_failures", "Attempts to authenticate that were refused."),
+    _plain(_C, "predis_access_denied_total", "access_denied", "Commands refused for want of rights (NOPERM)."),
+    _plain(
+        _C,
+        "predis_login_timeouts_total",
+        "login_timeouts",
+        "Connections closed because they did not log in while many were open.",
+    ),
     _plain(_C, "predis_error_replies_total", "error_replies", "Errors answered to clients."),
     _plain(_C, "predis_slow_commands_total", "slow_commands", "Commands slower than slowlog-log-slower-than."),
     _plain(_C, "predis_flushes_total", "flushes", "Times that all keys were removed by FLUSHDB or FLUSHALL."),
