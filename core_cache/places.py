@@ -105,7 +105,8 @@ def arena_path(options: Options, data_dir: Path, stack: contextlib.ExitStack) ->
     if options.data_dir is None:
         _remove_orphans(options.arena_dir)
         arena = arena.with_name(_TEMPORARY_ARENA.replace("*", name))
-        stack.callback(arena.unlink, missing_ok=True)
+        for path in (arena, arena.with_suffix(".readers")):
+            stack.callback(path.unlink, missing_ok=True)
     link, fresh = data_dir / "cache.arena", data_dir / ".cache.arena.new"
     with contextlib.suppress(OSError):
         if os.readlink(link) == str(arena):
@@ -129,6 +130,7 @@ def _remove_orphans(arena_dir: Path) -> None:
             handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a living cache process holds it
+                path.with_suffix(".readers").unlink(missing_ok=True)
                 path.unlink()
             finally:
                 os.close(handle)

@@ -100,7 +100,8 @@ def remove_arenas() -> None:
         _data_dirs.discard(data_dir)
         link = data_dir / "cache.arena"
         if link.is_symlink():
-            link.resolve().unlink(missing_ok=True)
+            for path in (link.resolve(), link.resolve().with_suffix(".readers")):
+                path.unlink(missing_ok=True)
 
 
 atexit.register(remove_arenas)

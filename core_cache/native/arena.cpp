@@ -51,7 +51,7 @@ struct Plan {
 
 }  // namespace
 
-Arena::Arena(const std::string& path, uint64_t capacity) : path_(path) {
+Arena::Arena(const std::string& path, uint64_t capacity, int64_t readers_group) : path_(path) {
   fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd_ < 0) {
     if (errno == ENOENT)
@@ -67,6 +67,10 @@ Arena::Arena(const std::string& path, uint64_t capacity) : path_(path) {
       throw ArenaError("the arena " + path + " is not a plain file of ours: remove it or set another arena_dir");
     if (flock(fd_, LOCK_EX | LOCK_NB) != 0)
       throw ArenaError("the arena " + path + " is in use by another cache process: stop that one first");
+    const bool shared = readers_group >= 0;
+    if ((shared && fchown(fd_, static_cast<uid_t>(-1), static_cast<gid_t>(readers_group)) != 0) ||
+        fchmod(fd_, shared ? 0640 : 0600) != 0)
+      throw ArenaError("the arena " + path + " cannot be given to the group of its readers: " + reason());
     uint64_t magic = 0;
     if (st.st_size >= static_cast<off_t>(kMinCapacity) && pread(fd_, &magic, 8, 0) != 8)
       throw ArenaError("cannot read the arena " + path + ": " + reason());

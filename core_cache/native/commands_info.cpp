@@ -269,6 +269,8 @@ void stats(Context& c, Text& t) {
   zeros(t, {"total_eviction_exceeded_time", "current_eviction_exceeded_time"});
   t.line("keyspace_hits", s.keyspace_hits);
   t.line("keyspace_misses", s.keyspace_misses);
+  t.line("local_read_hits", s.local_read_hits);
+  t.line("local_read_misses", s.local_read_misses);
   t.line("pubsub_channels", uint64_t{0});
   t.line("pubsub_patterns", uint64_t{0});
   t.line("latest_fork_usec", uint64_t{0});

@@ -38,7 +38,8 @@ constexpr size_t kKeepScratch = 64 * 1024;  // argument views that are kept betw
 }  // namespace
 
 Engine::Engine(const StoreOptions& options, ServerConfig config)
-    : config_(std::move(config)), store_(std::make_unique<Store>(options)), shared_(new char[kSharedHead + kReadSize]) {
+    : config_(std::move(config)), store_(std::make_unique<Store>(options)),
+      local_reads_(options.path, options.readers_group), shared_(new char[kSharedHead + kReadSize]) {
   started_ms_ = unix_us() / 1000;
   store_->set_now(started_ms_);
   run_id = random_hex(20);

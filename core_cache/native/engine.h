@@ -21,6 +21,7 @@
 #include "client.h"
 #include "command.h"
 #include "config.h"
+#include "local_reads.h"
 #include "stats.h"
 
 namespace predis {
@@ -161,6 +162,7 @@ class Engine {
   TickClock clock_;
   std::unique_ptr<Store> store_;
   Acl acl_;
+  LocalReads local_reads_;
   Client* clients_ = nullptr;
   Client* last_client_ = nullptr;
   size_t client_count_ = 0;

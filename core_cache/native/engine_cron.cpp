@@ -11,6 +11,7 @@ namespace {
 constexpr uint64_t kCloseGraceMs = 10'000;  // for a client that does not read its last replies
 constexpr uint64_t kTrimEvery = 100;        // samples of the rates, which are ten a second
 constexpr size_t kTrimOver = 16 << 20;      // bytes that malloc keeps
+constexpr uint64_t kLocalReadsBudgetUs = 500;
 
 size_t free_heap() {
 #ifdef __GLIBC__
@@ -46,6 +47,7 @@ bool Engine::cron(uint64_t budget_us) {
   if (rate_last_ms_ == 0 || now >= rate_last_ms_ + 90) {
     sample_rates();
     refresh_clients();
+    local_reads_.collect(*store_, kLocalReadsBudgetUs);
     if (++samples_ % kTrimEvery == 0 && free_heap() > kTrimOver) give_back_memory();
   }
   if (!kills_.empty()) reap();

@@ -64,6 +64,17 @@ class Index {
       if (b->overflow == 0) return nullptr;
     }
   }
+  // The entry whose key has this hash; nullptr for none. For hashes that come without their key.
+  Entry* find_hash(uint64_t wanted) const {
+    const uint8_t tag = tag_of(wanted);
+    for (Bucket* b = &bucket(wanted);; b = &overflow(b->overflow - 1)) {
+      for (uint32_t mask = match_tags(*b, tag); mask; mask &= mask - 1) {
+        Entry* entry = arena_.at(b->refs[__builtin_ctz(mask)]);
+        if (hash(entry->key()) == wanted) return entry;
+      }
+      if (b->overflow == 0) return nullptr;
+    }
+  }
   void prefetch_bucket(uint64_t hash) const { prefetch(&bucket(hash)); }
   // The entry that a find will look at first, nullptr for none. Reads the bucket only.
   const Entry* candidate(uint64_t hash) const {

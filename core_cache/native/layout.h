@@ -115,7 +115,8 @@ struct Stats {
   X(snapshots_loaded)                                                                                          \
   X(snapshots_refused)                                                                                         \
   X(snapshot_loaded_entries)\
-  X(access_denied) X(login_timeouts)
+  X(access_denied) X(login_timeouts)  \
+  X(local_read_hits) X(local_read_misses)
 #define PREDIS_GAUGES(X)                                                                                       \
   X(keys) X(keys_with_expiry) X(connected_clients) X(used_bytes) X(entry_bytes) X(index_bytes)                 \
   X(slab_free_bytes) X(overhead_bytes) X(policy_bytes) X(client_bytes) X(max_bytes) X(pages_used)              \
@@ -151,9 +152,9 @@ struct Header {
   // What changes:
   alignas(64) uint32_t generation;  // odd while the whole index is unusable: recovery, FLUSHALL
   uint32_t buckets;                 // linear hashing: primary buckets in use
-  uint64_t next_version;
   uint64_t cleared_version;         // entries up to this version are dead (FLUSHALL is this one store)
   uint64_t cleared_again;           // the same, stored behind it: the higher one counts
+  alignas(64) uint64_t next_version;  // changes with every write: not in a cache line that every local read looks at
 };
 
 }  // namespace predis

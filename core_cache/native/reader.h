@@ -3,10 +3,15 @@
 // A lookup notes the bucket's sequence number, copies what it needs, and looks at the number again: the same even number
 // means that the copy is a value that was current in between. Everything read before that check may be garbage, so every
 // length and offset is held against the arena's bounds before it is used.
+//
+// A cold read waits for memory three times: for the bucket, the entry's head, the value. `get` asks for all of the entry
+// as soon as it knows where it lies; reads of many keys ask for everything some keys ahead (see Pipeline in
+// module_reader.cpp), so that they wait for memory's bandwidth and not for its latency.
 #pragma once
 
 #include <time.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -19,7 +24,15 @@
 
 namespace predis {
 
-enum class ReadStatus { hit, miss, unavailable };  // unavailable: the writer is recovering, or was killed at work
+// refused: there is a value, but copy() did not take it; unavailable: the writer is recovering, or was killed at work.
+enum class ReadStatus { hit, miss, refused, unavailable };
+
+// Unix time in ms, as of the last tick of the kernel's timer (1 to 10 ms ago): the cheapest clock there is.
+inline uint64_t coarse_ms() {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
+}
 
 class Reader {
  public:
@@ -27,80 +40,109 @@ class Reader {
   ~Reader();
   Reader(const Reader&) = delete;
 
-  uint64_t hash(std::string_view key) const { return hash_bytes(key, header_->hash_seed[0], header_->hash_seed[1]); }
-  void prefetch_bucket(uint64_t hash) const {
-    if (const Bucket* b = first_bucket(hash)) prefetch(b);
+  uint64_t hash(std::string_view key) const { return hash_bytes(key, seed_[0], seed_[1]); }
+  // Where a key is looked for, with what was true when it was found out.
+  struct Place {
+    const Bucket* first;  // nullptr: out of bounds, or not known
+    uint32_t buckets;
+  };
+  Place place(uint64_t hash) const {
+    const uint32_t buckets = load_acquire(header_->buckets);
+    return {bucket(directory_, bucket_number(hash, buckets)), buckets};
   }
-  void prefetch_entry(uint64_t hash) const;
+  // `bytes`: how much of the entry is going to be read, as far as one knows. The bucket should be in the cache by now. To
+  // prefetch what is garbage, or not mapped, does nothing.
+  void prefetch_entry(const Place& at, uint64_t hash, size_t bytes) const {
+    const uint32_t mask = at.first ? match_tags(*at.first, tag_of(hash)) : 0;
+    if (mask == 0) return;
+    const uint64_t offset = uint64_t{at.first->refs[__builtin_ctz(mask)]} << shift_;
+    const char* line = base_ + (offset & ~uint64_t{63});
+    for (const char* end = base_ + offset + std::min(bytes, kMostPrefetched); line < end; line += 64) prefetch_far(line);
+  }
 
-  // Hands the value to copy(data, size), which gives false where it cannot take it (a miss). It may be called several
-  // times: what it took last before a hit is the value, anything before may be garbage.
+  // Hands the value to copy(data, size), which gives false where it cannot take it. It may be called several times: what it
+  // was given last before a hit or a refusal is the value, anything before may be garbage. `now_ms`: see coarse_ms().
+  // `at`: place(hash), now or earlier. `ahead`: how much of the entry to fetch at once; 0 where that has been done.
   template <typename Copy>
-  ReadStatus get(std::string_view key, uint64_t hash, Copy&& copy) const;
+  ReadStatus get(std::string_view key, uint64_t hash, Place at, uint64_t now_ms, size_t ahead, Copy&& copy) const;
 
-  // Whether the file at the path is another one by now: the cache was started anew with another size.
-  bool replaced() const;
+  // Whether the cache process has given a sign of life lately. While it has, the arena is the one in use.
+  bool in_use(uint64_t now_ms) const {
+    return now_ms - load_acquire(stats_->heartbeat_unix_ms) + kLeaseMs <= 2 * kLeaseMs;
+  }
+  enum class File { same, other, gone };
+  // What lies at the path by now: after a start with another size, or with the file removed, it is another arena.
+  File at_path() const;
+  const std::string& path() const { return path_; }
 
  private:
-  enum class Attempt { hit, miss, disturbed };
+  static constexpr uint64_t kLeaseMs = 1000;
+  static constexpr size_t kMostPrefetched = 1024;  // from there on the processor notices the stream by itself
+
+  enum class Attempt { hit, miss, refused, disturbed };
   template <typename Copy>
-  Attempt attempt(std::string_view key, uint64_t hash, Copy&& copy) const;
+  Attempt attempt(std::string_view key, uint64_t hash, Place at, uint64_t now_ms, size_t ahead, Copy&& copy) const;
   const Bucket* bucket(const uint32_t* directory, uint32_t number) const {  // nullptr: out of bounds
     if (number / kBucketsPerPage >= pages_) return nullptr;
     const uint32_t page = load_acquire(directory[number / kBucketsPerPage]);
     if (page < first_page_ || page >= pages_) return nullptr;
     return reinterpret_cast<const Bucket*>(base_ + size_t{page} * kPageSize) + number % kBucketsPerPage;
   }
-  const Bucket* first_bucket(uint64_t hash) const {
-    return bucket(directory_, bucket_number(hash, load_acquire(header_->buckets)));
-  }
 
   std::string path_;
   const char* base_ = nullptr;
-  uint64_t bytes_ = 0, inode_ = 0;
+  uint64_t bytes_ = 0, inode_ = 0, device_ = 0;
   const Header* header_ = nullptr;
+  const Stats* stats_ = nullptr;
   // Copies of what does not change, so that no garbage in the file can move them.
   const uint32_t* directory_ = nullptr;
   const uint32_t* overflow_ = nullptr;
+  uint64_t seed_[2];
   uint32_t pages_ = 0, first_page_ = 0;
   unsigned shift_ = 0;
 };
 
+// memcmp that is inlined for the lengths that keys have.
+inline bool same_bytes(const char* a, const char* b, size_t n) {
+  if (n > 32 || n < 8) return std::memcmp(a, b, n) == 0;
+  uint64_t difference = (load64(a) ^ load64(b)) | (load64(a + n - 8) ^ load64(b + n - 8));
+  if (n > 16) difference |= (load64(a + 8) ^ load64(b + 8)) | (load64(a + n - 16) ^ load64(b + n - 16));
+  return difference == 0;
+}
+
 template <typename Copy>
-Reader::Attempt Reader::attempt(std::string_view key, uint64_t hash, Copy&& copy) const {
-  const uint32_t buckets = load_acquire(header_->buckets);
-  const Bucket* first = bucket(directory_, bucket_number(hash, buckets));
+Reader::Attempt Reader::attempt(std::string_view key, uint64_t hash, Place at, uint64_t now_ms, size_t ahead,
+                                Copy&& copy) const {
+  const Bucket* const first = at.first;
   if (!first) return Attempt::disturbed;
   const uint32_t seq = load_acquire(first->seq);
   if (seq & 1) return Attempt::disturbed;
+  // A split of the bucket before the first look at its number shows in the table's size, one after that in the number.
   const auto undisturbed = [&] {
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    return __atomic_load_n(&first->seq, __ATOMIC_RELAXED) == seq && load_acquire(header_->buckets) == buckets;
+    return __atomic_load_n(&first->seq, __ATOMIC_RELAXED) == seq && load_acquire(header_->buckets) == at.buckets;
   };
   int hops = 0;
   for (const Bucket* b = first; b;) {
     for (uint32_t mask = match_tags(*b, tag_of(hash)); mask; mask &= mask - 1) {
       const uint64_t offset = uint64_t{b->refs[__builtin_ctz(mask)]} << shift_;
       if (offset + sizeof(Entry) + 4 > bytes_) return Attempt::disturbed;
+      for (size_t line = 64; line < ahead; line += 64) prefetch(base_ + offset + line);
       Entry head;
       std::memcpy(&head, base_ + offset, sizeof head);
-      uint64_t at = offset + sizeof(Entry), key_len = head.key_len16;
-      if (head.key_len16 == Entry::kLongKey) {
-        key_len = load32(base_ + at);
-        at += 4;
+      uint64_t begin = offset + sizeof(Entry), key_len = head.key_len16;
+      if (__builtin_expect(head.key_len16 == Entry::kLongKey, 0)) {
+        key_len = load32(base_ + begin);
+        begin += 4;
       }
-      if (at + key_len + head.value_len > bytes_) return Attempt::disturbed;
-      if (key_len != key.size() || std::memcmp(base_ + at, key.data(), key_len) != 0) continue;
-      if (__builtin_expect(head.type() != Type::string, 0)) return undisturbed() ? Attempt::miss : Attempt::disturbed;
-      if (const uint64_t expires = head.expire_at()) {
-        timespec now;
-        clock_gettime(CLOCK_REALTIME_COARSE, &now);
-        const auto now_ms = static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
-        if (expires < now_ms) return undisturbed() ? Attempt::miss : Attempt::disturbed;
-      }
-      const bool taken = copy(base_ + at + key_len, size_t{head.value_len});
+      if (begin + key_len + head.value_len > bytes_) return Attempt::disturbed;
+      if (key_len != key.size() || !same_bytes(base_ + begin, key.data(), key_len)) continue;
+      const uint64_t expires = head.expire_at();
+      if (__builtin_expect((expires != 0 && expires < now_ms) || head.type() != Type::string, 0))
+        return undisturbed() ? Attempt::miss : Attempt::disturbed;
+      const bool taken = copy(base_ + begin + key_len, size_t{head.value_len});
       if (!undisturbed()) return Attempt::disturbed;
-      return taken ? Attempt::hit : Attempt::miss;
+      return taken ? Attempt::hit : Attempt::refused;
     }
     const uint32_t next = b->overflow;
     if (next == 0) return undisturbed() ? Attempt::miss : Attempt::disturbed;
@@ -111,18 +153,20 @@ Reader::Attempt Reader::attempt(std::string_view key, uint64_t hash, Copy&& copy
 }
 
 template <typename Copy>
-ReadStatus Reader::get(std::string_view key, uint64_t hash, Copy&& copy) const {
-  constexpr int kTries = 10000;  // a change takes well under a microsecond; this waits for some milliseconds
+ReadStatus Reader::get(std::string_view key, uint64_t hash, Place at, uint64_t now_ms, size_t ahead, Copy&& copy) const {
+  constexpr int kTries = 10000;  // a change takes well under a microsecond; this waits for about a millisecond
   for (int i = 0; i < kTries; ++i) {
     const uint32_t generation = load_acquire(header_->generation);
     if (generation & 1) return ReadStatus::unavailable;
-    const Attempt result = attempt(key, hash, copy);
+    const Attempt result = attempt(key, hash, at, now_ms, ahead, copy);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (result != Attempt::disturbed && __atomic_load_n(&header_->generation, __ATOMIC_RELAXED) == generation)
-      return result == Attempt::hit ? ReadStatus::hit : ReadStatus::miss;
+    if (__builtin_expect(result != Attempt::disturbed, 1) &&
+        __atomic_load_n(&header_->generation, __ATOMIC_RELAXED) == generation)
+      return result == Attempt::hit ? ReadStatus::hit : result == Attempt::miss ? ReadStatus::miss : ReadStatus::refused;
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
+    at = place(hash);
   }
   return ReadStatus::unavailable;
 }

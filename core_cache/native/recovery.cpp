@@ -46,6 +46,7 @@ void Store::Impl::recover() {
   const uint64_t began = monotonic_ns();
   Header& h = arena->header();
   store_release(h.generation, h.generation | 1);
+  __atomic_thread_fence(__ATOMIC_RELEASE);  // no change below is seen by a reader that does not see this number
   PageDesc* descs = arena->descs();
   Stats& stats = arena->stats();
   std::vector<Ref> found;

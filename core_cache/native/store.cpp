@@ -158,6 +158,7 @@ void Store::Impl::erase(Entry* entry, uint64_t hash, EraseReason reason) {
 void Store::Impl::clear() {
   Header& h = arena->header();
   store_release(h.generation, h.generation + 1);
+  __atomic_thread_fence(__ATOMIC_RELEASE);  // no change below is seen by a reader that does not see this number
   // The one store that empties the cache; the rest is tidying up.
   store_release(h.cleared_version, h.next_version++);
   store_release(h.cleared_again, h.cleared_version);
@@ -180,20 +181,24 @@ void Store::Impl::clear() {
 Store::Store(const StoreOptions& options) {
   const std::string aside = options.path + ".old";
   if (access(aside.c_str(), F_OK) == 0) ::rename(aside.c_str(), options.path.c_str());
-  auto arena = std::make_unique<Arena>(options.path, options.capacity);
+  auto arena = std::make_unique<Arena>(options.path, options.capacity, options.readers_group);
   if (arena->capacity() == (options.capacity + kPageSize - 1) / kPageSize * kPageSize) {
     impl_ = std::make_unique<Impl>(std::move(arena), options.policy, options.tenants);
   } else {
     arena->rename(aside);
     Impl source(std::move(arena), PolicyKind::lru, {});
     try {
-      impl_ = std::make_unique<Impl>(std::make_unique<Arena>(options.path, options.capacity), options.policy,
-                                     options.tenants);
+      impl_ = std::make_unique<Impl>(std::make_unique<Arena>(options.path, options.capacity, options.readers_group),
+                                     options.policy, options.tenants);
     } catch (...) {
       source.arena->rename(options.path);
       throw;
     }
+    // Readers have to wait: if this is cut short, the arena is thrown away, and whoever had it would never know.
+    uint32_t& generation = impl_->arena->header().generation;
+    store_release(generation, generation | 1);
     impl_->carry_over(source);
+    store_release(generation, generation + 1);
     source.arena->header().generation |= 1;  // its readers look for the new one from now on
     unlink(aside.c_str());
   }
@@ -222,6 +227,19 @@ Entry* Store::find(std::string_view key, uint64_t hash) {
 void Store::touch(Entry* entry) {
   impl_->uses.count(entry, impl_->tick);
   if (entry->access != impl_->tick) entry->access = impl_->tick;
+}
+
+void Store::touch_hashes(const uint64_t* hashes, size_t count) {
+  constexpr size_t kGroup = 32;
+  for (size_t start = 0; start < count; start += kGroup) {
+    const size_t end = std::min(count, start + kGroup);
+    for (size_t i = start; i < end; ++i) prefetch_bucket(hashes[i]);
+    for (size_t i = start; i < end; ++i) prefetch_entry(hashes[i]);
+    for (size_t i = start; i < end; ++i) {
+      Entry* entry = impl_->index.find_hash(hashes[i]);
+      if (entry != nullptr && !impl_->expired(entry)) touch(entry);
+    }
+  }
 }
 
 Entry* Store::prepare(std::string_view key, size_t value_len, Type type, Entry* pin) {

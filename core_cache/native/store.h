@@ -29,6 +29,7 @@ struct StoreOptions {
   uint64_t capacity = 0;       // bytes, at least 8 MiB
   PolicyKind policy = PolicyKind::s3fifo;
   std::vector<TenantOptions> tenants;  // their numbers count from 1; 0 is what belongs to none
+  int64_t readers_group = -1;  // whose members may read the arena; -1: nobody but its owner
 };
 
 // Why an arena cannot be opened; what() is a sentence for people.
@@ -68,6 +69,8 @@ class Store {
   Entry* find(std::string_view key, uint64_t hash);
   // Tells the eviction policy that the entry was read or overwritten.
   void touch(Entry* entry);
+  // The same for reads that others did (local_reads.h). The hashes may be anything.
+  void touch_hashes(const uint64_t* hashes, size_t count);
 
   // --- change
   // A free slot for `key` with room for `value_len` bytes, evicting others as needed; key, lengths, type and expiry

@@ -45,6 +45,13 @@ COUNTERS: tuple[MetricRow, ...] = (
     _plain(_C, "predis_keyspace_misses_total", "keyspace_misses", "Reads that did not find their key."),
     _labelled(
         _C,
+        "predis_local_reads_total",
+        "result",
+        {"hit": "local_read_hits", "miss": "local_read_misses"},
+        "Reads by local readers, straight from the arena; predis_keyspace_hits_total and _misses_total contain them.",
+    ),
+    _labelled(
+        _C,
         "predis_evicted_keys_total",
         "reason",
         {"capacity": "evicted_capacity"},
