@@ -356,7 +356,8 @@ void readers(uint64_t seed) {
       const auto k = rng() % 4 ? rng() % Ledger::kKeys : rng() % 100;
       const std::string key = "key" + std::to_string(k);
       const uint64_t acked = ledger->keys[k].acked;
-      const ReadStatus status = reader.get(key, reader.hash(key), [&](const char* data, size_t size) {
+      const uint64_t hash = reader.hash(key);
+      const ReadStatus status = reader.get(key, hash, reader.place(hash), coarse_ms(), 256, [&](const char* data, size_t size) {
         value.assign(data, size);
         return true;
       });
