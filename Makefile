@@ -13,12 +13,12 @@ BIN := $(VENV)/bin
 NATIVE := $(wildcard core_cache/native/*.cpp core_cache/native/*.h)
 
 .NOTPARALLEL:
-.PHONY: help setup native peers run test lint types pytest bench clean
+.PHONY: help setup native peers run test lint types pytest stress bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^$$/p'
-	@echo "targets: setup run test lint types pytest bench peers clean"
+	@echo "targets: setup run test lint types pytest stress bench peers clean"
 
 # --- set-up: virtual environment, packages, native extension; each step only when what it reads has changed ---
 
@@ -59,6 +59,10 @@ types: setup
 
 pytest: setup
 	$(BIN)/python -m pytest $(TESTS)
+
+# At least 10^7 checked reads by local readers while the cache evicts, expires, flushes and is killed; READS=n for more.
+stress: setup
+	READS=$(or $(READS),10000000) $(BIN)/python -m tests.core_cache.reader_stress
 
 bench: setup peers
 	$(BIN)/python -m bench.run $(ARGS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cpu_per_op, load, memory_per_key, recovery, run
+from bench import cpu_per_op, load, local_reads, memory_per_key, recovery, run
 from bench.report import Result, Table, machine, write
 from tests.servers import Server
 
@@ -35,6 +35,20 @@ def test_memory_per_key_counts_at_least_key_and_value(tmp_path: Path) -> None:
 def test_recovery_waits_until_every_key_is_back(tmp_path: Path) -> None:
     result = recovery.run(tmp_path, keys=20_000, rounds=2)
     assert [len(found) for found in result.data["seconds"].values()] == [2, 2]
+
+
+@needs_redis
+def test_local_reads_are_measured_against_redis_py(tmp_path: Path) -> None:
+    result = local_reads.run(tmp_path, keys=3000, rounds=1, scale=0.01)
+    ratios = {row[0]: float(row[3]) for row in result.tables[0].rows}
+    assert set(local_reads.TARGETS) < set(ratios)
+    assert min(ratios.values()) > 1
+    assert len(result.tables[1].rows) == 2
+
+
+def test_local_reads_must_be_hits() -> None:
+    with pytest.raises(RuntimeError, match="get, cold: 1 hits in 2 reads"):
+        local_reads._measure(local_reads.Case("get, cold", lambda: 1, 2, lambda: 2, 2), 1)
 
 
 @needs_redis
