@@ -40,6 +40,7 @@ class Engine:
         arena_file: str = "",
         version: str = "0",
         log_level: str = "notice",
+        readers_group: int = -1,
         acl_file: str = "",
     ) -> Engine: ...
     @property

@@ -56,6 +56,7 @@ class Options:
     policy: str
     data_dir: Path | None
     arena_dir: Path
+    readers_group: str
     auth: bool
     acl_file: Path | None
     max_clients: int
@@ -121,6 +122,9 @@ def parse_options(arguments: Sequence[str]) -> Options:
         "--arena-dir", type=Path, default=Path("/dev/shm"), metavar="DIR", help="where the arena file lies"
     )
     parser.add_argument("--acl-file", type=Path, metavar="PATH", help="users and their rights; default: none")
+    parser.add_argument(
+        "--readers-group", default="", metavar="NAME", help="whose members may read the arena; default: nobody"
+    )
     parser.add_argument("--no-auth", action="store_true", help="no password; only on a loopback address")
     parser.add_argument(
         "--max-clients", type=_Number(1, 1_000_000), default=10000, metavar="N", help="connections at once"
@@ -147,6 +151,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         policy=given.policy,
         data_dir=given.data_dir,
         arena_dir=given.arena_dir,
+        readers_group=given.readers_group,
         auth=not given.no_auth,
         acl_file=given.acl_file,
         max_clients=given.max_clients,

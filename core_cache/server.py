@@ -23,6 +23,7 @@ from core_cache.doors import Doors, Tls, drain
 from core_cache.listeners import Listeners
 from core_cache.options import Options
 from core_cache.places import StartError, arena_path, data_folder, lock, pid_file, reason
+from core_cache.readers_group import open_to_group
 
 CRON_INTERVAL = 0.1  # seconds
 CRON_BUSY_INTERVAL = 0.004  # while upkeep is behind
@@ -71,6 +72,7 @@ async def _serve(options: Options, data_dir: Path) -> None:
             options.policy,
             password=_password(data_dir) if options.auth else "",  # no name of ours keeps it
             max_clients=max_clients,
+            readers_group=open_to_group(data_dir, options.readers_group),
             host=options.host if options.port else "",
             port=options.port,
             unix_socket=str(socket_path),

@@ -39,6 +39,7 @@ _OPTIONS = {
     "--memory": "memory",
     "--policy": "policy",
     "--arena-dir": "arena_dir",
+    "--readers-group": "readers_group",
     "--max-clients": "max_clients",
     "--log-level": "log_level",
 }
@@ -83,6 +84,7 @@ class CacheSettings:
     tls_auth_clients: str = "no"
     tls_min_version: str = "1.2"
     tls_ciphers: str = ""
+    readers_group: str = ""
 
     @classmethod
     def of(cls, config: Config) -> CacheSettings:
@@ -96,6 +98,7 @@ class CacheSettings:
             policy=cache.policy,
             auth=cache.auth,
             arena_dir=os.path.abspath(cache.arena_dir),
+            readers_group=cache.readers_group,
             max_clients=cache.max_clients,
             log_level=config.agent.log_level,
             acl_file=os.path.abspath(cache.acl_file) if cache.acl_file is not None else "",

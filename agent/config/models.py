@@ -153,6 +153,7 @@ class CacheSection(Section):
     acl_file: Annotated[ConfigPath | None, OrDefault] = Field(
         default=None, description="users and their rights, in a file of mode 0600; empty for none"
     )
+    readers_group: str = Field(default="", description="whose members may read the arena; empty for nobody else")
     max_clients: int = Field(default=10_000, ge=1, le=1_000_000)
     tls: TlsSection = TlsSection()
 

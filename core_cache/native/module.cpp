@@ -29,20 +29,22 @@ namespace {
 
 PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"path", "capacity", "policy", "password", "max_clients", "host", "port",
-                                "unix_socket", "data_dir", "arena_file", "version", "log_level", "acl_file", nullptr};
+                                "unix_socket", "data_dir", "arena_file", "version", "log_level", "acl_file", "readers_group",
+                                nullptr};
   const char *path, *policy, *password = "", *host = "", *unix_socket = "", *data_dir = "", *arena_file = "",
                              *version = "0", *log_level = "notice", *acl_file = "";
   Py_ssize_t password_size = 0;
   unsigned long long capacity;
-  long long max_clients = 10000, port = 0;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sKs|$s#LsLssssss", const_cast<char**>(names), &path, &capacity,
+  long long max_clients = 10000, port = 0, readers_group = -1;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sKs|$s#LsLssssssL", const_cast<char**>(names), &path, &capacity,
                                    &policy, &password, &password_size, &max_clients, &host, &port, &unix_socket, &data_dir,
-                                   &arena_file, &version, &log_level, &acl_file)) {
+                                   &arena_file, &version, &log_level, &acl_file, &readers_group)) {
     return nullptr;
   }
   StoreOptions options;
   options.path = path;
   options.capacity = capacity;
+  options.readers_group = readers_group;
   if (!parse_policy(policy, options.policy)) {
     PyErr_Format(PyExc_ValueError, "The policy is one of %s, not %s.", policy_list().c_str(), policy);
     return nullptr;

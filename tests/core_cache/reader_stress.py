@@ -273,7 +273,7 @@ def main() -> int:
     least = int(os.environ.get("READS", "10000000"))
     with tempfile.TemporaryDirectory(prefix="predis-stress-") as folder:
         try:
-            report = stress(Path(folder), reads=least, seconds=60, memories=("8MiB", "8MiB", "12MiB"))
+            report = stress(Path(folder), reads=least, seconds=60, memories=("12MiB", "12MiB", "16MiB"))
         finally:
             servers.remove_arenas()
     sys.stdout.write(f"stress: {report}\n" + "".join(f"WRONG: {problem}\n" for problem in report.problems))
