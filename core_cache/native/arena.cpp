@@ -114,7 +114,7 @@ void Arena::create(uint64_t capacity) {
     throw ArenaError("the arena needs " + mebibytes(capacity) + " but " + folder_of(path_) + " has " +
                      mebibytes(fs.f_bavail * fs.f_frsize) + " left: lower memory or set another arena_dir");
   }
-  if (ftruncate(fd_, 0) != 0 || fchmod(fd_, 0600) != 0 || ftruncate(fd_, static_cast<off_t>(capacity)) != 0)
+  if (ftruncate(fd_, 0) != 0 || ftruncate(fd_, static_cast<off_t>(capacity)) != 0)
     throw ArenaError("cannot size the arena " + path_ + ": " + reason());
   map(capacity);
   const Plan plan(pages);
