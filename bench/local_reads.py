@@ -136,7 +136,7 @@ class _Walk:
         return first
 
 
-def _cases(reader: core_cache.Reader, client: "redis.Redis[bytes]", keys: int, scale: float) -> list[Case]:
+def _cases(reader: core_cache.Reader, client: redis.Redis, keys: int, scale: float) -> list[Case]:
     names = _shuffled(keys, 1)
     rows = np.array(names)
     batches, their_batches = max(int(100 * scale), 1), max(int(10 * scale), 1)
@@ -179,7 +179,7 @@ def _cases(reader: core_cache.Reader, client: "redis.Redis[bytes]", keys: int, s
 
     def into_hot() -> int:
         same = names[:ROWS]
-        return sum(reader.mget_into(same, out, found) for _ in range(batches))
+        return sum([reader.mget_into(same, out, found) for _ in range(batches)])
 
     def ask_mget() -> int:
         hits = 0

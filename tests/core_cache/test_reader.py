@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +73,81 @@ def test_many_keys_at_once(cache: servers.Server, client: RespClient) -> None:
     assert [row.tobytes() if here else None for row, here in zip(rows, found, strict=True)] == values
     assert (rows[~found] == 77).all()
     assert reader.mget([]) == []
+
+
+@pytest.mark.parametrize("form", ["S", "wide S", "V", "uint8", "str array", "strided", "tuple", "objects"])
+def test_keys_in_buffers_and_sequences_of_all_kinds(cache: servers.Server, client: RespClient, form: str) -> None:
+    reader = core_cache.attach(cache.data_dir)
+    count = 333  # not a multiple of the blocks that are read at a time
+    names = [b"key:%04d" % number for number in range(count)]
+    for number, name in enumerate(names):
+        if number % 7:
+            client.command("SET", name, number.to_bytes(8, "little"))
+    array = np.array(names)
+    keys: Any = {
+        "S": lambda: array,
+        "wide S": lambda: np.array(names, "S40"),
+        "V": lambda: array.view("V8"),
+        "uint8": lambda: array.view(np.uint8).reshape(count, 8),
+        "str array": lambda: array.astype("U8"),
+        "strided": lambda: np.repeat(array, 2)[::2],
+        "tuple": lambda: tuple(names),
+        "objects": lambda: array.astype(object),
+    }[form]()
+    rows, found = np.zeros(count, np.uint64), np.zeros(count, bool)
+    assert reader.mget_into(keys, rows, found) == (np.arange(count) % 7 != 0).sum()
+    assert (found == (np.arange(count) % 7 != 0)).all()
+    assert (rows[found] == np.flatnonzero(found)).all()
+    values = reader.mget(keys)
+    assert [value and int.from_bytes(value, "little") for value in values] == [
+        n if n % 7 else None for n in range(count)
+    ]
+
+
+def test_a_key_with_nuls_at_its_end_is_read_in_full_from_rows_of_bytes(
+    cache: servers.Server, client: RespClient
+) -> None:
+    reader = core_cache.attach(cache.data_dir)
+    client.command("SET", b"ab\0\0", b"1")
+    client.command("SET", b"ab", b"2")
+    padded = np.array([b"ab\0\0"], "S4")
+    assert reader.mget(padded) == [b"2"]
+    assert reader.mget(padded.view(np.uint8).reshape(1, 4)) == [b"1"]
+
+
+@pytest.mark.parametrize("keys", [b"key", "key", 7, np.arange(3), None])
+def test_what_is_no_keys_is_refused(cache: servers.Server, keys: Any) -> None:
+    reader = core_cache.attach(cache.data_dir)
+    with pytest.raises(TypeError, match=r"takes a sequence of keys, or a buffer|a key is bytes or str, not"):
+        reader.mget(keys)
+    with pytest.raises(TypeError, match=r"takes a sequence of keys, or a buffer|a key is bytes or str, not"):
+        reader.mget_into(keys, bytearray(24))
+
+
+def test_other_types_than_strings_are_a_miss(cache: servers.Server, client: RespClient) -> None:
+    reader = core_cache.attach(cache.data_dir)
+    client.command("HSET", "hash", "field", "value")
+    client.command("SET", "string", "value")
+    assert reader.mget(["hash", "string"]) == [None, b"value"]
+
+
+def test_an_arena_that_was_removed_is_left_for_the_new_one(tmp_path: Path) -> None:
+    server = servers.start_cache(tmp_path, "--no-auth", memory="16MiB")
+    with server.client() as client:
+        client.command("SET", "key", "old")
+    reader = core_cache.attach(server.data_dir)
+    assert reader.get("key") == b"old"
+    server.stop(signal.SIGKILL)
+    assert reader.get("key") == b"old"
+    (server.data_dir / "cache.arena").resolve().unlink()
+    wait_until(lambda: reader.get("key") is None, 5, "the reader to notice that the arena is gone")
+    server = servers.start_cache(tmp_path, "--no-auth", memory="16MiB")
+    try:
+        with server.client() as client:
+            client.command("SET", "key", "new")
+        assert reader.get("key") == b"new"
+    finally:
+        server.stop()
 
 
 def test_what_mget_into_cannot_do_is_said(cache: servers.Server, client: RespClient) -> None:
