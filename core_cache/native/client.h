@@ -2,15 +2,18 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "bytes.h"
+#include "pubsub.h"
 #include "resp.h"
+#include "tracking.h"
+#include "transaction.h"
 
 namespace predis {
 
-struct CommandSpec;
 struct User;  // acl.h
 
 // Where a client's replies go. The engine never waits for it.
@@ -35,6 +38,21 @@ enum class ReadMode : uint8_t { shared, own };
 // What CLIENT REPLY asked for.
 enum class ReplyMode : uint8_t { on, off, skip_next, skip };
 
+// What makes the engine look twice before and after a client's commands. Nearly all clients have none of it.
+enum ClientMode : uint8_t {
+  kInTransaction = 1,  // between MULTI and EXEC
+  kSubscriber = 2,     // has subscriptions
+  kTracks = 4,         // CLIENT TRACKING ON
+  kPaused = 8,         // CLIENT PAUSE is on; it holds for all clients
+};
+
+// Why a client's commands are not run although they are there.
+enum class Blocked : uint8_t {
+  no,
+  waiting,  // its last command has no answer yet (WAIT)
+  paused,   // its last command is put off until CLIENT PAUSE ends
+};
+
 struct Client {
   uint64_t id = 0;
   int fd = -1;  // for CLIENT LIST only
@@ -46,7 +64,10 @@ struct Client {
   bool stalled = false;   // input waits because output is not read
   bool no_evict = false;
   bool unix_socket = false;
+  uint8_t modes = 0;  // ClientMode
   ReplyMode reply_mode = ReplyMode::on;
+  Blocked blocked = Blocked::no;
+  bool push_waits = false;  // stands in the engine's list of clients that `pushed` is to be sent to
   ReadMode read_mode = ReadMode::shared;
   size_t shared_head = 0;  // bytes of `input` that were put in front of the shared buffer
 
@@ -54,6 +75,7 @@ struct Client {
   Bytes input;             // the beginning of a command, or everything that came while stalled
   PartialCommand partial;  // how far that command has been read
   size_t unsent = 0;       // as of the last write
+  Bytes pushed;            // what others have sent it in the running batch
 
   std::string address, local_address;  // "ip:port", "[v6]:port" or "path:0"
   std::string name, library_name, library_version;
@@ -62,10 +84,19 @@ struct Client {
   uint64_t created_ms = 0, active_ms = 0, closing_since_ms = 0;
   uint64_t over_soft_limit_since_ms = 0;
 
+  Transaction transaction;
+  Subscriptions subscriptions;
+  ClientTracking tracking;
+  uint64_t blocked_until_ms = 0;  // 0: for as long as it takes
+  void (*timed_out)(Reply&) = nullptr;  // answers the command that it is blocked by
+  std::unique_ptr<QueuedCommand> put_off;  // by CLIENT PAUSE
+
   Client *previous = nullptr, *next = nullptr;
 
+  bool held() const { return stalled || blocked != Blocked::no; }  // its input is kept, not run
   size_t memory() const {
-    return sizeof(Client) + input.capacity() + partial.memory() + unsent + name.capacity() + library_name.capacity() +
+    return sizeof(Client) + input.capacity() + partial.memory() + unsent + pushed.capacity() + transaction.memory() +
+           subscriptions.bytes + (put_off != nullptr ? put_off->memory : 0) + name.capacity() + library_name.capacity() +
            library_version.capacity() + address.capacity() + local_address.capacity();
   }
 };

@@ -29,6 +29,10 @@ enum CommandFlag : uint32_t {
   kWrite = 1, kReadonly = 2, kDenyOom = 4, kAdmin = 8, kPubsub = 16, kNoscript = 32, kLoading = 64, kStale = 128,
   kFast = 256, kNoAuth = 512, kSkipSlowlog = 1024, kSkipMonitor = 2048, kMovableKeys = 4096, kNoMulti = 8192,
   kAllowBusy = 16384, kNoAsyncLoading = 32768, kProtected = 65536,
+  // Not told by COMMAND:
+  kNeverQueued = 1u << 24,      // is run at once even between MULTI and EXEC
+  kForSubscribers = 1u << 25,   // is allowed to a subscriber that speaks RESP2
+  kMayReplicate = 1u << 26,     // is held up by CLIENT PAUSE WRITE although it writes nothing
 };
 
 struct CommandSpec {

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "arguments.h"
+#include "handlers.h"
 
 namespace predis {
 
@@ -15,15 +16,6 @@ void role(Context& c) {
   c.reply.bulk("master");
   c.reply.integer(0);  // of the replication stream, which nobody has asked for
   c.reply.array(0);
-}
-
-// No replica is there to wait for, and none can come: the number that have confirmed is 0 from the start.
-void wait_for_replicas(Context& c) {
-  int64_t replicas, timeout;
-  if (!int64_or_reply(c, c.args[1], replicas)) return;
-  if (!parse_int64(c.args[2], timeout)) return c.reply.error("ERR timeout is not an integer or out of range");
-  if (timeout < 0) return c.reply.error("ERR timeout is negative");
-  c.reply.integer(0);
 }
 
 void replicaof(Context& c) {
@@ -114,7 +106,7 @@ auto commands = std::to_array<CommandSpec>({
     {"failover", -1, kAdmin | kNoscript | kStale, 0, 0, 0, "server", "6.2.0", "O(1)",
      "Refused: there is no replica to fail over to", kDangerous, failover},
     {"wait", 3, kNoscript, 0, 0, 0, "generic", "3.0.0", "O(1)",
-     "Counts the replicas that have confirmed what was written: 0, at once", "slow connection", wait_for_replicas},
+     "Waits for replicas, of which there are none, until the time is over", "slow connection", wait_for_replicas},
 });
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "engine.h"
 #include "glob.h"
 #include "handlers.h"
+#include "notify.h"
 #include "numbers.h"
 #include "parameter.h"
 #include "policy_names.h"
@@ -129,9 +130,14 @@ std::optional<std::string> set_max_memory(Engine& e, std::string_view text) {
 }
 
 std::string output_limit(Engine& e) {
-  const ServerConfig& config = e.config();
-  return "normal " + std::to_string(config.output_hard_limit) + " " + std::to_string(config.output_soft_limit) + " " +
-         std::to_string(config.output_soft_seconds) + " slave 0 0 0 pubsub 0 0 0";
+  std::string text;
+  constexpr std::string_view kClasses[] = {"normal", "slave", "pubsub"};
+  for (size_t i = 0; i < std::size(kClasses); ++i) {
+    const OutputLimit& limit = e.config().output_limits[i];
+    text += concat({i == 0 ? "" : " ", kClasses[i], " ", std::to_string(limit.hard), " ", std::to_string(limit.soft), " ",
+                    std::to_string(limit.soft_seconds)});
+  }
+  return text;
 }
 
 std::optional<std::string> set_output_limit(Engine& e, std::string_view text) {
@@ -152,10 +158,7 @@ std::optional<std::string> set_output_limit(Engine& e, std::string_view text) {
     if (!hard || !soft || !parse_int64(words[i + 3], seconds) || seconds < 0) {
       return "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
     }
-    if (!normal) continue;  // there are no replicas and no subscribers
-    e.config().output_hard_limit = *hard;
-    e.config().output_soft_limit = *soft;
-    e.config().output_soft_seconds = seconds;
+    e.config().output_limits[normal ? 0 : is_word(words[i], "pubsub") ? 2 : 1] = {*hard, *soft, seconds};
   }
   return std::nullopt;
 }
@@ -248,7 +251,12 @@ const std::map<std::string_view, Parameter>& parameters() {
     add(only("appendonly", "no"));
     add(only("replicaof", ""));
     add(only("slaveof", ""));
-    add(only("notify-keyspace-events", ""));
+    add({"notify-keyspace-events", [](Engine& e) { return notify_classes_text(e.config().notify_classes); },
+         [](Engine& e, std::string_view text) -> std::optional<std::string> {
+           if (parse_notify_classes(text, e.config().notify_classes)) return std::nullopt;
+           return "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.";
+         }});
+    add(integer("tracking-table-max-keys", &ServerConfig::tracking_table_max_keys, 0, LLONG_MAX));
     add(only("activedefrag", "no"));
     add(only("lazyfree-lazy-eviction", "no"));
     add(only("lazyfree-lazy-expire", "no"));
@@ -320,6 +328,7 @@ void set_parameters(Context& c) {
   }
   apply_lfu(c.engine);
   c.engine.trim_slowlog();
+  c.engine.update_observer();
   c.reply.ok();
 }
 }  // namespace

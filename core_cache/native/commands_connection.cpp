@@ -15,6 +15,11 @@ constexpr std::string_view kWrongPassword = "WRONGPASS invalid username-password
 
 void ping(Context& c) {
   if (c.args.size() > 2) return c.reply.error("ERR wrong number of arguments for 'ping' command");
+  if ((c.client.modes & kSubscriber) && c.client.protocol == 2) {  // looks like a message to the client
+    c.reply.array(2);
+    c.reply.bulk("pong");
+    return c.reply.bulk(c.args.size() == 2 ? c.args[1] : std::string_view());
+  }
   if (c.args.size() == 2) return c.reply.bulk(c.args[1]);
   c.reply.simple("PONG");
 }
@@ -103,6 +108,7 @@ void hello(Context& c) {
 }
 
 void reset(Context& c) {
+  c.engine.forget(c.client);
   c.engine.log_out(c.client);
   c.client.protocol = c.reply.protocol = 2;
   c.client.name.clear();
@@ -125,7 +131,7 @@ constexpr std::string_view kFastAcl = "fast connection", kSlowAcl = "slow connec
                            kAdminAcl = "admin slow dangerous connection";
 
 auto commands = std::to_array<CommandSpec>({
-    {"ping", -1, kFast, 0, 0, 0, "connection", "1.0.0", "O(1)", "Answers PONG, or gives a message back", kFastAcl,
+    {"ping", -1, kFast | kForSubscribers, 0, 0, 0, "connection", "1.0.0", "O(1)", "Answers PONG, or gives a message back", kFastAcl,
      ping},
     {"echo", 2, kLoading | kStale | kFast, 0, 0, 0, "connection", "1.0.0", "O(1)", "Gives a message back", kFastAcl,
      echo},
@@ -133,8 +139,8 @@ auto commands = std::to_array<CommandSpec>({
      kFastAcl, hello},
     {"auth", -2, kOpen, 0, 0, 0, "connection", "1.0.0", "O(N) where N is the length of the password", "Logs in",
      kFastAcl, auth},
-    {"quit", -1, kOpen, 0, 0, 0, "connection", "1.0.0", "O(1)", "Ends the connection", kFastAcl, quit},
-    {"reset", 1, kOpen, 0, 0, 0, "connection", "6.2.0", "O(1)", "Puts the connection back to how it began", kFastAcl,
+    {"quit", -1, kOpen | kNeverQueued | kForSubscribers, 0, 0, 0, "connection", "1.0.0", "O(1)", "Ends the connection", kFastAcl, quit},
+    {"reset", 1, kOpen | kNeverQueued | kForSubscribers, 0, 0, 0, "connection", "6.2.0", "O(1)", "Puts the connection back to how it began", kFastAcl,
      reset},
     {"select", 2, kLoading | kStale | kFast, 0, 0, 0, "connection", "1.0.0", "O(1)",
      "Changes the database; there is one, 0",
@@ -159,6 +165,20 @@ auto commands = std::to_array<CommandSpec>({
      "Keeps the connection when clients' memory runs out", kAdminAcl, client_no_evict},
     {"client|reply", 3, kClient, 0, 0, 0, "connection", "3.2.0", "O(1)", "Turns replies on or off", kSlowAcl,
      client_reply},
+    {"client|tracking", -3, kClient, 0, 0, 0, "connection", "6.0.0", "O(1), with BCAST O(N) for N prefixes",
+     "Turns messages about changed keys on or off", kSlowAcl, client_tracking},
+    {"client|caching", 3, kClient, 0, 0, 0, "connection", "6.0.0", "O(1)",
+     "Says whether the keys of the next command are to be tracked", kSlowAcl, client_caching},
+    {"client|getredir", 2, kClient, 0, 0, 0, "connection", "6.0.0", "O(1)",
+     "Gives the client that messages about changed keys go to", kSlowAcl, client_getredir},
+    {"client|trackinginfo", 2, kClient, 0, 0, 0, "connection", "6.2.0", "O(1)",
+     "Describes what is tracked for the connection", kSlowAcl, client_trackinginfo},
+    {"client|pause", -3, kAdmin | kClient, 0, 0, 0, "connection", "2.9.50", "O(N) where N is the number of connections",
+     "Puts off all commands, or those that write", kAdminAcl, client_pause},
+    {"client|unpause", 2, kAdmin | kClient, 0, 0, 0, "connection", "6.2.0", "O(N) where N is the number of connections",
+     "Ends a pause", kAdminAcl, client_unpause},
+    {"client|unblock", -3, kAdmin | kClient, 0, 0, 0, "connection", "5.0.0", "O(1)",
+     "Ends the wait of another connection", kAdminAcl, client_unblock},
     {"client|help", 2, kLoading | kStale, 0, 0, 0, "connection", "5.0.0", "O(1)", "Lists the subcommands", kSlowAcl,
      client_help},
 });
@@ -166,6 +186,11 @@ auto commands = std::to_array<CommandSpec>({
 }  // namespace
 
 std::span<CommandSpec> connection_commands() { return commands; }
+
+void reply_unknown_subcommand(Context& c, std::string_view command) {
+  c.reply.error("ERR unknown subcommand or wrong number of arguments for '" + std::string(c.args[1].substr(0, 128)) +
+                "'. Try " + std::string(command) + " HELP.");
+}
 
 void reply_help(Context& c, std::string_view command, std::initializer_list<std::string_view> lines) {
   c.reply.array(lines.size() + 3);

@@ -68,8 +68,10 @@ void expire_generic(Context& ctx, std::string_view command, bool seconds, bool a
   }
   if (unix_ms <= now) {
     ctx.store.erase(entry, ctx.key_hash);
+    notify(ctx, kNotifyGeneric, "del", ctx.args[1]);
   } else {
     ctx.store.set_expire_at(entry, ctx.key_hash, storable_expiry(unix_ms));
+    notify(ctx, kNotifyGeneric, "expire", ctx.args[1]);
   }
   ctx.reply.integer(1);
 }
@@ -100,6 +102,7 @@ void persist(Context& ctx) {
   Entry* entry = ctx.store.find(ctx.args[1], ctx.key_hash);
   if (entry == nullptr || entry->expire_at() == 0) return ctx.reply.integer(0);
   ctx.store.set_expire_at(entry, ctx.key_hash, 0);
+  notify(ctx, kNotifyGeneric, "persist", ctx.args[1]);
   ctx.reply.integer(1);
 }
 

@@ -146,8 +146,8 @@ void clients(Context& c, Text& t) {
   t.line("maxclients", static_cast<uint64_t>(c.engine.config().max_clients));
   t.line("client_recent_max_input_buffer", c.engine.peak_client_input);
   t.line("client_recent_max_output_buffer", c.engine.peak_client_output);
-  t.line("blocked_clients", uint64_t{0});
-  t.line("tracking_clients", uint64_t{0});
+  t.line("blocked_clients", c.engine.blocked_clients());
+  t.line("tracking_clients", c.engine.tracking.clients());
   t.line("clients_in_timeout_table", uint64_t{0});
 }
 
@@ -271,8 +271,9 @@ void stats(Context& c, Text& t) {
   t.line("keyspace_misses", s.keyspace_misses);
   t.line("local_read_hits", s.local_read_hits);
   t.line("local_read_misses", s.local_read_misses);
-  t.line("pubsub_channels", uint64_t{0});
-  t.line("pubsub_patterns", uint64_t{0});
+  t.line("pubsub_channels", c.engine.pubsub.channels(ChannelKind::plain).size());
+  t.line("pubsub_patterns", c.engine.pubsub.patterns());
+  t.line("pubsubshard_channels", c.engine.pubsub.channels(ChannelKind::shard).size());
   t.line("latest_fork_usec", uint64_t{0});
   t.line("total_forks", uint64_t{0});
   t.line("migrate_cached_sockets", uint64_t{0});
@@ -282,7 +283,9 @@ void stats(Context& c, Text& t) {
   t.line("active_defrag_misses", uint64_t{0});
   t.line("active_defrag_key_hits", s.moved_entries);
   t.line("active_defrag_key_misses", uint64_t{0});
-  t.line("tracking_total_keys", uint64_t{0});
+  t.line("tracking_total_keys", c.engine.tracking.keys());
+  t.line("tracking_total_items", c.engine.tracking.items());
+  t.line("tracking_total_prefixes", c.engine.tracking.prefixes());
   zeros(t, {"unexpected_error_replies", "dump_payload_sanitizations", "io_threaded_reads_processed",
             "io_threaded_writes_processed"});
   t.line("total_error_replies", s.error_replies);

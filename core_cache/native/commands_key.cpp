@@ -15,6 +15,7 @@ void del(Context& ctx) {
   for_each_key(ctx, 1, 1, [&](size_t i, uint64_t hash) {
     if (Entry* entry = ctx.store.find(ctx.args[i], hash); entry != nullptr) {
       ctx.store.erase(entry, hash);
+      notify(ctx, kNotifyGeneric, "del", ctx.args[i]);
       ++deleted;
     }
     return true;
@@ -81,13 +82,15 @@ void rename_generic(Context& ctx, bool only_new) {
     // The second find may have erased an expired key, so the first one's pointer is looked up again.
     if (!copy_entry(ctx, ctx.store.find(from, ctx.key_hash), to, to_hash, old)) return;
     Entry* source = ctx.store.find(from, ctx.key_hash);
-    if (source == nullptr) return only_new ? ctx.reply.integer(1) : ctx.reply.ok();
-    if (source->type() != Type::string) {  // places in the log are the same in the copy
+    if (source != nullptr && source->type() != Type::string) {  // places in the log are the same in the copy
       auto side = ctx.store.side_indexes().take(source->version);
       const Entry* renamed = ctx.store.find(to, to_hash);
       if (side != nullptr && renamed != nullptr) ctx.store.side_indexes().put(renamed->version, std::move(side));
     }
-    ctx.store.erase(source, ctx.key_hash);
+    if (source != nullptr) ctx.store.erase(source, ctx.key_hash);
+    if (old != nullptr) notify(ctx, kNotifyNew, "new", to);  // to Redis, what it replaces is deleted first
+    notify(ctx, kNotifyGeneric, "rename_from", from);
+    notify(ctx, kNotifyGeneric, "rename_to", to);
   } else if (only_new) {
     return ctx.reply.integer(0);
   }
@@ -129,7 +132,10 @@ void copy(Context& ctx) {
   const uint64_t to_hash = ctx.store.hash(to);
   Entry* old = ctx.store.find(to, to_hash);
   if (old != nullptr && !replace) return ctx.reply.integer(0);
-  if (copy_entry(ctx, ctx.store.find(from, ctx.key_hash), to, to_hash, old)) ctx.reply.integer(1);
+  if (!copy_entry(ctx, ctx.store.find(from, ctx.key_hash), to, to_hash, old)) return;
+  if (old != nullptr) notify(ctx, kNotifyNew, "new", to);  // to Redis, what it replaces is deleted first
+  notify(ctx, kNotifyGeneric, "copy_to", to);
+  ctx.reply.integer(1);
 }
 
 constexpr std::string_view kRead = "keyspace read slow", kReadFast = "keyspace read fast";

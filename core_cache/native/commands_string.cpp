@@ -154,6 +154,7 @@ void getdel(Context& ctx) {
   if (!is_type_or_reply(ctx, entry, Type::string)) return;
   ctx.reply.bulk(entry->value());
   ctx.store.erase(entry, ctx.key_hash);
+  notify(ctx, kNotifyGeneric, "del", ctx.args[1]);
 }
 
 void getex(Context& ctx) {
@@ -168,10 +169,13 @@ void getex(Context& ctx) {
   ctx.reply.bulk(entry->value());
   if (timed && unix_ms <= static_cast<int64_t>(ctx.store.now_ms())) {
     ctx.store.erase(entry, ctx.key_hash);
+    notify(ctx, kNotifyGeneric, "del", ctx.args[1]);
   } else if (timed) {
     ctx.store.set_expire_at(entry, ctx.key_hash, storable_expiry(unix_ms));
-  } else if (options.persist) {
+    notify(ctx, kNotifyGeneric, "expire", ctx.args[1]);
+  } else if (options.persist && entry->expire_at() != 0) {
     ctx.store.set_expire_at(entry, ctx.key_hash, 0);
+    notify(ctx, kNotifyGeneric, "persist", ctx.args[1]);
   }
 }
 
@@ -180,8 +184,9 @@ void getex(Context& ctx) {
 void set(Context& ctx) {
   const std::string_view key = ctx.args[1], value = ctx.args[2];
   if (ctx.args.size() == 3) {
-    if (store_value(ctx, key, ctx.key_hash, ctx.store.find(key, ctx.key_hash), value)) ctx.reply.ok();
-    return;
+    if (!store_value(ctx, key, ctx.key_hash, ctx.store.find(key, ctx.key_hash), value)) return;
+    notify(ctx, kNotifyString, "set", key);
+    return ctx.reply.ok();
   }
   Options options;
   if (!parse_options(ctx, 3, set_option, options)) return;
@@ -202,6 +207,8 @@ void set(Context& ctx) {
   if (old != nullptr && options.keep_ttl) attributes.expire_at = old->expire_at();
   const size_t reply_end = ctx.reply.buffer.size();
   if (store_value(ctx, key, ctx.key_hash, old, value, attributes)) {
+    notify(ctx, kNotifyString, "set", key);
+    if (options.time != Options::Time::none) notify(ctx, kNotifyGeneric, "expire", key);
     if (!options.get) ctx.reply.ok();
   } else if (reply_end > reply_start) {  // the old value is in the reply already, the error stands behind it
     ctx.reply.buffer.truncate(reply_start);
@@ -214,14 +221,18 @@ void getset(Context& ctx) {
   Entry* old = find_to_read(ctx, ctx.args[1], ctx.key_hash, Touch::no);
   if (!is_type_or_reply(ctx, old, Type::string)) return;
   old != nullptr ? ctx.reply.bulk(old->value()) : ctx.reply.null();
-  if (store_value(ctx, ctx.args[1], ctx.key_hash, old, ctx.args[2])) return;
+  if (store_value(ctx, ctx.args[1], ctx.key_hash, old, ctx.args[2])) {
+    return notify(ctx, kNotifyString, "set", ctx.args[1]);
+  }
   ctx.reply.buffer.truncate(reply_start);
   ctx.reply.error(errors::kOutOfMemory);
 }
 
 void setnx(Context& ctx) {
   if (ctx.store.find(ctx.args[1], ctx.key_hash) != nullptr) return ctx.reply.integer(0);
-  if (store_value(ctx, ctx.args[1], ctx.key_hash, nullptr, ctx.args[2])) ctx.reply.integer(1);
+  if (!store_value(ctx, ctx.args[1], ctx.key_hash, nullptr, ctx.args[2])) return;
+  notify(ctx, kNotifyString, "set", ctx.args[1]);
+  ctx.reply.integer(1);
 }
 
 void set_with_time_to_live(Context& ctx, std::string_view command, bool seconds) {
@@ -229,7 +240,10 @@ void set_with_time_to_live(Context& ctx, std::string_view command, bool seconds)
   if (!expiry_or_reply(ctx, command, ctx.args[2], seconds, false, unix_ms)) return;
   Entry* old = ctx.store.find(ctx.args[1], ctx.key_hash);
   const Attributes attributes{.expire_at = storable_expiry(unix_ms)};
-  if (store_value(ctx, ctx.args[1], ctx.key_hash, old, ctx.args[3], attributes)) ctx.reply.ok();
+  if (!store_value(ctx, ctx.args[1], ctx.key_hash, old, ctx.args[3], attributes)) return;
+  notify(ctx, kNotifyString, "set", ctx.args[1]);
+  notify(ctx, kNotifyGeneric, "expire", ctx.args[1]);
+  ctx.reply.ok();
 }
 
 void setex(Context& ctx) { set_with_time_to_live(ctx, "setex", true); }
@@ -240,6 +254,7 @@ bool set_pairs(Context& ctx) {
   bool stored = true;
   for_each_key(ctx, 1, 2, [&](size_t i, uint64_t hash) {
     stored = store_value(ctx, ctx.args[i], hash, ctx.store.find(ctx.args[i], hash), ctx.args[i + 1]);
+    if (stored) notify(ctx, kNotifyString, "set", ctx.args[i]);
     return stored;
   });
   return stored;

@@ -30,7 +30,9 @@ void add_to_integer(Context& ctx, int64_t increment) {
   }
   const Int64Text text(value);
   const Attributes attributes{.expire_at = expiry_of(old)};
-  if (store_value(ctx, ctx.args[1], ctx.key_hash, old, text.view(), attributes)) ctx.reply.integer(value);
+  if (!store_value(ctx, ctx.args[1], ctx.key_hash, old, text.view(), attributes)) return;
+  notify(ctx, kNotifyString, "incrby", ctx.args[1]);
+  ctx.reply.integer(value);
 }
 
 }  // namespace
@@ -47,7 +49,9 @@ void append(Context& ctx) {
     std::copy(before.begin(), before.end(), out);
     std::copy(added.begin(), added.end(), out + before.size());
   });
-  if (stored) ctx.reply.integer(static_cast<int64_t>(size));
+  if (!stored) return;
+  notify(ctx, kNotifyString, "append", ctx.args[1]);
+  ctx.reply.integer(static_cast<int64_t>(size));
 }
 
 void setrange(Context& ctx) {
@@ -69,7 +73,9 @@ void setrange(Context& ctx) {
     std::copy(part.begin(), part.end(), out + start);
     if (before.size() > end) std::copy(before.begin() + static_cast<ptrdiff_t>(end), before.end(), out + end);
   });
-  if (stored) ctx.reply.integer(static_cast<int64_t>(size));
+  if (!stored) return;
+  notify(ctx, kNotifyString, "setrange", ctx.args[1]);
+  ctx.reply.integer(static_cast<int64_t>(size));
 }
 
 void incr(Context& ctx) { add_to_integer(ctx, 1); }
@@ -98,7 +104,9 @@ void incrbyfloat(Context& ctx) {
   if (std::isnan(value) || std::isinf(value)) return ctx.reply.error("ERR increment would produce NaN or Infinity");
   const std::string text = format_long_double(value);
   const Attributes attributes{.expire_at = expiry_of(old), .encoding = kFlagEmbstr};
-  if (store_value(ctx, ctx.args[1], ctx.key_hash, old, text, attributes)) ctx.reply.bulk(text);
+  if (!store_value(ctx, ctx.args[1], ctx.key_hash, old, text, attributes)) return;
+  notify(ctx, kNotifyString, "incrbyfloat", ctx.args[1]);
+  ctx.reply.bulk(text);
 }
 
 }  // namespace predis

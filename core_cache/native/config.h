@@ -1,6 +1,7 @@
 // config.h: what CONFIG GET and CONFIG SET know.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -12,6 +13,11 @@ struct TlsConfig {
   std::string auth_clients = "no";  // or optional, or required
   std::string min_version = "1.2";
   std::string ciphers;  // of TLS 1.2; empty: the library's
+};
+
+// How many unsent bytes a client may have: never more than `hard`, and `soft` for so many seconds; 0 is no limit.
+struct OutputLimit {
+  int64_t hard = 0, soft = 0, soft_seconds = 0;
 };
 
 struct ServerConfig {
@@ -39,9 +45,10 @@ struct ServerConfig {
   bool latency_tracking = true;
   int64_t max_bulk = int64_t{512} << 20;
   int64_t query_buffer_limit = int64_t{1} << 30;
-  int64_t output_hard_limit = int64_t{1} << 30;  // client-output-buffer-limit normal <hard> <soft> <seconds>
-  int64_t output_soft_limit = 0;
-  int64_t output_soft_seconds = 0;
+  // client-output-buffer-limit: normal clients, replicas (of which there are none), subscribers
+  std::array<OutputLimit, 3> output_limits = {{{int64_t{1} << 30, 0, 0},
+                                               {int64_t{256} << 20, int64_t{64} << 20, 60},
+                                               {int64_t{32} << 20, int64_t{8} << 20, 60}}};
   int64_t max_memory_clients = int64_t{2} << 30;  // all clients' buffers together; 0: no limit
   int64_t lfu_log_factor = 10;
   int64_t lfu_decay_minutes = 1;
@@ -51,6 +58,8 @@ struct ServerConfig {
   int64_t set_max_intset = 512;
   int64_t zset_max_entries = 128, zset_max_value = 64;
   int64_t list_max_size = -2, list_compress_depth = 0;
+  uint32_t notify_classes = 0;  // notify-keyspace-events, as NotifyClass
+  int64_t tracking_table_max_keys = 1'000'000;  // 0: no limit
   std::string log_level = "notice";
 };
 

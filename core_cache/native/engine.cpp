@@ -61,26 +61,35 @@ Engine::Engine(const StoreOptions& options, ServerConfig config)
 
 Engine::~Engine() = default;
 
-// Runs the whole commands in the input; gives how many bytes are done with.
-size_t Engine::process(Client& client, char* data, size_t size) {
+// The client's commands are run from here on.
+void Engine::begin(Client& client) {
   store_->set_now(unix_us() / 1000);
   client.active_ms = store_->now_ms();
+  current_ = &client;
+  in_exec_ = false;
   reply_.protocol = client.protocol;
   reply_.buffer.clear();  // memory may have run out amid another client's reply: nobody else is to get that
-  reply_.buffer.set_limit(config_.output_hard_limit > 0 ? static_cast<size_t>(config_.output_hard_limit) : SIZE_MAX);
+  const int64_t limit = output_limit(client).hard;
+  reply_.buffer.set_limit(limit > 0 ? static_cast<size_t>(limit) : SIZE_MAX);
+}
+
+// Runs the whole commands in the input; gives how many bytes are done with.
+size_t Engine::process(Client& client, char* data, size_t size) {
+  begin(client);
   char* at = data;
   char* const end = data + size;
   bool more = true;
-  while (more && at < end && !client.closing && !client.stalled) {
+  while (more && at < end && !client.closing && !client.held()) {
     char* next = at;
     const Parse parsed = parse_batch(client, next, end);
     at = batch_size_ != 0 ? run_batch(client, next) : next;
     if (args_.capacity() > kKeepScratch) std::vector<std::string_view>().swap(args_);
-    if (client.closing || client.stalled) break;
+    if (client.closing || client.held()) break;
     if (parsed == Parse::error) protocol_error(client);
     more = parsed == Parse::complete;
   }
   if (!client.stalled) flush(client);
+  current_ = nullptr;
   return static_cast<size_t>(at - data);
 }
 
@@ -143,8 +152,9 @@ char* Engine::run_batch(Client& client, char* next) {
   }
   ticks_ = clock_.ticks();
   for (size_t i = 0; i < batch_size_; ++i) {
-    run(client, batch_[i]);
-    if (__builtin_expect(client.closing, 0)) return batch_[i].end;
+    const Pending& command = batch_[i];
+    run(client, command.spec, {args_.data() + command.first_arg, command.args}, command.hash);
+    if (__builtin_expect(client.closing || client.blocked != Blocked::no, 0)) return command.end;
     if (__builtin_expect(reply_.buffer.size() > kFlushSize || reply_.buffer.overflowed(), 0)) {
       if (!flush(client)) return batch_[i].end;
       ticks_ = clock_.ticks();
@@ -154,55 +164,49 @@ char* Engine::run_batch(Client& client, char* next) {
 }
 
 // Why the command is not run, as an error text; nullptr when it is.
-const char* Engine::refusal(Client& client, const Pending& command) {
-  const CommandSpec& spec = *command.spec;
+const char* Engine::refusal(Client& client, const CommandSpec& spec, Args args) {
   if (spec.flags & kProtected) return spec.name == "debug" ? kNoDebug : kNoModule;
   if (__builtin_expect(!client.unrestricted, 0)) {
-    const Args args(args_.data() + command.first_arg, command.args);
     if (const char* problem = access_problem(client, spec, args)) return problem;
   }
   if ((spec.flags & kDenyOom) && store_->out_of_memory()) return errors::kOutOfMemory.data();
   return nullptr;
 }
 
-void Engine::run(Client& client, const Pending& command) {
+void Engine::run(Client& client, const CommandSpec* known, Args args, uint64_t hash) {
   const size_t reply_start = reply_.buffer.size();
-  const Args args(args_.data() + command.first_arg, command.args);
   reply_.failed = false;
-  if (__builtin_expect(command.spec == nullptr, 0)) {
+  if (__builtin_expect(known == nullptr, 0)) {
     unknown_command(client, args);
-    count_error(reply_.error_code);
+    reject(client, nullptr, reply_start);
   } else {
-    const CommandSpec& spec = *command.spec;
+    const CommandSpec& spec = *known;
     const int count = static_cast<int>(args.size());
     const bool arity_ok = spec.arity >= 0 ? count == spec.arity : count >= -spec.arity;
     const char* refused = nullptr;
     if (__builtin_expect(!arity_ok || spec.handler == nullptr, 0)) {
       reply_.error("ERR wrong number of arguments for '" + std::string(spec.name) + "' command");
-    } else if (__builtin_expect((refused = refusal(client, command)) != nullptr, 0)) {
+    } else if (__builtin_expect((refused = refusal(client, spec, args)) != nullptr, 0)) {
       reply_.error(refused);
     }
     if (__builtin_expect(reply_.failed, 0)) {
-      ++stats().commands[spec.id].rejected;
-      count_error(reply_.error_code);
+      reject(client, &spec, reply_start);
     } else {
       client.last_command = &spec;
-      Context context{*this, client, *store_, reply_, args, command.hash};
-      spec.handler(context);
-      const uint64_t now = clock_.ticks();
-      const uint64_t ns = clock_.to_ns(now - ticks_);
-      ticks_ = now;
-      count_call(spec, client, args, ns);
+      if (__builtin_expect(client.modes == 0, 1) || !detain(client, spec, args, hash)) execute(client, spec, args, hash);
     }
   }
-  if (__builtin_expect(client.reply_mode != ReplyMode::on, 0)) {
-    if (client.reply_mode == ReplyMode::skip_next) {
-      client.reply_mode = ReplyMode::skip;
-    } else {
-      if (client.reply_mode == ReplyMode::skip) client.reply_mode = ReplyMode::on;
-    }
-    if (reply_.buffer.size() > reply_start) reply_.buffer.truncate(reply_start);
-  }
+  if (__builtin_expect(client.modes != 0 || client.reply_mode != ReplyMode::on, 0)) finish(client, known, reply_start);
+}
+
+void Engine::execute(Client& client, const CommandSpec& spec, Args args, uint64_t hash) {
+  Context context{*this, client, *store_, reply_, args, hash};
+  spec.handler(context);
+  const uint64_t now = clock_.ticks();
+  const uint64_t ns = clock_.to_ns(now - ticks_);
+  ticks_ = now;
+  count_call(spec, client, args, ns);
+  if (__builtin_expect(client.modes & kTracks, 0) && (spec.flags & kReadonly)) tracking.remember(client, spec, args);
 }
 
 void Engine::unknown_command(Client& client, Args args) {

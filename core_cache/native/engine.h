@@ -22,7 +22,10 @@
 #include "command.h"
 #include "config.h"
 #include "local_reads.h"
+#include "pubsub.h"
 #include "stats.h"
+#include "tracking.h"
+#include "transaction.h"
 
 namespace predis {
 
@@ -52,6 +55,17 @@ struct LatencyEvent {
 class AclFileError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+// Hands the store's changes on to those who listen.
+class Listeners final : public KeyObserver {
+ public:
+  explicit Listeners(Engine& engine) : engine_(engine) {}
+  void changed(std::string_view key, Change change) override;
+  void cleared() override;
+
+ private:
+  Engine& engine_;
 };
 
 class Engine {
@@ -96,9 +110,11 @@ class Engine {
   Store& store() { return *store_; }
   Stats& stats() { return store_->stats(); }
   ServerConfig& config() { return config_; }
+  const ServerConfig& config() const { return config_; }
   Client* first_client() const { return clients_; }
   size_t client_count() const { return client_count_; }
   Client* find_client(uint64_t id) const;
+  Client* current() const { return current_; }  // whose commands are running; nullptr in upkeep
   void kill(Client& client);         // aborted once the running command is done; its replies are lost
   void begin_close(Client& client);  // takes no more commands; closed once its replies are sent
   void count_error(std::string_view code);
@@ -118,6 +134,29 @@ class Engine {
 
   // Given by the server around the engine. Puts TLS settings in force; gives why they cannot be, "" when they are.
   std::function<std::string(const TlsConfig&)> renew_tls;
+
+  // --- messages from one client to others, transactions (engine_push.cpp)
+  PubSub pubsub{*this};
+  Tracking tracking{*this};
+  Watches watches;
+  // Appends a RESP3 push without its first byte (an array to a RESP2 client) to what the client is sent: behind what
+  // has been answered so far where it is the running client, else at the end of the running batch.
+  void push(Client& client, std::string_view message);
+  void unsettle() { unsettled_ = true; }  // there is something to do when the running batch is done
+  void update_observer();                 // to be called whenever somebody begins or ends to listen to changes of keys
+  void forget(Client& client);            // ends its subscriptions, its tracking, its transaction
+  void discard(Client& client);           // DISCARD, and the end of EXEC
+  void run_queue(Client& client);         // EXEC: answers with an array of all replies
+  bool in_exec() const { return in_exec_; }
+
+  // --- commands without an answer yet
+  // Nothing more of the running client is run until unblock(). At `until_ms` (0: never) `timed_out` answers it.
+  void block(Client& client, uint64_t until_ms, void (*timed_out)(Reply&));
+  // Ends that with an answer.
+  void unblock(Client& client, void (*answer)(Reply&));
+  void pause(uint64_t until_ms, bool writes_only);  // CLIENT PAUSE
+  void unpause();
+  size_t blocked_clients() const;
 
   std::deque<SlowlogEntry> slowlog;  // newest first
   uint64_t slowlog_next_id = 0;
@@ -139,9 +178,17 @@ class Engine {
   size_t process(Client& client, char* data, size_t size);
   Parse parse_batch(Client& client, char*& at, char* end);
   char* run_batch(Client& client, char* at);
-  void run(Client& client, const Pending& command);
+  void begin(Client& client);
+  void run(Client& client, const CommandSpec* spec, Args args, uint64_t hash);
+  void execute(Client& client, const CommandSpec& spec, Args args, uint64_t hash);
+  bool detain(Client& client, const CommandSpec& spec, Args args, uint64_t hash);
+  const char* forbidden(Client& client, const CommandSpec& spec);
+  bool pauses(const Client& client, const CommandSpec& spec) const;
+  void reject(Client& client, const CommandSpec* spec, size_t reply_start);
+  void finish(Client& client, const CommandSpec* spec, size_t reply_start);
   void unknown_command(Client& client, Args args);
-  const char* refusal(Client& client, const Pending& command);
+  const char* refusal(Client& client, const CommandSpec& spec, Args args);
+  bool still_allowed(Client& client, const CommandSpec& spec, Args args);
   bool refused_by_protected_mode(const Client& client) const;
   void refuse_protected(Client& client);
   void log_in(Client& client, const User& user);
@@ -153,6 +200,12 @@ class Engine {
   void protocol_error(Client& client);
   void keep_rest(Client& client, char* data, size_t size, size_t consumed);
   void after_processing(Client& client);
+  const OutputLimit& output_limit(const Client& client) const;
+  void settle();
+  void send_pushed();
+  void resume(Client& client);
+  void go_on(Client& client);
+  void release_blocked(Client& client, uint64_t now);
   void refresh_clients();
   void evict_clients(size_t total);
   void sample_rates();
@@ -165,16 +218,26 @@ class Engine {
   LocalReads local_reads_;
   Client* clients_ = nullptr;
   Client* last_client_ = nullptr;
+  Client* current_ = nullptr;
   size_t client_count_ = 0;
   uint64_t next_client_id_ = 1;
   std::unordered_map<uint64_t, Client*> by_id_;
   std::vector<uint64_t> kills_;
+  std::vector<Client*> push_waits_;  // clients with Client::pushed; nullptr where one has gone
+  std::deque<uint64_t> ready_;       // clients that are blocked no more
+  bool unsettled_ = false;
+  bool settling_ = false;
+  bool in_exec_ = false;
+  bool pause_writes_only_ = false;
+  uint64_t pause_until_ms_ = 0;      // CLIENT PAUSE; 0: there is none
   std::unique_ptr<char[]> shared_;
   std::vector<std::string_view> args_;
   std::array<Pending, kBatch> batch_;
   size_t batch_size_ = 0;
   std::string problem_, refusal_;
   Reply reply_;
+  Reply late_reply_;  // to a command that was blocked
+  Listeners listeners_{*this};
   uint64_t ticks_ = 0;
   uint64_t started_ms_ = 0;
   uint64_t samples_ = 0;

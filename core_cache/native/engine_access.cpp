@@ -106,13 +106,29 @@ const char* Engine::access_problem(Client& client, const CommandSpec& spec, Args
   return "NOPERM this user has no permissions to access one of the channels used as arguments";
 }
 
+// Whether a queued command may still be run: rights may have changed since it was queued. Answers with an error if not.
+bool Engine::still_allowed(Client& client, const CommandSpec& spec, Args args) {
+  size_t position = 0;
+  const Denied denied = check_command(*client.user, spec, args, position);
+  if (denied == Denied::none) return true;
+  note_denied(client, denied, denied == Denied::command ? spec.name : args[position], client.user->name);
+  const char* reason = denied == Denied::command ? "no permission to execute the command or subcommand"
+                       : denied == Denied::key   ? "no permission to touch the specified keys"
+                                                 : "no permission to access one of the channels used as arguments";
+  reply_.error(concat({"NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. "
+                       "This command is no longer allowed for the following reason: ",
+                       reason}));
+  count_error(reply_.error_code);
+  return false;
+}
+
 void Engine::note_denied(Client& client, Denied reason, std::string_view object, std::string_view user) {
   if (reason == Denied::auth) {
     ++stats().auth_failures;
   } else {
     ++stats().access_denied;
   }
-  acl_.note({1, reason, "toplevel", std::string(object), std::string(user), unix_ms(), client_line(*this, client)},
+  acl_.note({1, reason, in_exec_ ? "multi" : "toplevel", std::string(object), std::string(user), unix_ms(), client_line(*this, client)},
             static_cast<size_t>(config_.acl_log_max_length));
 }
 

@@ -25,6 +25,7 @@ bool Engine::add(Client& client) {
   client.id = next_client_id_++;
   log_out(client);
   client.created_ms = client.active_ms = unix_us() / 1000;
+  if (pause_until_ms_ != 0) client.modes |= kPaused;
   client.previous = last_client_;
   client.next = nullptr;
   (last_client_ != nullptr ? last_client_->next : clients_) = &client;
@@ -41,6 +42,10 @@ void Engine::remove(Client& client) {
   (client.previous != nullptr ? client.previous->next : clients_) = client.next;
   (client.next != nullptr ? client.next->previous : last_client_) = client.previous;
   --client_count_;
+  forget(client);
+  if (client.push_waits) std::replace(push_waits_.begin(), push_waits_.end(), &client, static_cast<Client*>(nullptr));
+  client.push_waits = false;
+  if (current_ == &client) current_ = nullptr;
   client.id = 0;
   client.closing = true;
   stats().connected_clients = client_count_;
@@ -53,7 +58,7 @@ Client* Engine::find_client(uint64_t id) const {
 
 Engine::Span Engine::read_span(Client& client) {
   const size_t held = client.input.size();
-  if (!client.stalled && held <= kSharedHead && client.partial.known_length() <= kSharedHead) {
+  if (!client.held() && held <= kSharedHead && client.partial.known_length() <= kSharedHead) {
     if (held != 0) std::memcpy(shared_.get(), client.input.data(), held);
     client.read_mode = ReadMode::shared;
     client.shared_head = held;
@@ -65,7 +70,7 @@ Engine::Span Engine::read_span(Client& client) {
   char* at = client.input.room(16 * 1024);
   size_t size = client.input.capacity() - held;
   const size_t known = client.partial.known_length();
-  if (!client.stalled && known > held) size = std::min(size, known - held);
+  if (!client.held() && known > held) size = std::min(size, known - held);
   return {at, size};
 }
 
@@ -79,10 +84,11 @@ void Engine::received(Client& client, size_t size) {
   if (client.read_mode == ReadMode::own) {
     client.input.advance(size);
     peak_client_input = std::max(peak_client_input, client.input.capacity());
-    if (client.stalled) return;
-    char* data = client.input.data();
-    const size_t total = client.input.size();
-    keep_rest(client, data, total, process(client, data, total));
+    if (!client.held()) {
+      char* data = client.input.data();
+      const size_t total = client.input.size();
+      keep_rest(client, data, total, process(client, data, total));
+    }
   } else {
     char* data = shared_.get();
     const size_t total = client.shared_head + size;
@@ -107,14 +113,18 @@ void Engine::drained(Client& client) {
   client.active_ms = unix_us() / 1000;  // it has been reading
   if (!client.stalled) return;
   client.stalled = false;
-  if (!client.closing && !client.input.empty()) {
-    char* data = client.input.data();
-    const size_t total = client.input.size();
-    client.read_mode = ReadMode::own;
-    keep_rest(client, data, total, process(client, data, total));
-  }
+  go_on(client);
   if (!client.stalled && !client.closing) client.outlet->resume();
   after_processing(client);
+}
+
+// Runs what came in while it was held.
+void Engine::go_on(Client& client) {
+  if (client.closing || client.held() || client.input.empty()) return;
+  char* data = client.input.data();
+  const size_t total = client.input.size();
+  client.read_mode = ReadMode::own;
+  keep_rest(client, data, total, process(client, data, total));
 }
 
 // Keeps what was not consumed for the next call. `data` is client.input's own or the shared buffer.
@@ -134,7 +144,7 @@ void Engine::keep_rest(Client& client, char* data, size_t size, size_t consumed)
     input.append({data + consumed, rest});
     client.read_mode = ReadMode::own;
   }
-  if (client.stalled || client.partial.active()) return;
+  if (client.held() || client.partial.active()) return;
   // Reads on in the command that is there in part, to know how much of it is missing.
   ParseLimits limits{config_.max_bulk, !needs_login(client)};
   size_t length = 0;
@@ -147,10 +157,11 @@ void Engine::keep_rest(Client& client, char* data, size_t size, size_t consumed)
 
 void Engine::after_processing(Client& client) {
   if (!client.closing &&
-      client.input.capacity() + client.partial.memory() > static_cast<size_t>(config_.query_buffer_limit)) {
+      client.input.capacity() + client.partial.memory() + client.transaction.queue_bytes >
+          static_cast<size_t>(config_.query_buffer_limit)) {
     kill(client);
   }
-  if (!kills_.empty()) reap();
+  if (__builtin_expect(unsettled_, 0)) settle();
 }
 
 void Engine::reap() {
@@ -166,6 +177,7 @@ void Engine::kill(Client& client) {
   client.killed = true;
   client.closing = true;
   kills_.push_back(client.id);
+  unsettled_ = true;
 }
 
 void Engine::begin_close(Client& client) {
@@ -203,7 +215,8 @@ bool Engine::flush(Client& client) {
     peak_client_output = std::max(peak_client_output, client.unsent);
     out.clear();
     if (out.capacity() > kKeepReply) out.shrink_to(0);
-    if (client.unsent > static_cast<size_t>(config_.output_hard_limit) && config_.output_hard_limit > 0) {
+    const int64_t limit = output_limit(client).hard;
+    if (limit > 0 && client.unsent > static_cast<size_t>(limit)) {
       kill(client);
       return false;
     }
@@ -212,7 +225,8 @@ bool Engine::flush(Client& client) {
     if (!client.killed) client.outlet->close();
     return false;
   }
-  if (client.unsent > kOutputPause) {
+  // A subscriber is read on: else it could not unsubscribe from what is too much for it.
+  if (client.unsent > kOutputPause && !(client.modes & kSubscriber)) {
     client.stalled = true;
     client.outlet->pause();
     return false;

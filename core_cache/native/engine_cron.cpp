@@ -33,6 +33,7 @@ uint64_t Engine::uptime_seconds() const { return (store_->now_ms() - std::min(st
 bool Engine::cron(uint64_t budget_us) {
   const uint64_t now = unix_us() / 1000;
   store_->set_now(now);
+  current_ = nullptr;
   const uint64_t start = clock_.ticks();
   const bool more = store_->upkeep(budget_us);
   const uint64_t took = clock_.to_ns(clock_.ticks() - start);
@@ -50,7 +51,9 @@ bool Engine::cron(uint64_t budget_us) {
     local_reads_.collect(*store_, kLocalReadsBudgetUs);
     if (++samples_ % kTrimEvery == 0 && free_heap() > kTrimOver) give_back_memory();
   }
-  if (!kills_.empty()) reap();
+  if (tracking.clients() != 0) tracking.limit(1000);
+  if (pause_until_ms_ != 0 && now >= pause_until_ms_) unpause();
+  settle();
   return more;
 }
 
@@ -65,21 +68,25 @@ void Engine::refresh_clients() {
     if (client->unsent != 0) client->unsent = client->outlet->unsent();
     total += client->memory();
     if (client->stalled && client->unsent == 0) drained(*client);
-    if (config_.output_soft_limit <= 0 || client->unsent <= static_cast<size_t>(config_.output_soft_limit)) {
+    const OutputLimit& limit = output_limit(*client);
+    if (limit.soft <= 0 || client->unsent <= static_cast<size_t>(limit.soft)) {
       client->over_soft_limit_since_ms = 0;
     } else if (client->over_soft_limit_since_ms == 0) {
       client->over_soft_limit_since_ms = now;
-    } else if (now - client->over_soft_limit_since_ms > static_cast<uint64_t>(config_.output_soft_seconds) * 1000) {
+    } else if (now - client->over_soft_limit_since_ms > static_cast<uint64_t>(limit.soft_seconds) * 1000) {
       kill(*client);
       continue;
     }
     if (client->closing) {
       if (client->closing_since_ms != 0 && now > client->closing_since_ms + kCloseGraceMs) kill(*client);
+    } else if (client->blocked != Blocked::no) {
+      release_blocked(*client, now);
     } else if (config_.login_timeout > 0 && crowded && needs_login(*client) &&
                now > client->created_ms + static_cast<uint64_t>(config_.login_timeout) * 1000) {
       ++stats().login_timeouts;
       kill(*client);
-    } else if (config_.timeout > 0 && now > client->active_ms + static_cast<uint64_t>(config_.timeout) * 1000) {
+    } else if (config_.timeout > 0 && !(client->modes & kSubscriber) &&
+               now > client->active_ms + static_cast<uint64_t>(config_.timeout) * 1000) {
       kill(*client);
     }
   }

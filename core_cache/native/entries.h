@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "command.h"
+#include "notify.h"
 
 namespace predis {
 
@@ -21,6 +22,7 @@ inline Entry* find_to_read(Context& ctx, std::string_view key, uint64_t hash, To
   Entry* entry = ctx.store.find(key, hash);
   if (entry == nullptr) {
     ++ctx.store.stats().keyspace_misses;
+    notify(ctx, kNotifyMiss, "keymiss", key);
   } else {
     ++ctx.store.stats().keyspace_hits;
     if (touch == Touch::yes) ctx.store.touch(entry);

@@ -23,6 +23,24 @@ std::string client_line(Engine&, const Client&);  // as CLIENT INFO gives it, wi
 // Gives the client a name; false, having answered the error, when the name has odd characters.
 bool set_client_name(Context&, std::string_view name);
 
+void wait_for_replicas(Context&);
+void client_pause(Context&);
+void client_unpause(Context&);
+void client_unblock(Context&);
+enum class ClientType { normal, master, replica, pubsub, unknown };
+ClientType client_type(std::string_view word);
+
+// commands_tracking.cpp
+void client_tracking(Context&);
+void client_caching(Context&);
+void client_getredir(Context&);
+void client_trackinginfo(Context&);
+
+// commands_transaction.cpp; the engine looks for them
+void multi(Context&);
+void exec(Context&);
+void watch(Context&);
+
 // commands_config.cpp
 void config_get(Context&);
 void config_set(Context&);
@@ -55,6 +73,9 @@ void slowlog_get(Context&);
 void slowlog_len(Context&);
 void slowlog_reset(Context&);
 void slowlog_help(Context&);
+
+// Answers a subcommand that has a wrong number of arguments although its arity allows it.
+void reply_unknown_subcommand(Context&, std::string_view command);
 
 // Answers HELP: `lines` are one per line of text, as Redis sends them.
 void reply_help(Context&, std::string_view command, std::initializer_list<std::string_view> lines);

@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "command.h"
+#include "engine.h"
 
 namespace predis {
 
@@ -26,7 +26,12 @@ enum NotifyClass : uint32_t {
 };
 
 void publish_event(Engine& engine, NotifyClass event_class, std::string_view event, std::string_view key);
-uint32_t notify_classes(const Engine& engine);  // what notify-keyspace-events asks for, 0 for nothing
+// What notify-keyspace-events asks for, 0 for nothing.
+inline uint32_t notify_classes(const Engine& engine) { return engine.config().notify_classes; }
+
+// "KEA" and the like, as Redis reads and shows them. parse: false for a letter that means nothing.
+bool parse_notify_classes(std::string_view text, uint32_t& classes);
+std::string notify_classes_text(uint32_t classes);
 
 // To be called by every command after it has changed a key, with Redis' name for the event ("set", "hset", "del", …).
 inline void notify(Context& ctx, NotifyClass event_class, std::string_view event, std::string_view key) {

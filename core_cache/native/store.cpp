@@ -106,7 +106,7 @@ void Store::Impl::commit(Entry* fresh, uint64_t hash, Entry* old) {
     ++expires;
     slabs.note_expire(fresh, at);
   }
-  if (__builtin_expect(observer != nullptr, 0)) observer->changed(fresh->key(), Change::written);
+  if (__builtin_expect(observer != nullptr, 0)) observer->changed(fresh->key(), old ? Change::written : Change::created);
   if (!old) {
     index.insert(hash, arena->ref(fresh));
     partitions.of(fresh, hash).inserted(fresh, hash, bytes);

@@ -40,7 +40,7 @@ struct ArenaError : std::runtime_error {
 enum class EraseReason { deleted, evicted, expired_lazy, expired_active };
 
 // What happened to a key: for WATCH, CLIENT TRACKING and keyspace notifications.
-enum class Change { written, deleted, evicted, expired };
+enum class Change { created, written, deleted, evicted, expired };
 
 // Is told of every change of a key, whoever made it. It must not use the store: a change may be half done.
 class KeyObserver {

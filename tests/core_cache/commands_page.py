@@ -43,7 +43,7 @@ NOTES = {
     "expireat": "NX XX GT LT",
     "pexpireat": "NX XX GT LT",
     "object|freq": "as in Redis, an error without an lfu policy",
-    "wait": "there are no replicas, so it never waits",
+    "wait": "there are no replicas: 0, once the time is over",
     "move": "always refused: there is one database",
     "select": "0 only",
     "swapdb": "0 with 0 only",

@@ -57,6 +57,7 @@ def test_wrong_numbers_of_arguments_are_refused_alike(pair2: Pair) -> None:
 def test_wrong_numbers_of_arguments_of_subcommands_are_refused_alike(pair2: Pair) -> None:
     """The same for the subcommands of CLIENT, CONFIG, …; their errors name the subcommand."""
     containers = [b"CLIENT", b"COMMAND", b"CONFIG", b"OBJECT", b"MEMORY", b"SLOWLOG", b"LATENCY", b"CLUSTER", b"MODULE"]
+    containers += [b"PUBSUB"]
     commands: list[Command] = []
     for name, info in zip(containers, decode(pair2.redis.command(b"COMMAND", b"INFO", *containers)), strict=True):
         known = {sub[0] for sub in decode(pair2.ours.command(b"COMMAND", b"INFO", name))[0][9]}
