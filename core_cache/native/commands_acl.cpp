@@ -48,10 +48,29 @@ void cat(Context& c) {
   for (std::string_view name : names) c.reply.bulk(name);
 }
 
+bool may_keep_subscriptions(const User& user, const Subscriptions& held) {
+  auto may = [&](std::string_view channel) { return may_use_channel(user, channel, false); };
+  return std::all_of(held.channels.begin(), held.channels.end(), may) &&
+         std::all_of(held.shard_channels.begin(), held.shard_channels.end(), may) &&
+         std::all_of(held.patterns.begin(), held.patterns.end(),
+                     [&](const PatternSubscribers* held_by) { return may_use_channel(user, held_by->pattern, true); });
+}
+
 // Whoever listens to channels that the new rights do not allow is disconnected.
 void replace_rights(Context& c, User& user, User&& fresh) {
+  const bool fewer_channels = lost_channels(user, fresh);
   user = std::move(fresh);
   c.engine.rights_changed();
+  if (!fewer_channels) return;
+  for (Client* client = c.engine.first_client(); client != nullptr; client = client->next) {
+    if (client->user != &user || may_keep_subscriptions(user, client->subscriptions)) continue;
+    if (client == &c.client) {
+      c.engine.begin_close(*client);  // it is still to get its reply
+    } else {
+      c.engine.kill(*client);
+      c.engine.forget(*client);
+    }
+  }
 }
 
 void set_user(Context& c) {

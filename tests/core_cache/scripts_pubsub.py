@@ -151,4 +151,23 @@ PUBSUB_SCRIPTS = {
         a: FLUSHALL
         a: CONFIG SET notify-keyspace-events ""
     """,
+    "rights to channels that are taken away end subscriptions": """
+        root: ACL SETUSER u on nopass resetchannels &news &s* +@all
+        root: ACL SETUSER v on nopass allchannels +@all
+        a: AUTH u x
+        b: AUTH u x
+        c: AUTH v x
+        a: SUBSCRIBE news ; SUBSCRIBE other ; PSUBSCRIBE n*
+        b: SUBSCRIBE sport ; PSUBSCRIBE s* ; SSUBSCRIBE shard
+        c: SUBSCRIBE x
+        d: AUTH u x
+        d: PUBLISH other 1 ; SPUBLISH other 1 ; PUBLISH news 2 ; MULTI ; PUBLISH other 1 ; EXEC
+        root: ACL SETUSER u resetchannels &s* &news
+        root: PUBLISH news 1
+        root: ACL SETUSER u resetchannels &s*
+        root: PUBLISH news 1 ; PUBLISH sport 2 ; PUBLISH x 3
+        root: ACL SETUSER v resetchannels &y
+        root: PUBLISH x 3 ; PUBSUB CHANNELS
+        root: ACL DELUSER u v ; ACL LOG RESET
+    """,
 }
