@@ -219,9 +219,10 @@ def test_memory_that_runs_out_within_a_transaction(connect: Open) -> None:
     ok(client, "CONFIG SET maxmemory-policy noeviction maxmemory 24mb")
     assert client.pipeline([(b"MULTI",), (b"SET", b"k", b"v"), (b"GET", b"k")])[-1] == b"+QUEUED\r\n"
     full = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
-    index = 0
-    while filler.command(b"SET", b"fill:%d" % index, b"x" * 100_000) == b"+OK\r\n":
-        index += 1
+    for size in (100_000, 5_000, 100):  # down to where the last free page is in use
+        index = 0
+        while filler.command(b"SET", b"fill:%d:%d" % (size, index), b"x" * size) == b"+OK\r\n":
+            index += 1
     assert client.command(b"GET", b"other") == full
     assert client.command(b"EXEC") == b"-EXECABORT Transaction discarded because of: " + full[1:]
     ok(client, "MULTI")
@@ -299,7 +300,8 @@ def test_tracking_and_publishing_to_oneself(connect: Open) -> None:
     client.command(b"SUBSCRIBE", b"me")
     ok(client, "CLIENT TRACKING ON")
     turns = 2000
-    client.send_all([c for i in range(turns) for c in ((b"GET", b"k"), (b"SET", b"k", b"%d" % i), (b"PUBLISH", b"me", b"m"))])
+    for turn in range(turns):
+        client.send_all([(b"GET", b"k"), (b"SET", b"k", b"%d" % turn), (b"PUBLISH", b"me", b"m")])
     for turn in range(turns):
         assert client.reply() == (b"$%d\r\n%d\r\n" % (len(str(turn - 1)), turn - 1) if turn else b"_\r\n")
         assert client.reply() == b"+OK\r\n"
