@@ -22,6 +22,8 @@ MAXMEMORY_POLICIES = {p: p if p.startswith(("volatile-", "no")) else f"allkeys-{
 TLS_CLIENTS = ("no", "optional", "required")
 TLS_VERSIONS = ("1.2", "1.3")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+ACCESS_LOG_KEYS = ("hashed", "plain")
+MOST_LOGGED = 1 / 256  # what costs a lookup nothing: see native/access_log.h
 MIN_MEMORY = 8 * 1024 * 1024
 LARGEST_SIZE = 2**63 - 1  # sizes end up in signed 64-bit integers
 SIZE_UNITS: dict[str, int] = {"b": 1} | {
@@ -61,6 +63,8 @@ class Options:
     acl_file: Path | None
     max_clients: int
     log_level: str
+    access_log: float
+    access_log_keys: str
     tls: TlsOptions
 
 
@@ -130,6 +134,16 @@ def parse_options(arguments: Sequence[str]) -> Options:
         "--max-clients", type=_Number(1, 1_000_000), default=10000, metavar="N", help="connections at once"
     )
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="what is logged")
+    parser.add_argument(
+        "--access-log",
+        type=_share,
+        default="0.001",
+        metavar="SHARE",
+        help="of the keys, whose accesses are logged; 0: none",
+    )
+    parser.add_argument(
+        "--access-log-keys", choices=ACCESS_LOG_KEYS, default="hashed", help="how keys appear in the access log"
+    )
     _add_tls(parser.add_argument_group("TLS"))
     given = parser.parse_args(arguments)
     if given.tls_port:
@@ -156,6 +170,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
         acl_file=given.acl_file,
         max_clients=given.max_clients,
         log_level=given.log_level,
+        access_log=given.access_log,
+        access_log_keys=given.access_log_keys,
         tls=TlsOptions(
             given.tls_port,
             given.tls_cert,
@@ -202,6 +218,16 @@ class _Number:
         if not text.isdecimal() or not self.least <= int(text) <= self.most:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {self.least} to {self.most}")
         return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= MOST_LOGGED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share of the keys from 0 to {MOST_LOGGED} (1 in 256)")
+    return share
 
 
 def _memory(text: str) -> int:

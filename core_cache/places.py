@@ -105,8 +105,7 @@ def arena_path(options: Options, data_dir: Path, stack: contextlib.ExitStack) ->
     if options.data_dir is None:
         _remove_orphans(options.arena_dir)
         arena = arena.with_name(_TEMPORARY_ARENA.replace("*", name))
-        for path in (arena, arena.with_suffix(".readers")):
-            stack.callback(path.unlink, missing_ok=True)
+        stack.callback(remove_arena, arena)
     link, fresh = data_dir / "cache.arena", data_dir / ".cache.arena.new"
     with contextlib.suppress(OSError):
         if os.readlink(link) == str(arena):
@@ -120,6 +119,12 @@ def arena_path(options: Options, data_dir: Path, stack: contextlib.ExitStack) ->
     return arena
 
 
+def remove_arena(arena: Path) -> None:
+    """Removes an arena file and what lies beside it."""
+    for suffix in (".arena", ".readers", ".accesses"):
+        arena.with_suffix(suffix).unlink(missing_ok=True)
+
+
 def _remove_orphans(arena_dir: Path) -> None:
     """Removes the temporary arenas of cache processes that were killed: nothing would ever use them again."""
     for path in arena_dir.glob(_TEMPORARY_ARENA):
@@ -130,8 +135,7 @@ def _remove_orphans(arena_dir: Path) -> None:
             handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a living cache process holds it
-                path.with_suffix(".readers").unlink(missing_ok=True)
-                path.unlink()
+                remove_arena(path)
             finally:
                 os.close(handle)
 

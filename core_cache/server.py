@@ -83,6 +83,8 @@ async def _serve(options: Options, data_dir: Path) -> None:
             acl_file=str(options.acl_file.absolute()) if options.acl_file is not None else "",
         )
         stack.callback(engine.close)
+        if options.access_log:
+            engine.start_access_log(str(arena), options.access_log, options.access_log_keys == "plain")
         engine.on_stop = functools.partial(_stop_asked, stop)
         if tls is not None:
             engine.use_tls(options.tls, tls.renew)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core_cache.places import remove_arena
 from core_cache.resp_client import RespClient, RespError
 from tests.waiting import wait_until
 
@@ -100,8 +101,7 @@ def remove_arenas() -> None:
         _data_dirs.discard(data_dir)
         link = data_dir / "cache.arena"
         if link.is_symlink():
-            for path in (link.resolve(), link.resolve().with_suffix(".readers")):
-                path.unlink(missing_ok=True)
+            remove_arena(link.resolve())
 
 
 atexit.register(remove_arenas)

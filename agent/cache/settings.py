@@ -42,6 +42,8 @@ _OPTIONS = {
     "--readers-group": "readers_group",
     "--max-clients": "max_clients",
     "--log-level": "log_level",
+    "--access-log": "access_log",
+    "--access-log-keys": "access_log_keys",
 }
 _TLS_OPTIONS = {
     "--tls-port": "tls_port",
@@ -77,6 +79,8 @@ class CacheSettings:
     max_clients: int
     log_level: str
     acl_file: str = ""
+    access_log: float = 0.001
+    access_log_keys: str = "hashed"
     tls_port: int = 0  # 0: no TLS, and then the rest of it is as here
     tls_cert: str = ""
     tls_key: str = ""
@@ -102,6 +106,8 @@ class CacheSettings:
             max_clients=cache.max_clients,
             log_level=config.agent.log_level,
             acl_file=os.path.abspath(cache.acl_file) if cache.acl_file is not None else "",
+            access_log=cache.access_log,
+            access_log_keys=cache.access_log_keys,
             **_tls_settings(cache.tls),
         )
 

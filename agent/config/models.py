@@ -24,7 +24,7 @@ from pydantic import (
 from agent.config.refuse import refuse
 from agent.config.show import mask, show
 from agent.config.units import Duration, Size, duration_between, size_between
-from core_cache.options import Policy
+from core_cache.options import MOST_LOGGED, Policy
 from core_cache.options import is_loopback as is_loopback
 
 _LONGEST_SOCKET = 107  # bytes: sun_path has 108, the last for NUL
@@ -155,6 +155,12 @@ class CacheSection(Section):
     )
     readers_group: str = Field(default="", description="whose members may read the arena; empty for nobody else")
     max_clients: int = Field(default=10_000, ge=1, le=1_000_000)
+    access_log: float = Field(
+        default=0.001, ge=0, le=MOST_LOGGED, description="share of the keys whose accesses are logged"
+    )
+    access_log_keys: Literal["hashed", "plain"] = Field(
+        default="hashed", description="keys may be personal data: the log has them keyed and hashed, or as they are"
+    )
     tls: TlsSection = TlsSection()
 
     @field_validator("tls")

@@ -39,7 +39,8 @@ constexpr size_t kKeepScratch = 64 * 1024;  // argument views that are kept betw
 
 Engine::Engine(const StoreOptions& options, ServerConfig config)
     : config_(std::move(config)), store_(std::make_unique<Store>(options)),
-      local_reads_(options.path, options.readers_group), shared_(new char[kSharedHead + kReadSize]) {
+      sample_(store_->access_sample()), local_reads_(options.path, options.readers_group),
+      shared_(new char[kSharedHead + kReadSize]) {
   started_ms_ = unix_us() / 1000;
   store_->set_now(started_ms_);
   run_id = random_hex(20);
@@ -83,6 +84,7 @@ size_t Engine::process(Client& client, char* data, size_t size) {
     char* next = at;
     const Parse parsed = parse_batch(client, next, end);
     at = batch_size_ != 0 ? run_batch(client, next) : next;
+    if (__builtin_expect(sample_.count != 0, 0)) log_accesses();
     if (args_.capacity() > kKeepScratch) std::vector<std::string_view>().swap(args_);
     if (client.closing || client.held()) break;
     if (parsed == Parse::error) protocol_error(client);

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "acl.h"
+#include "access_log.h"
 #include "client.h"
 #include "command.h"
 #include "config.h"
@@ -103,6 +104,9 @@ class Engine {
   const char* access_problem(Client& client, const CommandSpec& spec, Args args);
   void forget_secrets(Client& client, Args args);  // once the command has been run
 
+  // Logs the accesses to this share of the keys (at most kMostAccessRate) beside the arena. Throws ArenaError.
+  void start_access_log(const std::string& arena_path, double rate, bool plain_keys);
+
   // --- upkeep, about ten times a second; true when there is more to do at once
   bool cron(uint64_t budget_us);
 
@@ -186,6 +190,7 @@ class Engine {
   bool pauses(const Client& client, const CommandSpec& spec) const;
   void reject(Client& client, const CommandSpec* spec, size_t reply_start);
   void finish(Client& client, const CommandSpec* spec, size_t reply_start);
+  void log_accesses();  // engine_log.cpp
   void unknown_command(Client& client, Args args);
   const char* refusal(Client& client, const CommandSpec& spec, Args args);
   bool still_allowed(Client& client, const CommandSpec& spec, Args args);
@@ -214,6 +219,8 @@ class Engine {
   ServerConfig config_;
   TickClock clock_;
   std::unique_ptr<Store> store_;
+  AccessSample& sample_;
+  std::unique_ptr<AccessLog> access_log_;
   Acl acl_;
   LocalReads local_reads_;
   Client* clients_ = nullptr;

@@ -6,9 +6,16 @@
 namespace predis {
 
 Index::Index(Arena& arena, Pages& pages)
-    : arena_(arena), pages_(pages), directory_(arena.directory()), overflow_directory_(arena.overflow_directory()) {
+    : arena_(arena), pages_(pages), directory_(arena.directory()), overflow_directory_(arena.overflow_directory()),
+      sample_(std::make_unique<AccessSample>()) {
   seed_[0] = arena.header().hash_seed[0];
   seed_[1] = arena.header().hash_seed[1];
+}
+
+Entry* Index::find_sampled(std::string_view key, uint64_t hash) const {
+  Entry* entry = find(key, hash, tag_of(hash));
+  sample_->note(hash, entry);
+  return entry;
 }
 
 bool Index::add_page(uint32_t* directory, uint32_t slot) {

@@ -7,12 +7,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
+#include "access_log.h"
 #include "arena.h"
 #include "hash.h"
 #include "pages.h"
@@ -55,7 +57,10 @@ class Index {
   Bucket& bucket(uint64_t hash) const { return primary(bucket_number(hash, buckets_)); }
 
   Entry* find(std::string_view key, uint64_t hash) const {
-    const uint8_t tag = tag_of(hash);
+    const auto tag = static_cast<uint8_t>(hash >> 56);
+    return __builtin_expect(tag != 0, 1) ? find(key, hash, tag) : find_sampled(key, hash);
+  }
+  Entry* find(std::string_view key, uint64_t hash, uint8_t tag) const {
     for (Bucket* b = &bucket(hash);; b = &overflow(b->overflow - 1)) {
       for (uint32_t mask = match_tags(*b, tag); mask; mask &= mask - 1) {
         Entry* entry = arena_.at(b->refs[__builtin_ctz(mask)]);
@@ -75,6 +80,9 @@ class Index {
       if (b->overflow == 0) return nullptr;
     }
   }
+  // As find, of keys that may be in the access log's sample: see access_log.h.
+  Entry* find_sampled(std::string_view key, uint64_t hash) const;
+  AccessSample& sample() const { return *sample_; }
   void prefetch_bucket(uint64_t hash) const { prefetch(&bucket(hash)); }
   // The entry that a find will look at first, nullptr for none. Reads the bucket only.
   const Entry* candidate(uint64_t hash) const {
@@ -155,6 +163,7 @@ class Index {
   Pages& pages_;
   uint32_t* directory_;
   uint32_t* overflow_directory_;
+  std::unique_ptr<AccessSample> sample_;
   uint64_t seed_[2];
   uint32_t buckets_ = 0;         // as in the header
   uint32_t primary_pages_ = 0, overflow_pages_ = 0, pages_in_use_ = 0;

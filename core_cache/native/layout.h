@@ -114,9 +114,10 @@ struct Stats {
   X(snapshot_failures)                                                                                         \
   X(snapshots_loaded)                                                                                          \
   X(snapshots_refused)                                                                                         \
-  X(snapshot_loaded_entries)\
-  X(access_denied) X(login_timeouts)  \
-  X(local_read_hits) X(local_read_misses)
+  X(snapshot_loaded_entries)                                                                                   \
+  X(access_denied) X(login_timeouts)                                                                           \
+  X(local_read_hits) X(local_read_misses)                                                                      \
+  X(logged_accesses)
 #define PREDIS_GAUGES(X)                                                                                       \
   X(keys) X(keys_with_expiry) X(connected_clients) X(used_bytes) X(entry_bytes) X(index_bytes)                 \
   X(slab_free_bytes) X(overhead_bytes) X(policy_bytes) X(client_bytes) X(max_bytes) X(pages_used)              \

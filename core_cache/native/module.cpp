@@ -128,6 +128,25 @@ PyObject* engine_drain(PyObject* self, PyObject* argument) {
   Py_RETURN_NONE;
 }
 
+PyObject* engine_start_access_log(PyObject* self, PyObject* args) {
+  Engine* engine = engine_of(self);
+  const char* path;
+  double rate;
+  int plain;
+  if (engine == nullptr || !PyArg_ParseTuple(args, "sdp", &path, &rate, &plain)) return nullptr;
+  if (!(rate > 0 && rate <= kMostAccessRate)) {
+    PyErr_SetString(PyExc_ValueError, "The rate of the access log is over 0 and at most 1/256.");
+    return nullptr;
+  }
+  try {
+    engine->start_access_log(path, rate, plain != 0);
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
 PyObject* engine_abort_all(PyObject* self, PyObject*) {
   Engine* engine = engine_of(self);
   if (engine == nullptr) return nullptr;
@@ -223,6 +242,9 @@ PyMethodDef engine_methods[] = {
     {"note", engine_note, METH_VARARGS, "note(name, value)\n\nAdds to a counter, or sets a gauge."},
     {"use_tls", engine_use_tls, METH_VARARGS,
      "use_tls(settings, renew)\n\nTells the settings in force, and who takes others: renew(settings) gives why it cannot."},
+    {"start_access_log", engine_start_access_log, METH_VARARGS,
+     "start_access_log(arena_path, rate, plain_keys)\n\nLogs the accesses to this share of the keys, chosen by their hash,\n"
+     "into the ring beside the arena. Raises ArenaError."},
     {"abort_all", engine_abort_all, METH_NOARGS, "abort_all()\n\nEnds every connection at once."},
     {"close", engine_close, METH_NOARGS,
      "close()\n\nEnds every connection and lets the arena go. The data stay in it."},

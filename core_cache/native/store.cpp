@@ -215,6 +215,12 @@ void Store::prefetch_change(uint64_t hash) const {
   if (const Entry* entry = impl_->index.candidate(hash)) impl_->partitions.of(entry, hash).prefetch_replace(entry);
 }
 
+Entry* Store::peek(std::string_view key, uint64_t hash) const {
+  Entry* entry = impl_->index.find(key, hash, tag_of(hash));
+  return entry && !impl_->expired(entry) ? entry : nullptr;
+}
+AccessSample& Store::access_sample() { return impl_->index.sample(); }
+
 Entry* Store::find(std::string_view key, uint64_t hash) {
   Entry* entry = impl_->index.find(key, hash);
   if (entry && impl_->expired(entry)) {

@@ -50,6 +50,8 @@ class KeyObserver {
   virtual void cleared() = 0;  // FLUSHALL: all keys at once
 };
 
+struct AccessSample;
+
 class Store {
  public:
   explicit Store(const StoreOptions& options);  // throws ArenaError
@@ -67,6 +69,8 @@ class Store {
   void prefetch_change(uint64_t hash) const;  // third, before an overwrite or an erase: the entry should be there by now
   // The live, unexpired entry or nullptr. An expired entry is erased and counted as expired_lazy.
   Entry* find(std::string_view key, uint64_t hash);
+  Entry* peek(std::string_view key, uint64_t hash) const;  // as find, but nobody notices: not for commands
+  AccessSample& access_sample();                           // what find noted
   // Tells the eviction policy that the entry was read or overwritten.
   void touch(Entry* entry);
   // The same for reads that others did (local_reads.h). The hashes may be anything.
