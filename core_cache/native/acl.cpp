@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "glob.h"
 #include "sha256.h"
@@ -84,7 +85,7 @@ KeyPattern::KeyPattern(std::string_view text, uint8_t allowed) : text(text), acc
 }
 
 bool KeyPattern::matches(std::string_view key) const {
-  if (prefix) return key.starts_with(std::string_view(text).substr(0, text.size() - 1));
+  if (prefix) return key.size() >= text.size() - 1 && std::memcmp(key.data(), text.data(), text.size() - 1) == 0;
   return glob_matches(text, key);
 }
 

@@ -90,6 +90,7 @@ struct Specs {
       for (KeySpec& keys : specs[spec->id]) {
         keys.access = access_of(keys.flags);
         keys.variable = lists(keys.flags, "variable_flags");
+        keys.channel = keys.flags == kNotKey;
       }
     }
   }
@@ -120,12 +121,14 @@ const Specs& all_specs() {
 }
 
 // What SET and BITFIELD do with their key is known only from their options.
-std::string_view variable_flags(const CommandSpec& spec, Args args) {
+KeyArgument variable_use(const CommandSpec& spec, Args args) {
+  constexpr KeyArgument kReads{0, kReadKey, "RO access"}, kWrites{0, kWriteKey, "OW update"},
+      kChanges{0, kAnyKey, "RW access update"};
   if (spec.name == "set") {
-    for (std::string_view option : args.subspan(std::min<size_t>(3, args.size()))) {
-      if (is_word(option, "get")) return "RW access update";
+    for (size_t i = 3; i < args.size(); ++i) {
+      if (is_word(args[i], "get")) return kChanges;
     }
-    return "OW update";
+    return kWrites;
   }
   for (size_t i = 2; i < args.size(); ++i) {  // BITFIELD
     const size_t left = args.size() - 1 - i;
@@ -134,10 +137,10 @@ std::string_view variable_flags(const CommandSpec& spec, Args args) {
     } else if (is_word(args[i], "overflow") && left >= 1) {
       ++i;
     } else {
-      return "RW access update";  // SET, INCRBY, or a syntax error
+      return kChanges;  // SET, INCRBY, or a syntax error
     }
   }
-  return "RO access";
+  return kReads;
 }
 
 // The last STORE counts.
@@ -164,14 +167,14 @@ std::span<const KeySpec> key_specs(const CommandSpec& spec) {
 
 bool has_keys(const CommandSpec& spec) {
   const auto specs = key_specs(spec);
-  return !specs.empty() && specs[0].flags != kNotKey;
+  return !specs.empty() && !specs[0].channel;
 }
 
 bool find_keys(const CommandSpec& spec, Args args, std::vector<KeyArgument>& found) {
   const size_t before = found.size();
   const auto count = static_cast<int64_t>(args.size());
   for (const KeySpec& keys : key_specs(spec)) {
-    if (keys.flags == kNotKey) continue;
+    if (keys.channel) continue;
     if (keys.find == KeySpec::unknown) {
       if (keys.flags == kSortStore.flags) find_sort_store(args, found);
       continue;
@@ -192,11 +195,7 @@ bool find_keys(const CommandSpec& spec, Args args, std::vector<KeyArgument>& fou
       found.resize(before);
       return false;
     }
-    KeyArgument key{0, keys.access, keys.flags};
-    if (keys.variable) {
-      key.flags = variable_flags(spec, args);
-      key.access = access_of(key.flags);
-    }
+    KeyArgument key = keys.variable ? variable_use(spec, args) : KeyArgument{0, keys.access, keys.flags};
     for (int64_t i = first; i <= last; i += keys.step) {
       key.index = static_cast<uint32_t>(i);
       found.push_back(key);

@@ -27,6 +27,7 @@ struct KeySpec {
   std::string_view notes = {};
   uint8_t access = 0;     // KeyAccess that the flags stand for, found at start
   bool variable = false;  // the options decide, found at start
+  bool channel = false;   // Redis' "not_key": what stands there is a channel; found at start
 };
 
 std::span<const KeySpec> key_specs(const CommandSpec& spec);
