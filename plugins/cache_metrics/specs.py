@@ -101,6 +101,7 @@ COUNTERS: tuple[MetricRow, ...] = (
         "seconds",
         1e-9,
     ),
+    _plain(_C, "predis_logged_accesses_total", "logged_accesses", "Accesses written to the access log."),
     _plain(_C, "predis_damaged_entries_total", "damaged_entries", "Entries that a recovery found damaged and dropped."),
     _plain(_C, "predis_tls_connections_total", "tls_connections", "Connections that shook hands over TLS."),
     _plain(_C, "predis_tls_handshake_failures_total", "tls_handshake_failures", "TLS connections without a handshake."),
