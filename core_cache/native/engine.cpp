@@ -175,7 +175,8 @@ const char* Engine::refusal(Client& client, const CommandSpec& spec, Args args) 
   return nullptr;
 }
 
-void Engine::run(Client& client, const CommandSpec* known, Args args, uint64_t hash) {
+// What every command passes through is one piece of code: a call saves and restores registers for each of them.
+[[gnu::flatten]] void Engine::run(Client& client, const CommandSpec* known, Args args, uint64_t hash) {
   const size_t reply_start = reply_.buffer.size();
   reply_.failed = false;
   if (__builtin_expect(known == nullptr, 0)) {
@@ -211,7 +212,7 @@ void Engine::execute(Client& client, const CommandSpec& spec, Args args, uint64_
   if (__builtin_expect(client.modes & kTracks, 0) && (spec.flags & kReadonly)) tracking.remember(client, spec, args);
 }
 
-void Engine::unknown_command(Client& client, Args args) {
+[[gnu::noinline, gnu::cold]] void Engine::unknown_command(Client& client, Args args) {
   // Redis takes these for an attack by way of somebody's browser.
   auto is = [&](std::string_view word) {
     return args[0].size() == word.size() &&
@@ -265,7 +266,7 @@ void Engine::count_call(const CommandSpec& spec, Client& client, Args args, uint
   }
 }
 
-void Engine::log_slow(const CommandSpec& spec, Client& client, Args args, uint64_t ns) {
+[[gnu::noinline, gnu::cold]] void Engine::log_slow(const CommandSpec& spec, Client& client, Args args, uint64_t ns) {
   ++stats().slow_commands;
   if ((spec.flags & kSkipSlowlog) || config_.slowlog_max_length == 0) return;
   constexpr size_t kMaxArgs = 32, kMaxLength = 128;
@@ -306,7 +307,7 @@ void Engine::count_error(std::string_view code) {
   }
 }
 
-void Engine::add_latency(std::string_view event, uint64_t milliseconds) {
+[[gnu::noinline, gnu::cold]] void Engine::add_latency(std::string_view event, uint64_t milliseconds) {
   auto found = latency_events.find(event);
   if (found == latency_events.end()) found = latency_events.emplace(event, LatencyEvent{}).first;
   LatencyEvent& history = found->second;

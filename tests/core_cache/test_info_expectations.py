@@ -27,11 +27,8 @@ PATTERNS = {
 KNOWN_TO_BE_MISSING = {
     "monotonic_clock",
     "atomicvar_api",
-    "pubsubshard_channels",
     "total_active_defrag_time",
     "current_active_defrag_time",
-    "tracking_total_items",
-    "tracking_total_prefixes",
     "reply_buffer_shrinks",
     "reply_buffer_expands",
 }
