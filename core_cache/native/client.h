@@ -58,6 +58,7 @@ struct Client {
   int fd = -1;  // for CLIENT LIST only
   int protocol = 2;
   bool authenticated = false;
+  bool monitoring = false;    // it has sent MONITOR
   bool unrestricted = false;  // logged in as a user who may do everything: there is nothing to check
   bool closing = false;   // no more commands are taken from it
   bool killed = false;    // to be aborted as soon as nothing of it is in use

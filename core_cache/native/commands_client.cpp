@@ -45,6 +45,7 @@ void describe(std::string& out, Engine& engine, const Client& client) {
   if (client.tracking.redirect_broken) flags += 'R';
   if (client.tracking.broadcasts) flags += 'B';
   if (transaction.changed) flags += 'd';
+  if (client.monitoring) flags += 'O';
   if (client.closing) flags += 'c';
   if (client.unix_socket) flags += 'U';
   if (client.no_evict) flags += 'e';

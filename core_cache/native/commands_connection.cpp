@@ -109,6 +109,7 @@ void hello(Context& c) {
 
 void reset(Context& c) {
   c.engine.forget(c.client);
+  c.engine.end_monitor(c.client);
   c.engine.log_out(c.client);
   c.client.protocol = c.reply.protocol = 2;
   c.client.name.clear();

@@ -1,4 +1,4 @@
-// commands_instance.cpp: the process and what it was built with (SHUTDOWN, MODULE, LOLWUT), and the commands that take
+// commands_instance.cpp: the process and what it was built with (SHUTDOWN, MONITOR, MODULE, LOLWUT), and the commands that take
 // more than one database (SWAPDB, MOVE).
 #include <array>
 #include <climits>
@@ -32,6 +32,10 @@ void shutdown(Context& c) {
   if (abort) return c.reply.error("ERR No shutdown in progress.");
   if (!c.engine.request_stop()) return c.reply.error("ERR Errors trying to SHUTDOWN. Check logs.");
   c.engine.begin_close(c.client);  // as from Redis: no reply, the connection ends
+}
+
+void monitor(Context& c) {
+  if (c.engine.begin_monitor(c.client)) c.reply.ok();  // a second time it has no reply, as in Redis
 }
 
 // Reads a number of a database, of which there is one.
@@ -90,6 +94,8 @@ constexpr uint32_t kModule = kAdmin | kNoscript | kNoAsyncLoading | kProtected;
 auto commands = std::to_array<CommandSpec>({
     {"shutdown", -1, kAdmin | kNoscript | kLoading | kStale | kNoMulti | kAllowBusy, 0, 0, 0, kServer, "1.0.0", "O(1)",
      "Ends the process as SIGTERM does; the data stay for the next start", kDangerous, shutdown},
+    {"monitor", 1, kAdmin | kNoscript | kLoading | kStale, 0, 0, 0, kServer, "1.0.0", "O(1)",
+     "Sends every command that any client runs, as it is run", kDangerous, monitor},
     {"swapdb", 3, kWrite | kFast, 0, 0, 0, kServer, "4.0.0", "O(1)", "Takes the one database, 0, twice",
      "keyspace write fast dangerous", swapdb},
     {"move", 3, kWrite | kFast, 1, 1, 1, "generic", "1.0.0", "O(1)", "Refused: there is one database",

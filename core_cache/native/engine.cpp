@@ -92,6 +92,7 @@ size_t Engine::process(Client& client, char* data, size_t size) {
   }
   if (!client.stalled) flush(client);
   current_ = nullptr;
+  if (__builtin_expect(!monitor_text_.empty(), 0)) deliver_to_monitors();
   return static_cast<size_t>(at - data);
 }
 
@@ -209,6 +210,7 @@ void Engine::execute(Client& client, const CommandSpec& spec, Args args, uint64_
   const uint64_t ns = clock_.to_ns(now - ticks_);
   ticks_ = now;
   count_call(spec, client, args, ns);
+  if (__builtin_expect(!monitors_.empty(), 0)) show_to_monitors(client, spec, args);
   if (__builtin_expect(client.modes & kTracks, 0) && (spec.flags & kReadonly)) tracking.remember(client, spec, args);
 }
 

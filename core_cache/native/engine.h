@@ -135,6 +135,8 @@ class Engine {
   // What SHUTDOWN calls; without it SHUTDOWN is refused. The engine goes on until its host stops it.
   std::function<void()> on_stop;
   bool request_stop();
+  bool begin_monitor(Client& client);  // false where it monitors already
+  void end_monitor(Client& client);
 
   // Given by the server around the engine. Puts TLS settings in force; gives why they cannot be, "" when they are.
   std::function<std::string(const TlsConfig&)> renew_tls;
@@ -201,6 +203,8 @@ class Engine {
   void note_denied(Client& client, Denied reason, std::string_view object, std::string_view user);
   void count_call(const CommandSpec& spec, Client& client, Args args, uint64_t ns);
   void log_slow(const CommandSpec& spec, Client& client, Args args, uint64_t ns);
+  void show_to_monitors(const Client& client, const CommandSpec& spec, Args args);
+  void deliver_to_monitors();
   bool flush(Client& client);  // false when the client must be stalled or is gone
   void protocol_error(Client& client);
   void keep_rest(Client& client, char* data, size_t size, size_t consumed);
@@ -237,6 +241,8 @@ class Engine {
   bool in_exec_ = false;
   bool pause_writes_only_ = false;
   uint64_t pause_until_ms_ = 0;      // CLIENT PAUSE; 0: there is none
+  std::vector<Client*> monitors_;
+  Bytes monitor_text_;  // what they have not been told yet
   std::unique_ptr<char[]> shared_;
   std::vector<std::string_view> args_;
   std::array<Pending, kBatch> batch_;

@@ -61,18 +61,18 @@ bool Engine::needs_login(const Client& client) const {
 void Engine::log_in(Client& client, const User& user) {
   client.user = &user;
   client.authenticated = true;
-  client.unrestricted = user.unrestricted();
+  client.unrestricted = user.unrestricted() && !client.monitoring;
 }
 
 void Engine::log_out(Client& client) {
   client.user = &acl_.default_user();
   client.authenticated = client.user->open();
-  client.unrestricted = client.authenticated && client.user->unrestricted();
+  client.unrestricted = client.authenticated && client.user->unrestricted() && !client.monitoring;
 }
 
 void Engine::rights_changed() {
   for (Client* client = clients_; client != nullptr; client = client->next) {
-    client->unrestricted = client->user->unrestricted() && !needs_login(*client);
+    client->unrestricted = client->user->unrestricted() && !needs_login(*client) && !client->monitoring;
   }
 }
 
@@ -91,6 +91,7 @@ void Engine::let_go(const User& user, const Client* asking) {
 
 const char* Engine::access_problem(Client& client, const CommandSpec& spec, Args args) {
   if (needs_login(client)) return spec.flags & kNoAuth ? nullptr : "NOAUTH Authentication required.";
+  if (client.monitoring && (spec.flags & (kWrite | kReadonly))) return "ERR Replica can't interact with the keyspace";
   size_t position = 0;
   const Denied denied = check_command(*client.user, spec, args, position);
   if (denied == Denied::none) return nullptr;

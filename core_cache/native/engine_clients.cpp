@@ -39,6 +39,7 @@ bool Engine::add(Client& client) {
 
 void Engine::remove(Client& client) {
   if (by_id_.erase(client.id) == 0) return;
+  end_monitor(client);
   (client.previous != nullptr ? client.previous->next : clients_) = client.next;
   (client.next != nullptr ? client.next->previous : last_client_) = client.previous;
   --client_count_;

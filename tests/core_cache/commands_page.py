@@ -49,6 +49,7 @@ NOTES = {
     "swapdb": "0 with 0 only",
     "config|set": "lasts until the cache process ends",
     "shutdown": "as SIGTERM; under the agent the cache starts again at once, with its data",
+    "monitor": "passwords are left out, administration too",
     "replicaof": "NO ONE only",
     "slaveof": "NO ONE only",
     "failover": "always refused: there is no replica",

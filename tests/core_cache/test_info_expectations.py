@@ -23,7 +23,7 @@ PATTERNS = {
     "text": r"\S.*",
 }
 
-# The internals of redis-server, and what belongs to features that are not here.
+# The internals of redis-server.
 KNOWN_TO_BE_MISSING = {
     "monotonic_clock",
     "atomicvar_api",
