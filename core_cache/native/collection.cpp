@@ -40,6 +40,7 @@ std::unique_ptr<SideIndex> Collection::make_side() const {
     if (!r.dead && r.is_element()) made->members.insert(hash_of(key_of(log_, r)), at);
     at = r.end;
   }
+  if (type_ == Type::zset) rank_all(made->ranking);
   return made;
 }
 
@@ -57,8 +58,15 @@ uint32_t Collection::find(std::string_view member) const {
   return 0;
 }
 
-// By home, since an updated element keeps its place in the order; an intset by number.
+// By home, since an updated element keeps its place in the order; an intset by number, a sorted set by score.
 std::vector<uint32_t> Collection::places() const {
+  if (type_ == Type::zset && !large()) {
+    Ranking ranking;
+    rank_all(ranking);
+    std::vector<uint32_t> ranked;
+    if (count_ != 0) ranking.each(0, count_, false, [&](const Ranking::Item& item) { ranked.push_back(item.place); });
+    return ranked;
+  }
   std::vector<std::pair<int64_t, uint32_t>> found;
   found.reserve(count_);
   const bool numbers = type_ == Type::set && !large();
@@ -87,6 +95,23 @@ uint32_t Collection::pick() const {
     if (!r.dead && r.is_element() && left-- == 0) return at;
     at = r.end;
   }
+}
+
+void Collection::rank_all(Ranking& into) const {
+  std::vector<Ranking::Item> items;
+  items.reserve(count_);
+  for (uint32_t at = kLogHead; at < used_;) {
+    const Record r = read_record(log_, at);
+    if (!r.dead && r.is_element()) items.push_back({score_of(r.value), at});
+    at = r.end;
+  }
+  into.fill(std::move(items), log_);
+}
+
+const Ranking& Collection::ranking() {
+  if (side_ != nullptr) return side_->ranking;
+  if (!ranked_) rank_all(ranked_.emplace());
+  return *ranked_;
 }
 
 // --- lists
@@ -199,8 +224,10 @@ bool Edit::relocate(size_t bytes, bool compact) {
   }
   side_ = made_.get();
   if (compact) replayed_.reset();
+  ranked_.reset();
   log_ = to;
   entry_ = fresh_;
+  if (compact && side_ != nullptr && type_ == Type::zset) rank_all(side_->ranking);
   return true;
 }
 
@@ -214,8 +241,10 @@ void Edit::put(uint32_t at, std::string_view member, std::string_view value) {
   if (at == 0) {
     const uint32_t place = append(type_ == Type::set ? Op::add : Op::put, 0, 0, member, value);
     ++count_;
+    ranked_.reset();
     if (side_ != nullptr) {
       side_->members.insert(hash_of(member), place);
+      if (type_ == Type::zset) side_->ranking.insert(score_of(value), member, place, log_);
     } else if (wants_index(used_, count_)) {
       made_ = make_side();
       side_ = made_.get();
@@ -226,13 +255,20 @@ void Edit::put(uint32_t at, std::string_view member, std::string_view value) {
   const uint32_t place = append(Op::update, at, home_of(before), {}, value);
   mark_dead(log_, at);
   dead_ += before.size();
+  ranked_.reset();
   if (side_ == nullptr) return;
+  if (type_ == Type::zset) {
+    side_->ranking.erase(score_of(before.value), member, log_);
+    side_->ranking.insert(score_of(value), member, place, log_);
+  }
   side_->members.find(hash_of(member), [&](uint32_t other) { return other == at; })->at = place;
 }
 
 void Edit::remove(uint32_t at) {
   const Record before = record(at);
+  ranked_.reset();
   if (side_ != nullptr) {
+    if (type_ == Type::zset) side_->ranking.erase(score_of(before.value), key_of(log_, before), log_);
     const auto same = [&](uint32_t other) { return other == at; };
     side_->members.erase(side_->members.find(hash_of(key_of(log_, before)), same));
   }

@@ -38,8 +38,8 @@ class Collection {
   void prefetch(std::string_view member) const {
     if (side_ != nullptr) side_->members.prefetch(hash_of(member));
   }
-  // Calls visit(record, key) for each element. While the encoding is compact: in the order of insertion, or, in a set,
-  // of the numbers.
+  // Calls visit(record, key) for each element. While the encoding is compact: in the order of insertion, or, in sets,
+  // of the numbers or scores.
   template <typename Visit>
   void each(Visit&& visit) const;
   std::vector<uint32_t> places() const;  // of all elements, in the order of each()
@@ -48,6 +48,11 @@ class Collection {
   template <typename Visit>
   uint64_t walk(uint64_t cursor, size_t count, Visit&& visit) const;
 
+  // --- sorted set
+  double score(uint32_t place) const { return score_of(value(place)); }
+  const Ranking& ranking();
+  const char* log() const { return log_; }  // that a Ranking needs to compare members
+
   // --- list
   Sequence& sequence();  // the elements' places from left to right
 
@@ -55,6 +60,7 @@ class Collection {
   uint32_t hash_of(std::string_view member) const { return static_cast<uint32_t>(store_.hash(member) >> 32); }
   std::unique_ptr<SideIndex> make_side() const;
   void replay(Sequence& into) const;
+  void rank_all(Ranking& into) const;
 
   Store& store_;
   Entry* entry_;
@@ -63,6 +69,7 @@ class Collection {
   uint32_t used_ = kLogHead, count_ = 0, dead_ = 0;
   SideIndex* side_ = nullptr;
   std::optional<Sequence> replayed_;
+  std::optional<Ranking> ranked_;
 };
 
 class Edit : public Collection {

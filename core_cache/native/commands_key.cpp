@@ -6,6 +6,7 @@
 #include "collection_log.h"
 #include "commands_key.h"
 #include "entries.h"
+#include "side_index.h"
 
 namespace predis {
 namespace {

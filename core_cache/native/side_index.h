@@ -9,6 +9,7 @@
 
 #include "collection_log.h"
 #include "member_table.h"
+#include "ranking.h"
 
 namespace predis {
 
@@ -17,9 +18,10 @@ struct SideIndex {
   Type type;
   MemberTable members;           // hash, set, sorted set: by member
   std::deque<uint32_t> sequence; // list: the elements' places in the log, from left to right
+  Ranking ranking;               // sorted set
   size_t counted = 0;            // bytes that SideIndexes counts for it
 
-  size_t bytes() const { return sizeof *this + members.bytes() + sequence.size() * sizeof(uint32_t); }
+  size_t bytes() const { return sizeof *this + members.bytes() + sequence.size() * sizeof(uint32_t) + ranking.bytes(); }
 };
 
 // Whether a collection has a side index: reading its log from end to end would take too long.

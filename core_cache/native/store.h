@@ -14,9 +14,11 @@
 
 #include "layout.h"
 #include "policy_kind.h"
-#include "side_index.h"
 
 namespace predis {
+
+struct LogSeed;     // collection_log.h
+class SideIndexes;  // side_index.h
 
 // Keys that begin with `prefix` belong to the tenant; they take up at most `quota` bytes, which are kept free for them.
 struct TenantOptions {

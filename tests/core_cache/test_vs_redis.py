@@ -13,6 +13,7 @@ from tests.core_cache.cases_number import NUMBER_CASES
 from tests.core_cache.cases_server import SERVER_CASES
 from tests.core_cache.cases_set import SET_CASES
 from tests.core_cache.cases_string import STRING_CASES
+from tests.core_cache.cases_zset import ZSET_CASES
 from tests.core_cache.compare import Pair, differences
 from tests.core_cache.raw_resp import Command, decode, fields, words
 from tests.waiting import wait_until
@@ -27,6 +28,7 @@ CASES = {
     **SERVER_CASES,
     **SET_CASES,
     **STRING_CASES,
+    **ZSET_CASES,
 }
 
 

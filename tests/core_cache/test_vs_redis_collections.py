@@ -115,6 +115,44 @@ class Maker:
             return (b"LTRIM", key, self.index(), self.index())
         return self.random.choice(choices)
 
+    def zset_command(self) -> Command:
+        key, other, pick = self.key(), self.key(), self.random.randrange(24)
+        scores = [b"-inf", b"(3", b"-5", b"0", b"7.25", b"(20", b"+inf"]
+        low, high = self.random.choice(scores), self.random.choice(scores)
+        by_score = (b"BYSCORE", *self.random.choice([(), (b"LIMIT", b"1", b"3")]))
+        rev = self.random.choice([(), (b"REV",)])
+        if pick < 9:
+            flags = self.random.choice([(), (), (), (b"CH",), (b"NX",), (b"XX", b"CH"), (b"GT",), (b"LT", b"CH")])
+            return (b"ZADD", key, *flags, *[x for m in self.many(self.member) for x in (self.score(), m)])
+        if pick < 11:
+            return (b"ZREM", key, *self.many(self.member))
+        choices: list[Command] = [
+            (b"ZINCRBY", key, self.score(), self.member()),
+            (b"ZADD", key, b"INCR", self.score(), self.member()),
+            (b"ZMSCORE", key, *self.many(self.member)),
+            (b"ZRANGE", key, self.index(), self.index(), *rev, b"WITHSCORES"),
+            (b"ZRANGE", key, low, high, *by_score, *rev),
+            (b"ZREVRANGEBYSCORE", key, high, low, b"WITHSCORES"),
+            (b"ZCOUNT", key, low, high),
+            (b"ZRANK", key, self.member()),
+            (b"ZREVRANK", key, self.member()),
+            (b"ZPOPMIN", key),
+            (b"ZPOPMAX", key, b"3"),
+            (b"ZMPOP", b"2", key, other, b"MIN", b"COUNT", b"2"),
+            (b"ZREMRANGEBYRANK", key, b"1", b"3"),
+            (b"ZREMRANGEBYSCORE", key, b"(3", b"4"),
+            (b"ZRANGESTORE", self.key(), key, self.index(), self.index()),
+            (b"ZUNIONSTORE", self.key(), b"2", key, other, b"WEIGHTS", b"2", b"0.5"),
+            (b"ZINTERSTORE", self.key(), b"2", key, other, b"AGGREGATE", b"MAX"),
+            (b"ZDIFFSTORE", self.key(), b"2", key, other),
+            (b"ZUNION", b"2", key, other, b"WITHSCORES"),
+            (b"ZINTERCARD", b"2", key, other),
+        ]
+        return self.random.choice(choices)
+
+    def score(self) -> bytes:
+        return self.random.choice([b"%d" % self.random.randrange(-20, 20), b"%.2f" % self.random.uniform(-9, 9)])
+
     def key_command(self) -> Command:
         key, other = self.key(), self.key()
         choices: list[Command] = [
@@ -158,6 +196,8 @@ def contents() -> list[Command]:
     names = (b"TYPE", b"HGETALL", b"SMEMBERS", b"HLEN", b"SCARD", b"GET", b"TTL", b"HKEYS", b"HVALS")
     rows: list[Command] = [(name, key) for key in KEYS for name in names]
     rows += [(b"LRANGE", key, b"0", b"-1") for key in KEYS]
+    rows += [(b"ZRANGE", key, b"0", b"-1", b"WITHSCORES") for key in KEYS]
+    rows += [(b"ZREVRANK", key, b"m0") for key in KEYS]
     rows += [(b"OBJECT", b"ENCODING", key) for key in KEYS]
     return [*rows, (b"DBSIZE",)]
 
@@ -167,7 +207,7 @@ def contents() -> list[Command]:
 def test_random_sequences_agree(pair: Pair, seed: int, span: int) -> None:
     """Each type alone, then all of them on the same keys; small collections and ones with side indexes."""
     maker = Maker(seed * 1000 + span, span)
-    kinds = [maker.hash_command, maker.set_command, maker.list_command]
+    kinds = [maker.hash_command, maker.set_command, maker.list_command, maker.zset_command]
     for kind in (*kinds, None):
         pair.clear()
         for part in range(8):

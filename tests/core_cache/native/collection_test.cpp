@@ -1,6 +1,6 @@
 // Tests of collections in the store against a model, under the sanitizers; run by tests/core_cache/test_store.py.
 //
-//   collection_test model SEED    random changes of hashes, sets and lists, reopening the arena now and then
+//   collection_test model SEED    random changes of all kinds, reopening the arena now and then
 //   collection_test pressure SEED the same in a cache that is too small: what is there is right, and moves do no harm
 //   collection_test kill SEED     a child changes many fields at once and is killed: all of a change is there, or nothing
 //   collection_test damage SEED   bytes of the arena are changed between two lives: a collection is right, or gone
@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -42,7 +43,8 @@ namespace {
 using Hash = std::map<std::string, std::string>;
 using Set = std::set<std::string>;
 using List = std::deque<std::string>;
-using Model = std::variant<Hash, Set, List>;
+using Zset = std::map<std::string, double>;
+using Model = std::variant<Hash, Set, List, Zset>;
 using Models = std::map<std::string, Model>;
 
 struct File {
@@ -52,11 +54,16 @@ struct File {
 };
 
 std::unique_ptr<Store> open_store(const File& file, uint64_t mib, PolicyKind policy = PolicyKind::s3fifo) {
-  return std::make_unique<Store>(StoreOptions{.path = file.path, .capacity = mib << 20, .policy = policy});
+  StoreOptions options;
+  options.path = file.path;
+  options.capacity = mib << 20;
+  options.policy = policy;
+  return std::make_unique<Store>(options);
 }
 
 Type type_of(const Model& model) {
-  return model.index() == 0 ? Type::hash : model.index() == 1 ? Type::set : Type::list;
+  constexpr Type kTypes[] = {Type::hash, Type::set, Type::list, Type::zset};
+  return kTypes[model.index()];
 }
 size_t size_of(const Model& model) {
   return std::visit([](const auto& m) { return m.size(); }, model);
@@ -82,8 +89,8 @@ class Tester {
     auto known = models.find(key);
     if (entry == nullptr) {
       if (known != models.end()) models.erase(known);  // evicted
-      const uint64_t pick = rng() % 3;
-      Model fresh = pick == 0 ? Model(Hash()) : pick == 1 ? Model(Set()) : Model(List());
+      const uint64_t pick = rng() % 4;
+      Model fresh = pick == 0 ? Model(Hash()) : pick == 1 ? Model(Set()) : pick == 2 ? Model(List()) : Model(Zset());
       known = models.emplace(key, fresh).first;
     }
     Model next = known->second;
@@ -115,6 +122,15 @@ class Tester {
         CHECK((at != 0) == (s->count(name) != 0), "member %s of %s", name.c_str(), key.c_str());
         if (!shrink && at == 0) edit.put(0, name, {}), s->insert(name);
         else if (shrink && at != 0) edit.remove(at), s->erase(name);
+      } else if (auto* z = std::get_if<Zset>(&next)) {
+        const std::string name = member();
+        const uint32_t at = edit.find(name);
+        CHECK((at != 0) == (z->count(name) != 0), "member %s of %s", name.c_str(), key.c_str());
+        const double score = static_cast<double>(rng() % 20) - 5;
+        char bytes[8];
+        std::memcpy(bytes, &score, 8);
+        if (!shrink) edit.put(at, name, {bytes, 8}), (*z)[name] = score;
+        else if (at != 0) edit.remove(at), z->erase(name);
       } else {
         change_list(edit, std::get<List>(next), v, shrink);
       }
@@ -172,6 +188,27 @@ class Tester {
       CHECK(found == *s, "%s differs", key.c_str());
       for (const auto& member : *s) CHECK(collection.find(member) != 0, "member %s", member.c_str());
       CHECK(s->count(std::string(collection.key(collection.pick()))) == 1, "a member that is none");
+    } else if (const auto* z = std::get_if<Zset>(&model)) {
+      std::vector<std::pair<double, std::string>> expected, found;
+      for (const auto& [name, score] : *z) {
+        expected.emplace_back(score, name);
+        CHECK(collection.score(collection.find(name)) == score, "member %s", name.c_str());
+      }
+      std::sort(expected.begin(), expected.end());
+      const Ranking& ranking = collection.ranking();
+      ranking.each(0, ranking.size(), false, [&](const Ranking::Item& item) {
+        found.emplace_back(item.score, collection.key(item.place));
+      });
+      CHECK(found == expected, "%s differs", key.c_str());
+      for (size_t i = 0; i < expected.size(); i += 7) {
+        CHECK(ranking.rank(expected[i].first, expected[i].second, collection.log()) == i, "rank %zu", i);
+      }
+      found.clear();
+      ranking.each(ranking.size() - 1, ranking.size(), true, [&](const Ranking::Item& item) {
+        found.emplace_back(item.score, collection.key(item.place));
+      });
+      std::reverse(found.begin(), found.end());
+      CHECK(found == expected, "%s differs when read from the end", key.c_str());
     } else {
       List found;
       for (const uint32_t place : collection.sequence()) found.emplace_back(collection.value(place));
