@@ -74,6 +74,10 @@ class Report:
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
         return f"not ready: {reasons[0]}{more}"
 
+    def upgrade_cache(self) -> int:
+        """Begins to upgrade the cache; gives the upgrade's number in status(). Raises PredisError when it cannot be."""
+        return self._supervisor.upgrade()
+
     def snapshot(self) -> Snapshot:
         """All series now."""
         return self._collection.pipeline.snapshot()

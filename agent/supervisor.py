@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
-from enum import StrEnum
 from typing import Any
 
 from agent.cache import process as cache_process
@@ -24,23 +23,14 @@ from agent.cache.changes import LiveChanges, check_certificates
 from agent.cache.health import CacheHealth
 from agent.cache.process import CacheProcess
 from agent.cache.settings import CacheFiles, CacheSettings, CommandLine, command_line, in_terms_of_keys
+from agent.cache.state import State
 from agent.cache.timings import Timings
+from agent.cache.upgrade import Outcome, Upgrades, discard, facts_of, wait_for_take_over, why
 from agent.cache.waker import Waker
 from agent.cache.wanted import CacheRefused, WantedSettings
 from agent.errors import EX_CONFIG, EX_FAILURE, PredisError
 
 log = logging.getLogger(__name__)
-
-
-class State(StrEnum):
-    """What the supervisor is at."""
-
-    starting = "starting"
-    running = "running"
-    unresponsive = "unresponsive"
-    waiting = "waiting"  # for the next attempt
-    stopping = "stopping"
-    stopped = "stopped"
 
 
 class CacheSupervisor:
@@ -74,6 +64,7 @@ class CacheSupervisor:
         self._reason: str | None = None  # why the next start is a restart
         self._backoff = Backoff(self._t.first_delay, self._t.longest_delay)
         self._changes = LiveChanges(files, self._t)
+        self.upgrades = Upgrades()
         # For status; single values that one thread writes.
         self._state = State.starting
         self._since = time.monotonic()
@@ -113,6 +104,17 @@ class CacheSupervisor:
         answer = self._wanted.request(settings)
         self._waker.wake()
         return answer
+
+    def upgrade(self) -> int:
+        """Has a new process take the cache over; gives the number by which status()["upgrade"] tells of it.
+
+        Raises PredisError when that cannot be now.
+        """
+        if self._state is not State.running:
+            raise PredisError(f"the cache is {self._state}: only one that runs can be upgraded")
+        number = self.upgrades.request()
+        self._waker.wake()
+        return number
 
     def answered_within(self, seconds: float) -> bool:
         """Whether the cache answered in the last so many seconds."""
@@ -157,6 +159,8 @@ class CacheSupervisor:
             "times_unresponsive": self._unresponsive,
             "last_exit": self._last_exit,
             "error": self._error,
+            "upgrades": self.upgrades.done,
+            "upgrade": self.upgrades.status(),
         }
 
     # --- the supervising thread
@@ -183,6 +187,7 @@ class CacheSupervisor:
             self._health.close()
             self._set(State.stopped)
             self._wanted.give_up(CacheRefused("the agent stops"))
+            self.upgrades.fail("the agent stops")
 
     def _start(self) -> CacheProcess | None:
         """A new process that answers, or None."""
@@ -197,25 +202,29 @@ class CacheSupervisor:
         self._process = process
         self._changes.capacity = self._wanted.now.memory
         self._changes.note(process.pid, self._wanted.now)
+        return process if self._await_answer(process) else None
+
+    def _await_answer(self, process: CacheProcess) -> bool:
+        """Until a new process answers; False when it has ended, or had to be ended."""
         deadline, pause = time.monotonic() + self._t.start, 0.005
         while not self._waker.wait(pause, process.pidfd):
             if self._stop:
-                return None
+                return False
             if self._health.look(process.pid, identify=True):
                 self._ready(process)
-                return process
+                return True
             if time.monotonic() > deadline:
                 self._replace(process, "unresponsive")
                 because = f": {self._health.error}" if self._health.error else ""
                 sentence = f"the cache process {process.pid} did not answer within {self._t.start:g} s of its start"
                 self._fail(f"{sentence}{because}", count=False)
-                return None
+                return False
             if self._wanted.requested and not self._wanted.take(same=True):
                 self._replace(process, "requested", drain=False)  # it serves nobody yet
-                return None
+                return False
             pause = min(pause * 1.3, 0.1)
         self._ended(process)
-        return None
+        return False
 
     def _adopt(self) -> CacheProcess | None:
         """The process that holds the lock, once it answers; None when there is none any more."""
@@ -280,6 +289,11 @@ class CacheSupervisor:
             if not self._take_request(running=True):
                 self._replace(process, "requested")
                 return
+            if self.upgrades.requested:
+                successor = self._upgrade(process)
+                if successor is None:
+                    return
+                process = successor
             if time.monotonic() < next_look:
                 continue
             self._health.look(process.pid)
@@ -289,6 +303,40 @@ class CacheSupervisor:
             if self._judge(process):
                 self._replace(process, "unresponsive")
                 return
+
+    def _upgrade(self, old: CacheProcess) -> CacheProcess | None:
+        """The process that serves after it; None when none does."""
+        settings = self._wanted.now
+        self.upgrades.begin(old.pid, self._health.version)
+        try:
+            new = cache_process.spawn([*self._command(settings, self.files), "--take-over"], self.files.log)
+        except OSError as error:
+            self.upgrades.fail(f"a new cache process cannot be started: {error}")
+            return old
+        self._changes.note(old.pid, settings, new.pid)
+        outcome = wait_for_take_over(old, new, self._waker, self._t, lambda: self._stop)
+        if outcome is Outcome.interrupted:
+            discard(new)
+            said = f"it had not taken over after {self._t.take_over:g} s" if not self._stop else "the agent stops"
+            outcome = Outcome.refused if old.alive() else Outcome.handed_over
+        elif outcome is Outcome.refused:
+            said = why(self.files, new, new.reap())
+        if outcome is Outcome.refused:
+            self._changes.note(old.pid, settings)
+            self.upgrades.fail(said)
+            return old
+        old.reap()
+        self._forget()
+        self._process = new
+        self._set(State.starting)
+        self._changes.capacity = settings.memory
+        self._changes.note(new.pid, settings)
+        if not self._await_answer(new):
+            self.upgrades.fail("the new cache process took over and then failed: the cache is restarted")
+            return None
+        self.upgrades.succeed(new.pid, facts_of(settings, self.files, self._t.answer))
+        log.info("the cache process %d has taken over from %d", new.pid, old.pid)
+        return new
 
     def _judge(self, process: CacheProcess) -> bool:
         """Sets running or unresponsive; whether the process has been silent for so long that it must go."""

@@ -23,8 +23,8 @@ class Listeners:
 
     def __init__(self, sockets: dict[str, socket.socket], unix_path: Path) -> None:
         self.sockets = sockets
-        self._unix_path = unix_path
-        self._inode = unix_path.stat().st_ino
+        self.unix_path = unix_path
+        self._inode = _inode_of(unix_path)
 
     @classmethod
     def open(cls, options: Options, unix_path: Path) -> Listeners:
@@ -43,17 +43,23 @@ class Listeners:
         return cls(sockets, unix_path)
 
     def close(self) -> None:
-        """Listens no more; the unix socket's file goes."""
-        self.hand_on()
-        with contextlib.suppress(OSError):
-            if self._unix_path.stat().st_ino == self._inode:
-                self._unix_path.unlink()
-
-    def hand_on(self) -> None:
-        """Closes the sockets here; another process has them, too."""
+        """Listens no more; the unix socket's file goes, unless the sockets are another process' by now."""
         for listener in self.sockets.values():
             listener.close()
         self.sockets = {}
+        if self._inode is not None and _inode_of(self.unix_path) == self._inode:
+            with contextlib.suppress(OSError):
+                self.unix_path.unlink()
+
+    def hand_on(self) -> None:
+        """Another process has the sockets, too: there they go on."""
+        self._inode = None
+
+
+def _inode_of(path: Path) -> int | None:
+    with contextlib.suppress(OSError):
+        return path.stat().st_ino
+    return None
 
 
 def addresses(options: Options, unix_path: Path) -> dict[str, str]:

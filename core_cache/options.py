@@ -47,6 +47,16 @@ class TlsOptions(NamedTuple):
     ciphers: str = ""
 
 
+class SnapshotOptions(NamedTuple):
+    """enabled: made every `interval` seconds and loaded after a reboot. max_rate: bytes per second, 0 for no limit."""
+
+    enabled: bool = False
+    path: str = ""  # empty: cache.snapshot in the data directory
+    interval: float = 3600.0
+    max_rate: int = 64 << 20
+    on_shutdown: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How the cache process is to run. `memory` is in bytes; `port` 0 means no TCP; no data_dir: a temporary one."""
@@ -66,6 +76,8 @@ class Options:
     access_log: float
     access_log_keys: str
     tls: TlsOptions
+    take_over: bool
+    snapshot: SnapshotOptions
 
 
 class SizeError(ValueError):
@@ -144,6 +156,12 @@ def parse_options(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--access-log-keys", choices=ACCESS_LOG_KEYS, default="hashed", help="how keys appear in the access log"
     )
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="in place of the cache process that works on the same data directory: its sockets and its data",
+    )
+    _add_snapshot(parser.add_argument_group("snapshots on the disk"))
     _add_tls(parser.add_argument_group("TLS"))
     given = parser.parse_args(arguments)
     if given.tls_port:
@@ -152,6 +170,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
                 parser.error(f"--tls-port needs {option}")
         if given.tls_port == given.port:
             parser.error(f"--tls-port and --port are both {given.port}: give them different ports")
+    if given.take_over and given.data_dir is None:
+        parser.error("--take-over needs --data-dir: that of the cache process to be replaced")
     if given.no_auth and (given.port or given.tls_port) and not is_loopback(given.host):
         parser.error(
             f"--no-auth would open the cache to everybody who can reach {given.host}: "
@@ -181,7 +201,46 @@ def parse_options(arguments: Sequence[str]) -> Options:
             given.tls_min_version,
             given.tls_ciphers,
         ),
+        take_over=given.take_over,
+        snapshot=SnapshotOptions(
+            given.snapshot,
+            given.snapshot_path,
+            given.snapshot_interval,
+            given.snapshot_max_rate,
+            given.snapshot_on_shutdown,
+        ),
     )
+
+
+def _add_snapshot(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--snapshot", action="store_true", help="make them, and load the last one after a reboot")
+    group.add_argument(
+        "--snapshot-path", type=_absolute, default="", metavar="PATH", help="default: cache.snapshot in --data-dir"
+    )
+    group.add_argument(
+        "--snapshot-interval", type=_seconds, default=3600.0, metavar="SECONDS", help="from one to the next"
+    )
+    group.add_argument(
+        "--snapshot-max-rate", type=_size, default="64MiB", metavar="SIZE", help="per second; 0: as fast as can be"
+    )
+    group.add_argument("--snapshot-on-shutdown", action="store_true", help="make one before the end, too")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1.0 <= seconds <= 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, from 1 on")
+    return seconds
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_tls(group: argparse._ArgumentGroup) -> None:

@@ -49,16 +49,20 @@ def data_folder(options: Options) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def lock(data_dir: Path) -> Iterator[None]:
-    """Holds DATA_DIR/cache.lock, so that there is never a second cache process on the same data."""
+def lock(data_dir: Path, patience: float = 0.0) -> Iterator[None]:
+    """Holds DATA_DIR/cache.lock, so that there is never a second cache process on the same data.
+
+    patience: seconds that who holds it has to end.
+    """
     path = data_dir / "cache.lock"
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StartError(f"the lock {path} cannot be opened ({reason(error)})") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    deadline = time.monotonic() + patience
+    while not (held := _try_lock(handle)) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    if not held:
         os.close(handle)
         pid = ""
         with contextlib.suppress(OSError):
@@ -71,8 +75,17 @@ def lock(data_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def pid_file(data_dir: Path) -> Iterator[None]:
+    """DATA_DIR/cache.pid names this process for as long as it serves."""
     path = data_dir / "cache.pid"
     fresh = data_dir / ".cache.pid.new"
     try:

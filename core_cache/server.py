@@ -11,24 +11,32 @@ import contextlib
 import functools
 import gc
 import logging
+import os
 import resource
 import signal
+import socket
 import sys
+import time
+from collections.abc import Coroutine
 from pathlib import Path
 
 import uvloop
 
 from core_cache import __version__, _native, password
 from core_cache.doors import Doors, Tls, drain
-from core_cache.listeners import Listeners
+from core_cache.estate import Estate
+from core_cache.handoff import Handoff, Legacy, Request, take_over
+from core_cache.listeners import Listeners, addresses
 from core_cache.options import Options
 from core_cache.places import StartError, arena_path, data_folder, lock, pid_file, reason
 from core_cache.readers_group import open_to_group
+from core_cache.saving import Saving
 
 CRON_INTERVAL = 0.1  # seconds
 CRON_BUSY_INTERVAL = 0.004  # while upkeep is behind
 CRON_BUDGET_US = 1000
 SPARE_FILES = 64
+LOCK_PATIENCE = 1.0  # seconds in which a process that has handed over is gone for good
 _LOG_LEVELS = {"debug": "debug", "verbose": "debug", "notice": "info", "warning": "warning"}  # Redis' names to Python's
 
 log = logging.getLogger("core_cache")
@@ -40,12 +48,13 @@ def run(options: Options) -> int:
         stream=sys.stderr, level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s"
     )
     try:
-        with data_folder(options) as data_dir, lock(data_dir):
-            loop = uvloop.new_event_loop()
-            try:
-                loop.run_until_complete(_serve(options, data_dir))
-            finally:
-                loop.close()
+        with data_folder(options) as data_dir:
+            tls = Tls(options.tls) if options.tls.port else None
+            legacy = _take_over(options, data_dir) if options.take_over else None
+            with lock(data_dir, LOCK_PATIENCE if legacy is not None else 0.0):
+                successor = _run_loop(_serve(options, data_dir, tls, legacy))
+            if successor is not None:
+                successor.close()  # its sign that nothing is in use any more
     except (StartError, _native.ArenaError, _native.AclFileError) as error:
         text = str(error)
         sys.stderr.write(f"core_cache: {text[:1].upper()}{text[1:]}\n")
@@ -53,17 +62,41 @@ def run(options: Options) -> int:
     return 0
 
 
-async def _serve(options: Options, data_dir: Path) -> None:
+def _run_loop(main: Coroutine[None, None, socket.socket | None]) -> socket.socket | None:
+    loop = uvloop.new_event_loop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.close()
+
+
+def _take_over(options: Options, data_dir: Path) -> Legacy:
+    """The sockets of the process before, which has ended by then. What may be wrong is found before it is asked."""
+    _raise_file_limit(options.max_clients)
+    layout = _native.LAYOUT_VERSION
+    wanted = addresses(options, options.unix_socket or data_dir / "cache.sock")
+    legacy = take_over(data_dir, Request(os.getpid(), __version__, layout, wanted))
+    log.info("taking over from process %d, version %s, with %d keys", legacy.pid, legacy.version, legacy.keys)
+    legacy.wait_for_the_end()
+    if legacy.layout != layout:  # and no keys, or it would not have let go
+        (data_dir / "cache.arena").resolve().unlink(missing_ok=True)
+    return legacy
+
+
+async def _serve(options: Options, data_dir: Path, tls: Tls | None, legacy: Legacy | None) -> socket.socket | None:
+    """Until the end. Gives the connection to the process that has taken over, if one has."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     max_clients = _raise_file_limit(options.max_clients)
     socket_path = options.unix_socket or data_dir / "cache.sock"
-    tls = Tls(options.tls) if options.tls.port else None
     with contextlib.ExitStack() as stack:
         # The listening sockets come first: a port in use is found out before the arena is touched.
-        listeners = Listeners.open(options, socket_path)
+        if legacy is not None:
+            listeners = Listeners(legacy.sockets, socket_path)
+        else:
+            listeners = Listeners.open(options, socket_path)
         stack.callback(listeners.close)
         arena = arena_path(options, data_dir, stack)
         engine = _native.Engine(
@@ -88,11 +121,25 @@ async def _serve(options: Options, data_dir: Path) -> None:
         engine.on_stop = functools.partial(_stop_asked, stop)
         if tls is not None:
             engine.use_tls(options.tls, tls.renew)
+        saving = Saving(options.snapshot, data_dir, arena, engine)
+        if engine.fresh and legacy is None:
+            saving.load()
+        saving.begin()
+        stack.callback(saving.stop)
         doors = Doors(listeners, engine, tls)
         await doors.open()
+        if legacy is not None:
+            pause = time.monotonic() - legacy.shut_at
+            engine.note("upgrades", 1)
+            engine.note("upgrade_pause_us", int(pause * 1e6))
+            log.info("took over from process %d after a pause of %.3f s", legacy.pid, pause)
         loop.add_signal_handler(signal.SIGHUP, doors.read_certificates_again)
         stack.enter_context(pid_file(data_dir))
         cron = Cron(engine, loop)
+        estate = Estate(options, engine, listeners, doors, saving, stop)
+        handoff = Handoff(data_dir, estate)
+        handoff.open()
+        stack.callback(handoff.close)
         where = [f"{options.host} port {options.port}"] if options.port else []
         if tls is not None:
             where.append(f"{options.host} port {options.tls.port} (TLS)")
@@ -100,11 +147,17 @@ async def _serve(options: Options, data_dir: Path) -> None:
         gc.collect()
         gc.freeze()
         await stop.wait()
-        log.info("stopping: answering what has arrived from %d clients", engine.clients)
-        doors.shut()
-        await drain(engine)
+        if handoff.connection is not None:
+            listeners.hand_on()
+        else:
+            log.info("stopping: answering what has arrived from %d clients", engine.clients)
+            doors.shut()
+            await drain(engine)
+            saving.stop()
+            saving.at_the_end()
         cron.stop()
-    log.info("stopped")
+    log.info("stopped" if handoff.connection is None else "handed over")
+    return handoff.connection
 
 
 def _stop_asked(stop: asyncio.Event) -> None:

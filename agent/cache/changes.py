@@ -48,10 +48,10 @@ class LiveChanges:
         finally:
             link.close()
 
-    def note(self, pid: int, settings: CacheSettings) -> None:
+    def note(self, pid: int, settings: CacheSettings, successor: int | None = None) -> None:
         """So that the next agent knows them. Without the note it restarts the cache, which is no reason to fail."""
         try:
-            self._files.write_arguments(pid, settings, self.capacity)
+            self._files.write_arguments(pid, settings, self.capacity, successor)
         except OSError as error:
             log.warning("cannot write %s: %s", self._files.arguments, error)
 

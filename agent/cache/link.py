@@ -33,9 +33,9 @@ class CacheLink:
         self._command("PING")
         return time.monotonic() - start
 
-    def information(self) -> dict[str, str]:
-        """The fields of INFO's server section."""
-        reply = self._command("INFO", "server")
+    def information(self, section: str = "server") -> dict[str, str]:
+        """The fields of a section of INFO."""
+        reply = self._command("INFO", section)
         text = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 

@@ -195,9 +195,12 @@ class CacheFiles:
             raise PredisError(str(error)) from None
         return secret if made else None
 
-    def write_arguments(self, pid: int, settings: CacheSettings, capacity: int) -> None:
-        """Notes with which settings the process of this pid runs; `capacity` is the memory it was started with."""
-        document = {"pid": pid, "capacity": capacity, "settings": asdict(settings)}
+    def write_arguments(self, pid: int, settings: CacheSettings, capacity: int, successor: int | None = None) -> None:
+        """Notes with which settings the process of this pid runs; `capacity` is the memory it was started with.
+
+        successor: another process that is about to take its place, with the same settings.
+        """
+        document = {"pid": pid, "successor": successor, "capacity": capacity, "settings": asdict(settings)}
         handle, name = tempfile.mkstemp(prefix=".cache.args.", dir=self.data_dir)  # mode 0600
         with os.fdopen(handle, "w") as file:
             json.dump(document, file, indent=1)
@@ -219,7 +222,7 @@ class CacheFiles:
         """Settings and capacity of the process of this pid; None when nobody noted them, or another version did."""
         try:
             document = json.loads(self.arguments.read_text())
-            if document["pid"] != pid:
+            if pid not in (document["pid"], document.get("successor")):
                 return None
             settings: Mapping[str, Any] = document["settings"]
             return CacheSettings(**settings), int(document["capacity"])

@@ -14,6 +14,7 @@ class Timings:
     unresponsive_after: float = 5.0
     restart_after: float = 30.0
     start: float = 300.0  # a large arena takes its time to recover
+    take_over: float = 60.0  # for a new process to load, check everything and get the old one's place
     drain: float = 10.0
     first_delay: float = 0.5
     longest_delay: float = 30.0

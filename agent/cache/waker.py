@@ -21,12 +21,13 @@ class Waker:
         with contextlib.suppress(OSError):
             os.eventfd_write(self._event, 1)
 
-    def wait(self, seconds: float, pidfd: int = -1) -> bool:
-        """Waits so many seconds at most. True when the process of the pidfd has ended."""
+    def wait(self, seconds: float, *pidfds: int) -> bool:
+        """Waits so many seconds at most. True when a process of one of the pidfds has ended; -1 stands for none."""
         poller = select.poll()
         poller.register(self._event, select.POLLIN)
-        if pidfd >= 0:
-            poller.register(pidfd, select.POLLIN)
+        for pidfd in pidfds:
+            if pidfd >= 0:
+                poller.register(pidfd, select.POLLIN)
         deadline = time.monotonic() + seconds
         while True:
             self._beat()
@@ -35,7 +36,7 @@ class Waker:
             if self._event in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(self._event)
-            if pidfd in ready:
+            if not ready.isdisjoint(pidfds):
                 return True
             if ready or left <= 0:
                 return False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import ConfigOption, DebugOption, JsonOption, SetOption, load
+from agent.cli.upgrade import upgrade_command
 from agent.config.models import Config
 from agent.errors import PredisError
 from core_cache.resp_client import Address, ConnectionFailed, RespClient, RespError, ServerError, describe
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from core_cache.replay import Latencies, ReplayResult
 
 app = typer.Typer(no_args_is_help=True, help="Commands for the hosted cache, or any Redis-compatible server.")
+app.command("upgrade")(upgrade_command)
 
 
 @app.callback()

@@ -15,12 +15,22 @@ _TIMEOUT = 5.0  # seconds; the agent answers from memory
 
 def get_json(config: Config, path: str) -> dict[str, Any]:
     """The JSON object at ``path``. Raises AgentUnreachable when no agent answers at the configured address."""
+    return _ask(config, "GET", path)
+
+
+def post_json(config: Config, path: str) -> dict[str, Any]:
+    """Asks the agent to do something; gives its answer. Raises PredisError with its reason when it does not."""
+    return _ask(config, "POST", path)
+
+
+def _ask(config: Config, method: str, path: str) -> dict[str, Any]:
     host, port = _reachable(config.http.host), config.http.port
     where = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    headers = {} if is_loopback(config.http.host) else {"Authorization": f"Bearer {_token(config)}"}
+    open_to_all = method == "GET" and is_loopback(config.http.host)
+    headers = {} if open_to_all else {"Authorization": f"Bearer {_token(config)}"}
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, headers=headers)
         response = connection.getresponse()
         body = response.read()
     except ConnectionRefusedError:
@@ -41,7 +51,9 @@ def get_json(config: Config, path: str) -> dict[str, Any]:
         answer = json.loads(body)
     except ValueError:
         answer = None
-    if response.status != 200 or not isinstance(answer, dict):
+    if response.status == 409 and isinstance(answer, dict) and isinstance(answer.get("error"), str):
+        raise PredisError(answer["error"])
+    if response.status not in (200, 202) or not isinstance(answer, dict):
         raise AgentUnreachable(f"{where}{path} is not Predis' (HTTP status {response.status}): another program's port?")
     return answer
 

@@ -107,6 +107,8 @@ def _cache_line(cache: Mapping[str, Any]) -> str:
         parts.append(str(cache["policy"]))
     if cache.get("restarts") is not None:
         parts.append(f"{cache['restarts']} restarts")
+    if cache.get("upgrades"):
+        parts.append(f"{cache['upgrades']} upgrades")
     return ", ".join(parts)
 
 

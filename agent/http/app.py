@@ -1,6 +1,7 @@
-"""The routes: /livez, /readyz, /api/v1/status, /api/v1/metrics, and / which lists them.
+"""The routes: /livez, /readyz, /api/v1/status, /api/v1/metrics, /api/v1/cache/upgrade, and / which lists them.
 
-Handlers only read what the agent's loops left for them, so they never wait for the cache or for a plugin.
+Handlers only read what the agent's loops left for them, or leave them a wish, so they never wait for the cache or for a
+plugin.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from agent import __version__
-from agent.http.auth import TRUSTED, Guard
+from agent.errors import PredisError
+from agent.http.auth import TRUSTED, Guard, bears, needs_token
 from agent.metrics.model import Histogram, Snapshot
 
 
@@ -31,12 +33,18 @@ class AgentView(Protocol):
     def status(self) -> dict[str, Any]:
         """The document of /api/v1/status."""
 
+    def upgrade_cache(self) -> int:
+        """Begins to upgrade the cache; gives the upgrade's number in status(). Raises PredisError when it cannot be."""
+
     def snapshot(self) -> Snapshot:
         """All series now."""
 
 
-def build_app(view: AgentView, token: str | None) -> Starlette:
-    """The application; `token` None means that it listens on loopback and is open to who is there."""
+def build_app(view: AgentView, token: str | None, key: str | None = None) -> Starlette:
+    """The application; `token` None means that it listens on loopback and is open to who is there, for reading.
+
+    key: the token that changes need everywhere; None: there are none.
+    """
 
     async def index(request: Request) -> JSONResponse:
         paths = {
@@ -45,7 +53,8 @@ def build_app(view: AgentView, token: str | None) -> Starlette:
             "/api/v1/status": "the agent, its cache and its plugins",
             "/api/v1/metrics": "the newest value of every series",
         }
-        return JSONResponse({"service": "predis-agent", "version": __version__, "paths": paths})
+        changes = {"/api/v1/cache/upgrade": "POST, with the token in http.token: a new cache process takes over"}
+        return JSONResponse({"service": "predis-agent", "version": __version__, "paths": paths, "changes": changes})
 
     async def livez(request: Request) -> JSONResponse:
         return _health(request, "live", view.not_live())
@@ -59,7 +68,16 @@ def build_app(view: AgentView, token: str | None) -> Starlette:
     async def metrics(request: Request) -> JSONResponse:
         return _fresh(metrics_document(view.snapshot()))
 
+    async def upgrade(request: Request) -> JSONResponse:
+        if not bears(request.headers, None if key is None else key.encode()):
+            return needs_token()
+        try:
+            return _fresh({"upgrade": view.upgrade_cache()}, 202)
+        except PredisError as error:
+            return _fresh({"error": str(error)}, 409)
+
     routes = [
+        Route("/api/v1/cache/upgrade", upgrade, methods=["POST"]),
         Route("/", index),
         Route("/livez", livez),
         Route("/readyz", readyz),

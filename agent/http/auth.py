@@ -1,7 +1,8 @@
 """Who may ask. On loopback everyone who is on this machine; elsewhere who has the token in DATA_DIR/http.token.
 
 A web page in a browser on this machine can point its own name at 127.0.0.1 and read what a loopback server answers (DNS
-rebinding); the Host header it sends is then its own name, and such requests are refused.
+rebinding); the Host header it sends is then its own name, and such requests are refused. Any page may also send a POST
+to 127.0.0.1 without reading the answer: what changes something needs the token everywhere.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
-            trusted = self._local(headers) if self._token is None else self._authorized(headers)
+            trusted = self._local(headers) if self._token is None else bears(headers, self._token)
             scope[TRUSTED] = trusted
             if not trusted and (self._token is None or scope["path"] not in PUBLIC):
                 await self._refusal()(scope, receive, send)
@@ -43,18 +44,25 @@ class Guard:
     def _local(headers: Headers) -> bool:
         return is_loopback(host_name(headers.get("host", "")))
 
-    def _authorized(self, headers: Headers) -> bool:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        # The token is ASCII; what is not cannot be encoded to something equal by accident.
-        presented = given.strip().encode("utf-8", "surrogatepass")
-        return scheme.lower() == "bearer" and secrets.compare_digest(presented, self._token or b"")
-
     def _refusal(self) -> JSONResponse:
         if self._token is None:
             what = "this server answers only requests for localhost: the Host header names another host"
             return JSONResponse({"error": what}, 421)
-        what = "needs the token in http.token of the agent's data folder: Authorization: Bearer TOKEN"
-        return JSONResponse({"error": what}, 401, {"WWW-Authenticate": 'Bearer realm="predis-agent"'})
+        return needs_token()
+
+
+def bears(headers: Headers, token: bytes | None) -> bool:
+    """Whether a request brings the token, where there is one."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    # The token is ASCII; what is not cannot be encoded to something equal by accident.
+    presented = given.strip().encode("utf-8", "surrogatepass")
+    return token is not None and scheme.lower() == "bearer" and secrets.compare_digest(presented, token)
+
+
+def needs_token() -> JSONResponse:
+    """The answer to who does not bring it."""
+    what = "needs the token in http.token of the agent's data folder: Authorization: Bearer TOKEN"
+    return JSONResponse({"error": what}, 401, {"WWW-Authenticate": 'Bearer realm="predis-agent"'})
 
 
 def host_name(header: str) -> str:

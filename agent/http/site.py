@@ -65,7 +65,7 @@ class HttpSite:
         from agent.http.server import HttpServer
 
         assert self._view is not None
-        self._server = HttpServer(build_app(self._view, self._token), self._listener)
+        self._server = HttpServer(build_app(self._view, self._token, _load_token(self._loaded)), self._listener)
         self._server.start()
 
     def stop(self) -> None:
@@ -77,10 +77,13 @@ class HttpSite:
 
 
 def _token(loaded: LoadedConfig) -> str | None:
+    return None if is_loopback(loaded.config.http.host) else _load_token(loaded)
+
+
+def _load_token(loaded: LoadedConfig) -> str:
     from agent.http.auth import load_token
 
-    http = loaded.config.http
-    return None if is_loopback(http.host) else load_token(loaded.config.agent.data_dir / "http.token")
+    return load_token(loaded.config.agent.data_dir / "http.token")
 
 
 def _listen(loaded: LoadedConfig) -> socket.socket:

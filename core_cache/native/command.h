@@ -59,6 +59,7 @@ std::span<CommandSpec> set_commands();           // commands_set.cpp
 std::span<CommandSpec> list_commands();          // commands_list.cpp
 std::span<CommandSpec> zset_commands();          // commands_zset.cpp
 std::span<CommandSpec> bit_commands();           // commands_bit.cpp
+std::span<CommandSpec> snapshot_commands();      // commands_snapshot.cpp
 std::span<CommandSpec> pubsub_commands();        // commands_pubsub.cpp
 std::span<CommandSpec> transaction_commands();   // commands_transaction.cpp
 std::span<CommandSpec> acl_commands();           // commands_acl.cpp

@@ -205,13 +205,18 @@ void persistence(Context& c, Text& t) {
   t.section("Persistence");
   t.line("loading", uint64_t{0});
   t.line("async_loading", uint64_t{0});
-  t.line("rdb_changes_since_last_save", uint64_t{0});
-  t.line("rdb_bgsave_in_progress", uint64_t{0});
-  t.line("rdb_last_save_time", c.engine.stats().started_unix_ms / 1000);
-  t.line("rdb_last_bgsave_status", "ok");
-  t.line("rdb_last_bgsave_time_sec", "-1");
-  t.line("rdb_current_bgsave_time_sec", "-1");
-  zeros(t, {"rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"});
+  const Stats& s = c.engine.stats();
+  const bool saved = s.snapshot_unix_ms != 0;
+  t.line("rdb_changes_since_last_save", c.store.writes() - std::min(c.engine.writes_saved, c.store.writes()));
+  t.line("rdb_bgsave_in_progress", uint64_t{c.engine.saving});
+  t.line("rdb_last_save_time", last_save_seconds(c.engine));
+  t.line("rdb_last_bgsave_status", c.engine.save_failed ? "err" : "ok");
+  t.line("rdb_last_bgsave_time_sec", saved ? std::to_string(s.snapshot_duration_us / 1'000'000) : "-1");
+  t.line("rdb_current_bgsave_time_sec",
+         c.engine.saving ? std::to_string((unix_us() / 1000 - c.engine.save_began_ms) / 1000) : "-1");
+  t.line("rdb_saves", s.snapshots_saved);
+  t.line("rdb_last_load_keys_loaded", s.snapshot_loaded_entries);
+  zeros(t, {"rdb_last_cow_size", "rdb_last_load_keys_expired"});
   t.line("aof_enabled", uint64_t{0});
   zeros(t, {"aof_rewrite_in_progress", "aof_rewrite_scheduled"});
   t.line("aof_last_rewrite_time_sec", "-1");
@@ -222,6 +227,13 @@ void persistence(Context& c, Text& t) {
   zeros(t, {"module_fork_in_progress", "module_fork_last_cow_size", "current_cow_peak", "current_cow_size",
             "current_cow_size_age", "current_save_keys_processed", "current_save_keys_total"});
   t.real("current_fork_perc", 0);
+  t.line("snapshot_failures", s.snapshot_failures);
+  t.line("snapshot_bytes", s.snapshot_bytes);
+  t.line("snapshot_keys", s.snapshot_entries);
+  t.line("snapshots_loaded", s.snapshots_loaded);
+  t.line("snapshots_refused", s.snapshots_refused);
+  t.line("upgrades", s.upgrades);
+  t.line("upgrade_pause_usec", s.upgrade_pause_us);
   t.line("warm_restarts", c.engine.stats().recoveries);
   t.line("damaged_entries", c.engine.stats().damaged_entries);
   t.line("warm_restart_keys", c.engine.stats().recovered_entries);

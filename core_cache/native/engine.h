@@ -140,6 +140,10 @@ class Engine {
 
   // Given by the server around the engine. Puts TLS settings in force; gives why they cannot be, "" when they are.
   std::function<std::string(const TlsConfig&)> renew_tls;
+  // Makes a snapshot, in the background or at once; gives why it cannot, "" when it does.
+  std::function<std::string(bool background)> save;
+  bool saving = false, save_failed = false;  // now; the last time
+  uint64_t save_began_ms = 0, writes_at_save = 0, writes_saved = 0;
 
   // --- messages from one client to others, transactions (engine_push.cpp)
   PubSub pubsub{*this};

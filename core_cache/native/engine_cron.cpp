@@ -139,6 +139,7 @@ void Engine::reset_stats() {
   Stats& all = stats();
   const uint64_t recoveries = all.recoveries, entries = all.recovered_entries, took = all.recovery_nanoseconds,
                  damaged = all.damaged_entries;
+  const uint64_t upgrades = all.upgrades;
 #define PREDIS_ZERO(name) all.name = 0;
   PREDIS_COUNTERS(PREDIS_ZERO)
 #undef PREDIS_ZERO
@@ -146,6 +147,7 @@ void Engine::reset_stats() {
   all.damaged_entries = damaged;
   all.recovered_entries = entries;
   all.recovery_nanoseconds = took;
+  all.upgrades = upgrades;
   reset_commands_stats();
   total_reads = total_writes = 0;
   upkeep_ns = upkeep_cut_short = 0;

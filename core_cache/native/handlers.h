@@ -80,4 +80,6 @@ void reply_unknown_subcommand(Context&, std::string_view command);
 // Answers HELP: `lines` are one per line of text, as Redis sends them.
 void reply_help(Context&, std::string_view command, std::initializer_list<std::string_view> lines);
 
+uint64_t last_save_seconds(Engine& engine);  // commands_snapshot.cpp: Unix time
+
 }  // namespace predis

@@ -85,6 +85,7 @@ void close_engine(EngineObject* self) {
     engine->remove(*client);
   }
   delete engine;
+  Py_CLEAR(self->save);
   Py_CLEAR(self->renew_tls);  // it may know the server, which knows this engine
 }
 
@@ -240,6 +241,12 @@ PyMethodDef engine_methods[] = {
      "drain(last)\n\nAnswers what has arrived on every connection, then closes it once its replies are sent. With TLS\n"
      "it takes some turns of the event loop, with a call in each; last: what has not come through by now is too late."},
     {"note", engine_note, METH_VARARGS, "note(name, value)\n\nAdds to a counter, or sets a gauge."},
+    {"use_snapshots", engine_use_snapshots, METH_O,
+     "use_snapshots(save)\n\nWho makes snapshots: save(background) gives why it cannot."},
+    {"note_saving", engine_note_saving, METH_VARARGS,
+     "note_saving(running, failed)\n\nA snapshot is in the making, or is done."},
+    {"load_snapshot", engine_load_snapshot, METH_VARARGS,
+     "load_snapshot(path, id) -> (entries, bytes, skipped)\n\nTakes a snapshot's entries. Raises SnapshotError."},
     {"use_tls", engine_use_tls, METH_VARARGS,
      "use_tls(settings, renew)\n\nTells the settings in force, and who takes others: renew(settings) gives why it cannot."},
     {"start_access_log", engine_start_access_log, METH_VARARGS,
@@ -253,6 +260,7 @@ PyMethodDef engine_methods[] = {
 PyGetSetDef engine_getset[] = {
     {"clients", engine_clients, nullptr, "How many clients are connected.", nullptr},
     {"handshakes", engine_handshakes, nullptr, "TLS connections that have not shaken hands yet.", nullptr},
+    {"fresh", engine_fresh, nullptr, "Whether the arena was made just now.", nullptr},
     {"keys", engine_keys, nullptr, "How many keys are stored.", nullptr},
     {"log_level", engine_log_level, nullptr, "What CONFIG SET loglevel asked for: debug, verbose, notice or warning.",
      nullptr},
@@ -292,6 +300,10 @@ PyObject* latency_bounds(PyObject*, PyObject*) {
 }
 
 PyMethodDef functions[] = {
+    {"write_snapshot", module_write_snapshot, METH_VARARGS,
+     "write_snapshot(arena, path, id, max_rate) -> (entries, bytes, skipped)\n\n"
+     "Writes the keys of an arena to a file, at most so many bytes per second (0: as fast as can be). Raises\n"
+     "SnapshotError, ArenaError."},
     {"latency_bounds", latency_bounds, METH_NOARGS,
      "latency_bounds() -> tuple[float, ...]\n\nUpper bounds of the latency buckets in seconds; the last is infinity."},
     {"evaluate_policy", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(evaluate_policy)),
@@ -331,7 +343,12 @@ PyMODINIT_FUNC PyInit__native() {
   acl_file_error = PyErr_NewExceptionWithDoc("core_cache._native.AclFileError",
                                              "The ACL file is no good; the message is a sentence for people.",
                                              PyExc_RuntimeError, nullptr);
-  if (arena_error == nullptr || PyModule_AddObjectRef(module, "ArenaError", arena_error) != 0 ||
+  snapshot_error = PyErr_NewExceptionWithDoc("core_cache._native.SnapshotError",
+                                             "A snapshot cannot be written, or is refused; the message is for people.",
+                                             PyExc_RuntimeError, nullptr);
+  if (snapshot_error == nullptr || PyModule_AddObjectRef(module, "SnapshotError", snapshot_error) != 0 ||
+      arena_error == nullptr || PyModule_AddIntConstant(module, "LAYOUT_VERSION", kLayoutVersion) != 0 ||
+      PyModule_AddObjectRef(module, "ArenaError", arena_error) != 0 ||
       acl_file_error == nullptr || PyModule_AddObjectRef(module, "AclFileError", acl_file_error) != 0 ||
       !add_engine_type(module) || !add_connection_type(module) || !add_stats_reader_type(module) ||
       !add_reader_type(module)) {

@@ -10,6 +10,7 @@ namespace predis {
 
 extern PyObject* arena_error;     // core_cache._native.ArenaError
 extern PyObject* acl_file_error;  // core_cache._native.AclFileError
+extern PyObject* snapshot_error;  // core_cache._native.SnapshotError
 extern PyTypeObject* engine_type;
 extern PyTypeObject* connection_type;
 
@@ -19,6 +20,7 @@ struct EngineObject {
   PyObject* shared_view; // a memoryview of the shared read buffer
   PyObject* on_stop;     // what SHUTDOWN calls, or nullptr
   PyObject* renew_tls;   // what engine->renew_tls calls
+  PyObject* save;        // what engine->save calls
   long handshakes;       // TLS connections that are not yet made
 };
 
@@ -36,6 +38,12 @@ Engine* engine_of(PyObject* object);  // nullptr with an exception set when it i
 // Methods of Engine. (module_server.cpp)
 PyObject* engine_use_tls(PyObject* self, PyObject* args);
 PyObject* engine_note(PyObject* self, PyObject* args);
+// Methods of Engine, and a function of the module. (module_snapshot.cpp)
+PyObject* engine_use_snapshots(PyObject* self, PyObject* callable);
+PyObject* engine_note_saving(PyObject* self, PyObject* args);
+PyObject* engine_load_snapshot(PyObject* self, PyObject* args);
+PyObject* engine_fresh(PyObject* self, void*);
+PyObject* module_write_snapshot(PyObject* module, PyObject* args);
 
 // Reads what has already arrived from the client, answers it and closes the connection. Of a TLS connection it does only
 // what can be done between two turns of the event loop: it is to be called again until the client is gone. `last`: what

@@ -184,6 +184,7 @@ Store::Store(const StoreOptions& options) {
   auto arena = std::make_unique<Arena>(options.path, options.capacity, options.readers_group);
   if (arena->capacity() == (options.capacity + kPageSize - 1) / kPageSize * kPageSize) {
     impl_ = std::make_unique<Impl>(std::move(arena), options.policy, options.tenants);
+    impl_->fresh = impl_->arena->fresh();
   } else {
     arena->rename(aside);
     Impl source(std::move(arena), PolicyKind::lru, {});
@@ -318,6 +319,8 @@ Entry* Store::random() {
 }
 
 Stats& Store::stats() { return impl_->arena->stats(); }
+bool Store::fresh() const { return impl_->fresh; }
+uint64_t Store::writes() const { return impl_->arena->header().next_version; }
 size_t Store::size() const { return impl_->index.size(); }
 size_t Store::expires() const { return impl_->expires; }
 size_t Store::entry_size(const Entry* entry) const {

@@ -110,6 +110,8 @@ class Store {
   // --- numbers
   Stats& stats();
   size_t size() const;              // keys
+  bool fresh() const;               // the arena was made just now: nothing is known of any key
+  uint64_t writes() const;          // so many versions of entries were written, ever
   size_t expires() const;           // keys with an expiry
   size_t entry_size(const Entry* entry) const;  // bytes it takes up in the arena, overhead included (MEMORY USAGE)
   uint64_t idle_ms(const Entry* entry) const;

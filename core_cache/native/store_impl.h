@@ -78,6 +78,7 @@ struct Store::Impl {
   uint64_t now_ms = 0;
   uint32_t tick = 0;          // now, in the units of Entry::access
   uint64_t expires = 0;       // keys with an expiry
+  bool fresh = false;
   bool full = false;          // noeviction: the last write found no room
   uint32_t sweep_page = 0;    // where active expiry goes on
   uint64_t sweep_began_ms = 0;

@@ -17,7 +17,7 @@ constexpr size_t kLongestName = 40;
 constexpr std::span<CommandSpec> (*kTables[])() = {
     string_commands, key_commands,  connection_commands, server_commands,      hash_commands, set_commands,
     list_commands,   zset_commands, bit_commands,        pubsub_commands,      transaction_commands,
-    acl_commands,    cluster_commands, instance_commands};
+    acl_commands,    cluster_commands, instance_commands, snapshot_commands};
 
 // Letters in lower case; other bytes are mapped too, which equal_names() sorts out.
 inline uint32_t name_hash(std::string_view name, uint32_t hash = 0x811c9dc5) {
