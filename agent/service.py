@@ -51,6 +51,7 @@ STATUS_INTERVAL = 5.0
 EXTENSION = 60.0  # what systemd is asked to wait longer for a start or a reload, each STATUS_INTERVAL
 SHOW_AFTER = 5.0  # seconds after which it says where everything is, though not all of it works
 STOP_TIMEOUT = 15.0  # for the cache process, which is killed when it takes longer to drain
+LAST_SNAPSHOT_TIMEOUT = 60.0  # more, where it is to write a snapshot first
 RELOAD_TIMEOUT = 8.0  # for a reload under way
 
 
@@ -101,7 +102,7 @@ class Service:
             new_password = self._files.make_password() if config.cache.auth else None
             stack.enter_context(self._signals_taken())
             self._supervisor.start()
-            stack.callback(self._supervisor.stop, STOP_TIMEOUT)
+            stack.callback(lambda: self._supervisor.stop(self._stop_timeout()))
             manager = PluginManager(self._loaded)
             collection = Collection(
                 manager,
@@ -147,6 +148,9 @@ class Service:
             self._supervisor.stop(timeout=0)  # begins to drain, while the plugins are stopped
             reloader.stop(RELOAD_TIMEOUT)
         return 0
+
+    def _stop_timeout(self) -> float:
+        return STOP_TIMEOUT + (LAST_SNAPSHOT_TIMEOUT if self._supervisor.settings.snapshot_on_shutdown else 0.0)
 
     def _run_plugins(self, manager: PluginManager, collection: Collection) -> None:
         manager.load()

@@ -464,6 +464,8 @@ class CacheSupervisor:
     def _end(self, process: CacheProcess, *, drain: bool = True) -> None:
         self._health.close()
         patience = self._t.drain if drain else min(1.0, self._t.drain)
+        if drain and self._wanted.now.snapshot_on_shutdown:
+            patience += self._t.last_snapshot
         process.signal(signal.SIGTERM)
         deadline = time.monotonic() + patience
         while process.alive() and time.monotonic() < deadline:

@@ -44,6 +44,10 @@ class CacheLink:
         pairs = [part for name, value in settings.items() for part in (LIVE[name], _value(value))]
         self._command("CONFIG", "SET", *pairs)
 
+    def save(self) -> None:
+        """BGSAVE: a snapshot is begun."""
+        self._command("BGSAVE")
+
     def close(self) -> None:
         """Closes the connection; the next use opens a new one."""
         if self._client is not None:

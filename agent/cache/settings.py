@@ -54,6 +54,12 @@ _TLS_OPTIONS = {
     "--tls-min-version": "tls_min_version",
     "--tls-ciphers": "tls_ciphers",
 }
+_SNAPSHOT_OPTIONS = {
+    "--snapshot-interval": "snapshot_interval",
+    "--snapshot-max-rate": "snapshot_max_rate",
+    "--snapshot-path": "snapshot_path",
+}
+_SNAPSHOT_FLAGS = {"--snapshot": "snapshot_enabled", "--snapshot-on-shutdown": "snapshot_on_shutdown"}
 _OTHER_OPTIONS = {
     "--no-auth": "cache.auth = false",
     "--data-dir": "agent.data_dir",
@@ -89,6 +95,11 @@ class CacheSettings:
     tls_min_version: str = "1.2"
     tls_ciphers: str = ""
     readers_group: str = ""
+    snapshot_enabled: bool = False
+    snapshot_path: str = ""  # empty: the cache's own choice
+    snapshot_interval: float = 3600.0
+    snapshot_max_rate: int = 64 << 20
+    snapshot_on_shutdown: bool = False
 
     @classmethod
     def of(cls, config: Config) -> CacheSettings:
@@ -109,6 +120,11 @@ class CacheSettings:
             access_log=cache.access_log,
             access_log_keys=cache.access_log_keys,
             **_tls_settings(cache.tls),
+            snapshot_enabled=cache.snapshot.enabled,
+            snapshot_path=_path(cache.snapshot.path),
+            snapshot_interval=cache.snapshot.interval,
+            snapshot_max_rate=cache.snapshot.max_rate,
+            snapshot_on_shutdown=cache.snapshot.on_shutdown,
         )
 
     @property
@@ -146,6 +162,10 @@ CommandLine = Callable[[CacheSettings, "CacheFiles"], list[str]]
 def command_line(settings: CacheSettings, files: CacheFiles) -> list[str]:
     """`python -m core_cache …` as it is started by the agent."""
     arguments = [f"{option}={getattr(settings, name)}" for option, name in _OPTIONS.items()]
+    arguments += [
+        f"{option}={value}" for option, name in _SNAPSHOT_OPTIONS.items() if (value := getattr(settings, name))
+    ]
+    arguments += [option for option, name in _SNAPSHOT_FLAGS.items() if getattr(settings, name)]
     if settings.tls_port:
         arguments += [f"{option}={getattr(settings, name)}" for option, name in _TLS_OPTIONS.items()]
     arguments.append(f"--data-dir={files.data_dir}")
@@ -158,7 +178,8 @@ def command_line(settings: CacheSettings, files: CacheFiles) -> list[str]:
 def in_terms_of_keys(sentence: str) -> str:
     """What the cache process says of itself, with the keys of agent.toml in place of its own options."""
     keys = {option: f"cache.{name}" for option, name in _OPTIONS.items()} | _OTHER_OPTIONS
-    keys |= {option: f"cache.{name.replace('_', '.', 1)}" for option, name in _TLS_OPTIONS.items()}
+    tables = _TLS_OPTIONS | _SNAPSHOT_OPTIONS | _SNAPSHOT_FLAGS
+    keys |= {option: f"cache.{name.replace('_', '.', 1)}" for option, name in tables.items()}
     sentence = sentence.removeprefix("core_cache: ")
     return re.sub(r"(?<![\w-])--[a-z-]+", lambda match: keys.get(match[0], match[0]), sentence)
 

@@ -16,6 +16,7 @@ class Timings:
     start: float = 300.0  # a large arena takes its time to recover
     take_over: float = 60.0  # for a new process to load, check everything and get the old one's place
     drain: float = 10.0
+    last_snapshot: float = 60.0  # for one that is made at the end, beside `drain`
     first_delay: float = 0.5
     longest_delay: float = 30.0
     stable_after: float = 10.0  # after so long a failure counts as the first again

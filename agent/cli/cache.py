@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import ConfigOption, DebugOption, JsonOption, SetOption, load
+from agent.cli.snapshot import snapshot_command
 from agent.cli.upgrade import upgrade_command
 from agent.config.models import Config
 from agent.errors import PredisError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Commands for the hosted cache, or any Redis-compatible server.")
 app.command("upgrade")(upgrade_command)
+app.command("snapshot")(snapshot_command)
 
 
 @app.callback()

@@ -13,9 +13,11 @@ from agent.config.show import MASK, is_secret_name, show
 from agent.config.units import format_duration, format_size
 
 _DEFAULT = "the default"
-_IN_UNITS: dict[tuple[str, str], Callable[[Any], str]] = {
+_IN_UNITS: dict[KeyPath, Callable[[Any], str]] = {
     ("agent", "interval"): format_duration,
     ("cache", "memory"): format_size,
+    ("cache", "snapshot", "interval"): format_duration,
+    ("cache", "snapshot", "max_rate"): format_size,
 }
 
 
@@ -97,5 +99,5 @@ def _written(loaded: LoadedConfig, path: KeyPath, value: object) -> str:
         raw = raw.get(part) if isinstance(raw, dict) else None
     if isinstance(raw, str) and "${" in raw:
         return show(raw)  # the reference, not what it stands for
-    unit = _IN_UNITS.get((str(path[0]), str(path[1])))
+    unit = _IN_UNITS.get(path)
     return f'"{unit(value)}"' if unit is not None else show(value)

@@ -136,6 +136,20 @@ class TlsSection(Section):
         return self
 
 
+class SnapshotSection(Section):
+    """Keys on the disk, for a reboot."""
+
+    enabled: bool = False
+    path: Annotated[ConfigPath | None, OrDefault] = Field(default=None, description="empty for cache.snapshot")
+    interval: Annotated[Duration, duration_between("1s", "52w")] = Field(
+        default=3600.0, description="from one snapshot to the next"
+    )
+    max_rate: Annotated[Size, size_between("64KiB", "64GiB")] = Field(
+        default=64 << 20, description="at most so many bytes per second are written"
+    )
+    on_shutdown: bool = Field(default=False, description="one is made when the cache is stopped, too")
+
+
 class CacheSection(Section):
     """The hosted cache process."""
 
@@ -162,6 +176,7 @@ class CacheSection(Section):
         default="hashed", description="keys may be personal data: the log has them keyed and hashed, or as they are"
     )
     tls: TlsSection = TlsSection()
+    snapshot: SnapshotSection = SnapshotSection()
 
     @field_validator("tls")
     @classmethod
