@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "collection_log.h"
+#include "hash.h"
 #include "snapshot.h"
 #include "snapshot_format.h"
 #include "store_impl.h"
@@ -126,6 +127,8 @@ bool take(Store& store, const EntryHead& head, std::string_view key, std::string
   std::memcpy(fresh->value_data() + padding, value.data(), value.size());
   fresh->kind = static_cast<uint8_t>((head.kind & (kTypeMask | kFlagRaw | kFlagEmbstr)));
   if (type != Type::string) {
+    // The owner's mark goes by the entry's version, which is another here; commit() makes it anew.
+    head_of(log_of(fresh)).owner = owner_checksum(hash_bytes(key, source.a, source.b), type, fresh->version);
     if (!recover_log(fresh, source)) {
       store.abandon(fresh);
       return false;
