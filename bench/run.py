@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench import access_log, agent_cost, cpu_per_op, local_reads, memory_per_key, miss_ratio, recovery
+from bench import access_log, agent_cost, cpu_per_op, local_reads, memory_per_key, miss_ratio, recovery, stall
 from bench.report import Result, machine, write
 
 RESULTS = Path(__file__).resolve().parent / "results"
 TRACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces"
-NAMES = ("cpu_per_op", "memory_per_key", "agent_cost", "recovery", "miss_ratio", "local_reads", "access_log")
+NAMES = ("cpu_per_op", "memory_per_key", "agent_cost", "recovery", "miss_ratio", "local_reads", "access_log", "stall")
 
 
 def main() -> int:
@@ -33,6 +33,7 @@ def main() -> int:
         "recovery": recovery.run,
         "miss_ratio": partial(miss_ratio.run, traces=options.traces),
         "access_log": access_log.run,
+        "stall": stall.run,
         "local_reads": local_reads.run,
     }
     unknown = [name for name in options.names if name not in benchmarks]

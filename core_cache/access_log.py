@@ -82,7 +82,7 @@ class AccessLog:
             self._next = 0
         start = max(self._next, written - self.capacity)
         stop = min(written, start + most)
-        events = self._events[np.arange(start, stop) % self.capacity]  # a copy
+        events: NDArray[Any] = self._events[np.arange(start, stop) % self.capacity]  # a copy
         # What the writer has come to meanwhile, or is at now, may be half one event and half another.
         overtaken = min(stop, max(start, self.written - self.capacity + 1))
         self.lost += overtaken - self._next

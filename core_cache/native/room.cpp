@@ -60,7 +60,7 @@ bool Store::Impl::make_room(size_t bytes, const Entry* pin, uint32_t tenant) {
   for (int i = 0; i < kEvictionsBeforeCompaction && evict_one(pin, tenant); ++i) {
     evicted = true;
     if (slabs.has_free(size_class) || (need == 1 && pages.available() > 0)) return true;
-    if (need > 1 && pages.available() >= need + need / 4 + 8) break;
+    if (need > 1 && pages.available() >= need + need / 8 + 2) break;
   }
   if (need > 1) return make_run(need, pin, tenant);
   slabs.release_spares();
@@ -69,9 +69,9 @@ bool Store::Impl::make_room(size_t bytes, const Entry* pin, uint32_t tenant) {
 
 // Room for a run: gathers some more free pages than it takes, then moves what lives in the emptiest window.
 bool Store::Impl::make_run(uint32_t need, const Entry* pin, uint32_t tenant) {
-  constexpr uint32_t kMore = 8;
+  constexpr uint32_t kMore = 2;
   const uint32_t most = pages.limit() / 4 * 3;
-  for (uint32_t target = need + need / 4 + kMore;; target += target / 4 + kMore) {
+  for (uint32_t target = need + need / 8 + kMore;; target += target / 4 + kMore) {
     target = std::min(target, most);
     bool evicted = true;
     while (evicted && pages.available() < target) {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cpu_per_op, load, local_reads, memory_per_key, recovery, run
+from bench import access_log, cpu_per_op, load, local_reads, memory_per_key, recovery, run, stall
 from bench.report import Result, Table, machine, write
 from tests.servers import Server
 
@@ -44,6 +44,22 @@ def test_local_reads_are_measured_against_redis_py(tmp_path: Path) -> None:
     assert set(local_reads.TARGETS) < set(ratios)
     assert min(ratios.values()) > 1
     assert len(result.tables[1].rows) == 2
+
+
+def test_stalls_are_measured_in_every_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(stall.SCENARIOS, "a million keys expire at once")  # it waits for five seconds
+    result = stall.run(tmp_path, keys=3000, memory_mib=12)
+    assert len(result.tables[0].rows) == len(stall.SCENARIOS)
+    assert all(run["longest_ms"] > 0 for run in result.data.values())
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_the_access_log_is_weighed_in_instructions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "DEPTHS", (64,))
+    monkeypatch.setattr(access_log, "KEYS", 2000)
+    result = access_log.run(tmp_path, rounds=2, operations=640)
+    weighed = result.data["instructions"]["depth 64"]
+    assert 100 < weighed["instructions_off"] < 5000
 
 
 def test_local_reads_must_be_hits() -> None:
