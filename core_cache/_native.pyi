@@ -25,10 +25,17 @@ class CommandNumbers(TypedDict):
     nanoseconds: int
     latency: list[int]
 
+class ArmNumbers(TypedDict):
+    hits: int
+    misses: int
+    evictions: int
+    bytes: int
+
 class Numbers(TypedDict):
     counters: dict[str, int]
     gauges: dict[str, int]
     commands: dict[str, CommandNumbers]
+    arms: tuple[ArmNumbers, ArmNumbers]
 
 class Engine:
     def __new__(
@@ -71,6 +78,7 @@ class Engine:
     def load_snapshot(self, path: str, id: bytes, /) -> tuple[int, int, int]: ...
     def use_tls(self, settings: TlsSettings, renew: Callable[[TlsSettings], str | None], /) -> None: ...
     def start_access_log(self, arena_path: str, rate: float, plain_keys: bool, /) -> None: ...
+    def load_policy_model(self, path: str, name: str, /) -> None: ...
     def abort_all(self) -> None: ...
     def close(self) -> None: ...
 
@@ -116,8 +124,19 @@ class PolicyNumbers(TypedDict):
     missed_bytes: int
     evictions: int
     refused: int
+    bad_scores: int
+    victims: list[int]
 
 def evaluate_policy(
-    path: str, keys: Buffer, sizes: Buffer | None, policy: str, capacity: int, *, accesses_per_tick: int = 1
+    path: str,
+    keys: Buffer,
+    sizes: Buffer | None,
+    policy: str,
+    capacity: int,
+    *,
+    accesses_per_tick: int = 1,
+    model: str | None = None,
+    victims: bool = False,
 ) -> PolicyNumbers: ...
+def score_policy_model(path: str, rows: Buffer, /) -> list[float]: ...
 def latency_bounds() -> tuple[float, ...]: ...

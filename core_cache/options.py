@@ -14,7 +14,16 @@ from typing import Literal, NamedTuple, NoReturn, get_args
 
 EX_CONFIG = 78
 Policy = Literal[
-    "s3fifo", "lru", "lfu", "random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "noeviction"
+    "s3fifo",
+    "learned",
+    "lru",
+    "lfu",
+    "random",
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+    "noeviction",
 ]
 POLICIES: tuple[str, ...] = get_args(Policy)
 MAXMEMORY_POLICIES = {p: p if p.startswith(("volatile-", "no")) else f"allkeys-{p}" for p in POLICIES}

@@ -32,6 +32,7 @@ from core_cache.places import StartError, arena_path, data_folder, lock, pid_fil
 from core_cache.readers_group import open_to_group
 from core_cache.saving import Saving
 
+POLICY_MODEL = "policy.model"  # in the data directory: loaded at start where it is there
 CRON_INTERVAL = 0.1  # seconds
 CRON_BUSY_INTERVAL = 0.004  # while upkeep is behind
 CRON_BUDGET_US = 1000
@@ -118,6 +119,7 @@ async def _serve(options: Options, data_dir: Path, tls: Tls | None, legacy: Lega
         stack.callback(engine.close)
         if options.access_log:
             engine.start_access_log(str(arena), options.access_log, options.access_log_keys == "plain")
+        _load_policy_model(engine, data_dir / POLICY_MODEL)
         engine.on_stop = functools.partial(_stop_asked, stop)
         if tls is not None:
             engine.use_tls(options.tls, tls.renew)
@@ -163,6 +165,16 @@ async def _serve(options: Options, data_dir: Path, tls: Tls | None, legacy: Lega
 def _stop_asked(stop: asyncio.Event) -> None:
     log.info("a client asks for the end (SHUTDOWN)")
     stop.set()
+
+
+def _load_policy_model(engine: _native.Engine, path: Path) -> None:
+    """What the policy `learned` scores with; a file that is no good leaves it without a model, which is S3-FIFO."""
+    if not path.exists():
+        return
+    try:
+        engine.load_policy_model(str(path), path.name)
+    except ValueError as error:
+        log.warning("%s; the policy learned works without a model", error)
 
 
 class Cron:

@@ -30,6 +30,7 @@ def policy_command(
     capacity_share: Annotated[
         float, typer.Option(help="Room for this share of the trace's different keys, over 0 and at most 1.")
     ] = 0.1,
+    model: Annotated[Path | None, typer.Option(help="Model for the policy learned.")] = None,
     sized: Annotated[
         bool, typer.Option("--sized", help="Count bytes, with the trace's sizes, and not entries.")
     ] = False,
@@ -43,6 +44,8 @@ def policy_command(
     """Run an access trace through the engine's own store with a policy, without a server; then its miss ratio."""
     if policy not in POLICIES:
         raise PredisError(f"--policy {policy}: there is no such policy; choose one of {', '.join(POLICIES)}")
+    if model is not None and policy != "learned":
+        raise PredisError(f"--model belongs to --policy learned, not to {policy}")
     if not 0 < capacity_share <= 1:
         raise PredisError(f"--capacity-share {capacity_share:g}: is a share of the keys, over 0 and at most 1")
     from core_cache import replay  # brings numpy
@@ -55,9 +58,10 @@ def policy_command(
             policy,
             capacity_share,
             sized=sized,
+            model=model,
             accesses_per_second=accesses_per_second,
         )
-    except replay.TraceError as error:
+    except (replay.TraceError, ValueError) as error:
         raise PredisError(str(error)) from error
     if as_json:
         typer.echo(json.dumps({"trace": str(trace), **found.as_dict()}, indent=2))

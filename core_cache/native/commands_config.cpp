@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <cmath>
 #include <map>
 #include <optional>
 
@@ -12,6 +13,7 @@
 #include "notify.h"
 #include "numbers.h"
 #include "parameter.h"
+#include "policy_model.h"
 #include "policy_names.h"
 #include "words.h"
 
@@ -117,6 +119,22 @@ std::optional<std::string> set_policy(Engine& e, std::string_view text) {
   return "argument(s) must be one of the following: " + all;
 }
 
+// The name of a file in the data directory, or nothing.
+std::optional<std::string> set_policy_model(Engine& e, std::string_view text, uint32_t arm) {
+  if (text.empty()) {
+    e.store().set_model(nullptr, arm);
+    return std::nullopt;
+  }
+  const bool plain = text.front() != '.' && text.find('/') == std::string_view::npos && text.find('\0') == std::string_view::npos;
+  if (!plain || e.config().data_dir.empty()) return "the model must be a file in the data directory, named without a path";
+  try {
+    e.store().set_model(PolicyModel::load(e.config().data_dir + "/" + std::string(text), std::string(text)), arm);
+  } catch (const ModelError& error) {
+    return "the file " + std::string(text) + " " + error.what();
+  }
+  return std::nullopt;
+}
+
 std::optional<std::string> set_max_memory(Engine& e, std::string_view text) {
   const std::optional<int64_t> value = parse_memory(text);
   if (!value) return "argument must be a memory value";
@@ -213,6 +231,19 @@ const std::map<std::string_view, Parameter>& parameters() {
            return std::nullopt;
          }});
     add(integer("latency-monitor-threshold", &ServerConfig::latency_threshold, 0, LLONG_MAX));
+    for (const uint32_t arm : {0u, 1u}) {
+      add({arm == 0 ? "policy-model" : "policy-test-model",
+           [arm](Engine& e) { return e.store().model(arm) ? e.store().model(arm)->name() : std::string(); },
+           [arm](Engine& e, std::string_view text) { return set_policy_model(e, text, arm); }});
+    }
+    add({"policy-test-share", [](Engine& e) { return std::to_string(std::lround(e.store().test_share() * 100)); },
+         [](Engine& e, std::string_view text) -> std::optional<std::string> {
+           int64_t percent;
+           if (!parse_int64(text, percent)) return "argument couldn't be parsed into an integer";
+           if (percent < 0 || percent > 50) return range_problem(0, 50);
+           e.store().set_test_share(static_cast<double>(percent) / 100);
+           return std::nullopt;
+         }});
     add(integer("lfu-log-factor", &ServerConfig::lfu_log_factor, 0, INT_MAX));
     add(integer("lfu-decay-time", &ServerConfig::lfu_decay_minutes, 0, INT_MAX));
     add(boolean("latency-tracking", &ServerConfig::latency_tracking));
@@ -313,6 +344,8 @@ void set_parameters(Context& c) {
     tls_changed = !problem;
     return problem;
   };
+  const std::shared_ptr<const PolicyModel> models[] = {c.store.model(0), c.store.model(1)};
+  const double test_share = c.store.test_share();
   for (size_t i = 0; i < chosen.size(); ++i) {
     const std::optional<std::string> problem = set(i);
     if (!problem) continue;
@@ -324,6 +357,9 @@ void set_parameters(Context& c) {
     if (c.store.max_memory() != max_memory) c.store.set_max_memory(max_memory);
     if (c.store.policy() != policy) c.store.set_policy(policy);
     if (tls_changed) renew_tls(c.engine);
+    for (const uint32_t arm : {0u, 1u})
+      if (c.store.model(arm) != models[arm]) c.store.set_model(models[arm], arm);
+    c.store.set_test_share(test_share);
     return fail(c.args[2 * i + 2], *problem);
   }
   apply_lfu(c.engine);

@@ -9,6 +9,7 @@
 
 #include "engine.h"
 #include "handlers.h"
+#include "policy_model.h"
 #include "policy_names.h"
 #include "words.h"
 
@@ -182,6 +183,12 @@ void memory(Context& c, Text& t) {
   t.size("used_memory_scripts", 0);
   t.size("maxmemory", c.store.max_memory());
   t.line("maxmemory_policy", config_name(c.store.policy()));
+  for (const uint32_t arm : {0u, 1u}) {
+    const std::string name = arm == 0 ? "policy_model" : "policy_test_model";
+    t.line(name, c.store.model(arm) ? c.store.model(arm)->name() : std::string());
+    t.line(name + "_scored", c.store.model_use(arm).scored);
+    t.line(name + "_refused", c.store.model_use(arm).refused);
+  }
   t.real("allocator_frag_ratio", ratio(s.pages_used * kPageSize, used));
   t.line("allocator_frag_bytes", s.slab_free_bytes);
   const uint64_t arena = s.pages_used * kPageSize;  // its pages in use are all there: none is promised only

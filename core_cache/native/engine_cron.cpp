@@ -143,6 +143,7 @@ void Engine::reset_stats() {
 #define PREDIS_ZERO(name) all.name = 0;
   PREDIS_COUNTERS(PREDIS_ZERO)
 #undef PREDIS_ZERO
+  for (ArmStats& arm : all.arms) arm = {};
   all.recoveries = recoveries;
   all.damaged_entries = damaged;
   all.recovered_entries = entries;

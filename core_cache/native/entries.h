@@ -20,6 +20,7 @@ enum class Touch { no, yes };
 // Finds a key for a command that reads it: counts a hit or a miss and, unless told otherwise, tells the policy.
 inline Entry* find_to_read(Context& ctx, std::string_view key, uint64_t hash, Touch touch = Touch::yes) {
   Entry* entry = ctx.store.find(key, hash);
+  if (__builtin_expect(ctx.store.testing(), 0)) ctx.store.count_in_test(hash, entry != nullptr);
   if (entry == nullptr) {
     ++ctx.store.stats().keyspace_misses;
     notify(ctx, kNotifyMiss, "keymiss", key);

@@ -26,7 +26,7 @@ namespace predis {
 using Ref = uint32_t;  // offset in the arena in units of 1 << Header::unit_shift bytes; 0 is "none"
 
 constexpr uint64_t kMagic = 0x3130736964657250;  // "Predis01"
-constexpr uint32_t kLayoutVersion = 5;
+constexpr uint32_t kLayoutVersion = 6;
 constexpr size_t kPageSize = 64 * 1024;
 constexpr size_t kBucketsPerPage = 1024;
 constexpr uint32_t kCommandSlots = 512;
@@ -100,6 +100,11 @@ struct CommandStats {
   uint64_t latency[kLatencyBuckets];  // calls per bucket of stats.h's latency scale
 };
 
+struct ArmStats {
+  uint64_t hits, misses, evictions;
+  uint64_t bytes;  // a gauge: of the entries
+};
+
 struct Stats {
 #define PREDIS_COUNTERS(X)                                                                                     \
   X(keyspace_hits) X(keyspace_misses) X(evicted_capacity) X(expired_lazy) X(expired_active)                    \
@@ -135,6 +140,7 @@ struct Stats {
 #undef PREDIS_DECLARE
   CommandStats commands[kCommandSlots];  // by CommandSpec::id
   char command_names[kCommandSlots][24]; // NUL-terminated; the reader needs no command table of its own
+  ArmStats arms[2];  // of a test of two policy models; they stand still while there is none
 };
 
 struct Header {

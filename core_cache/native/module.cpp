@@ -3,6 +3,7 @@
 
 #include <exception>
 
+#include "policy_model.h"
 #include "policy_names.h"
 
 namespace predis {
@@ -180,6 +181,21 @@ PyObject* engine_close(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
+PyObject* engine_load_policy_model(PyObject* self, PyObject* args) {
+  Engine* engine = engine_of(self);
+  const char *path, *name;
+  if (engine == nullptr || !PyArg_ParseTuple(args, "ss", &path, &name)) return nullptr;
+  try {
+    engine->store().set_model(PolicyModel::load(path, name));
+  } catch (const ModelError& error) {
+    return PyErr_Format(PyExc_ValueError, "the policy model %s %s", path, error.what());
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
 PyObject* engine_clients(PyObject* self, void*) {
   Engine* engine = engine_of(self);
   return engine != nullptr ? PyLong_FromSize_t(engine->client_count()) : nullptr;
@@ -252,6 +268,9 @@ PyMethodDef engine_methods[] = {
     {"start_access_log", engine_start_access_log, METH_VARARGS,
      "start_access_log(arena_path, rate, plain_keys)\n\nLogs the accesses to this share of the keys, chosen by their hash,\n"
      "into the ring beside the arena. Raises ArenaError."},
+    {"load_policy_model", engine_load_policy_model, METH_VARARGS,
+     "load_policy_model(path, name)\n\nGives the policy learned the model in this file; CONFIG GET policy-model then tells\n"
+     "the name. Raises ValueError, with the reason, when the file is no good."},
     {"abort_all", engine_abort_all, METH_NOARGS, "abort_all()\n\nEnds every connection at once."},
     {"close", engine_close, METH_NOARGS,
      "close()\n\nEnds every connection and lets the arena go. The data stay in it."},
@@ -308,10 +327,14 @@ PyMethodDef functions[] = {
      "latency_bounds() -> tuple[float, ...]\n\nUpper bounds of the latency buckets in seconds; the last is infinity."},
     {"evaluate_policy", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(evaluate_policy)),
      METH_VARARGS | METH_KEYWORDS,
-     "evaluate_policy(path, keys, sizes, policy, capacity, *, accesses_per_tick=1) -> dict[str, int]\n\n"
+     "evaluate_policy(path, keys, sizes, policy, capacity, *, accesses_per_tick=1, model=None, victims=False)\n\n"
      "Runs a trace (uint32 keys below 2**32 - 1, and uint32 sizes or None) through a store of its own with this policy\n"
      "and gives the counts of accesses, misses, bytes, missed_bytes, evictions and refused. capacity: in entries, or in\n"
-     "bytes where there are sizes. path: a file that does not exist yet, for the arena; it is removed again at once."},
+     "bytes where there are sizes. path: a file that does not exist yet, for the arena; it is removed again at once.\n"
+     "model: path of the artefact for the policy learned; ValueError when it is no good. victims: list evicted keys."},
+    {"score_policy_model", score_policy_model, METH_VARARGS,
+     "score_policy_model(path, rows) -> list[float]\n\nThe model's scores of rows of its features (float32, row by row).\n"
+     "Raises ValueError when the file is no good."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyModuleDef definition = {

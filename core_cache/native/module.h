@@ -32,6 +32,7 @@ bool add_reader_type(PyObject* module);
 
 // Runs a trace through a policy. (module_policy.cpp)
 PyObject* evaluate_policy(PyObject* module, PyObject* args, PyObject* kwargs);
+PyObject* score_policy_model(PyObject* module, PyObject* args);
 
 Engine* engine_of(PyObject* object);  // nullptr with an exception set when it is closed
 

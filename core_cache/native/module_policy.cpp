@@ -1,25 +1,35 @@
-// module_policy.cpp: evaluate_policy(), for Python.
+// module_policy.cpp: policies on traces and models by themselves, for Python.
 #include <algorithm>
+#include <memory>
 
 #include "module.h"
 #include "policy_eval.h"
+#include "policy_model.h"
 #include "policy_names.h"
 
 namespace predis {
 namespace {
 
+struct Drop {
+  void operator()(PyObject* object) const { Py_XDECREF(object); }
+};
+using Owned = std::unique_ptr<PyObject, Drop>;
+
 constexpr size_t kSlice = 1 << 20;  // accesses between two looks at Ctrl-C
 
-struct Array {  // a buffer of uint32, given back at the end
+struct Array {  // a buffer of numbers of 4 bytes, given back at the end
   Py_buffer view{};
   bool held = false;
-  ~Array() { if (held) PyBuffer_Release(&view); }
-  bool take(PyObject* object, const char* name) {
+  ~Array() {
+    if (held) PyBuffer_Release(&view);
+  }
+  // formats: the letters that struct has for the type; "I" and "L" are both a uint32 where numpy says so.
+  bool take(PyObject* object, const char* name, std::string_view formats) {
     if (PyObject_GetBuffer(object, &view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) != 0) return false;
     held = true;
     const std::string_view format = view.format != nullptr ? view.format : "B";
-    if (view.ndim == 1 && view.itemsize == 4 && (format == "I" || format == "L" || format == "<I" || format == "=I")) return true;
-    PyErr_Format(PyExc_TypeError, "%s must be one dimension of uint32", name);
+    if (view.itemsize == 4 && format.size() == 1 && formats.find(format[0]) != std::string_view::npos) return true;
+    PyErr_Format(PyExc_TypeError, "%s must be of %s", name, formats[0] == 'f' ? "float32" : "uint32");
     return false;
   }
   std::span<const uint32_t> values() const {
@@ -30,18 +40,20 @@ struct Array {  // a buffer of uint32, given back at the end
 }  // namespace
 
 PyObject* evaluate_policy(PyObject*, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"path", "keys", "sizes", "policy", "capacity", "accesses_per_tick", nullptr};
-  const char *path, *policy;
+  static const char* names[] = {"path", "keys", "sizes", "policy", "capacity", "accesses_per_tick", "model",
+                                "victims", nullptr};
+  const char *path, *policy, *model = nullptr;
+  int want_victims = 0;
   PyObject *key_object, *size_object;
   unsigned long long capacity;
   unsigned int per_tick = 1;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOsK|$I", const_cast<char**>(names), &path, &key_object, &size_object,
-                                   &policy, &capacity, &per_tick)) {
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOsK|$Izp", const_cast<char**>(names), &path, &key_object,
+                                   &size_object, &policy, &capacity, &per_tick, &model, &want_victims)) {
     return nullptr;
   }
   Array key_array, size_array;
-  if (!key_array.take(key_object, "keys")) return nullptr;
-  if (size_object != Py_None && !size_array.take(size_object, "sizes")) return nullptr;
+  if (!key_array.take(key_object, "keys", "IL")) return nullptr;
+  if (size_object != Py_None && !size_array.take(size_object, "sizes", "IL")) return nullptr;
   const auto keys = key_array.values();
   const auto sizes = size_object != Py_None ? size_array.values() : std::span<const uint32_t>();
   if (size_object != Py_None && sizes.size() != keys.size()) {
@@ -61,7 +73,10 @@ PyObject* evaluate_policy(PyObject*, PyObject* args, PyObject* kwargs) {
   options.capacity = capacity;
   options.accesses_per_tick = per_tick;
   options.keys = keys.empty() ? 0 : *std::max_element(keys.begin(), keys.end()) + 1;
+  std::vector<uint32_t> victims;
+  if (want_victims) options.victims = &victims;
   try {
+    if (model != nullptr) options.model = PolicyModel::load(model, model);
     PolicyEval eval(options);
     for (size_t at = 0; at < keys.size(); at += kSlice) {
       const size_t n = std::min(kSlice, keys.size() - at);
@@ -77,8 +92,49 @@ PyObject* evaluate_policy(PyObject*, PyObject* args, PyObject* kwargs) {
       if (PyErr_CheckSignals() != 0) return nullptr;
     }
     const EvalResult& r = eval.result();
-    return Py_BuildValue("{sKsKsKsKsKsK}", "accesses", r.accesses, "misses", r.misses, "bytes", r.bytes, "missed_bytes",
-                         r.missed_bytes, "evictions", r.evictions, "refused", r.refused);
+    Owned list(PyList_New(static_cast<Py_ssize_t>(victims.size())));
+    if (!list) return nullptr;
+    for (size_t i = 0; i < victims.size(); ++i) {
+      PyObject* key = PyLong_FromUnsignedLong(victims[i]);
+      if (key == nullptr) return nullptr;
+      PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(i), key);
+    }
+    return Py_BuildValue("{sKsKsKsKsKsKsKsO}", "accesses", r.accesses, "misses", r.misses, "bytes", r.bytes, "missed_bytes",
+                         r.missed_bytes, "evictions", r.evictions, "refused", r.refused, "bad_scores",
+                         eval.bad_scores(), "victims", list.get());
+  } catch (const ModelError& error) {
+    PyErr_Format(PyExc_ValueError, "the policy model %s %s", model, error.what());
+    return nullptr;
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
+}
+
+PyObject* score_policy_model(PyObject*, PyObject* args) {
+  const char* path;
+  PyObject* object;
+  if (!PyArg_ParseTuple(args, "sO", &path, &object)) return nullptr;
+  Array array;
+  if (!array.take(object, "rows", "f")) return nullptr;
+  try {
+    const auto model = PolicyModel::load(path, path);
+    const size_t values = static_cast<size_t>(array.view.len) / sizeof(float), count = values / model->features().size();
+    if (count * model->features().size() != values) {
+      PyErr_Format(PyExc_ValueError, "rows of %zu features are wanted", model->features().size());
+      return nullptr;
+    }
+    std::vector<double> scores(count);
+    model->score(static_cast<const float*>(array.view.buf), count, scores.data());
+    Owned list(PyList_New(static_cast<Py_ssize_t>(count)));
+    for (size_t i = 0; list && i < count; ++i) {
+      PyObject* score = PyFloat_FromDouble(scores[i]);
+      if (score == nullptr) return nullptr;
+      PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(i), score);
+    }
+    return list.release();
+  } catch (const ModelError& error) {
+    return PyErr_Format(PyExc_ValueError, "the policy model %s %s", path, error.what());
   } catch (...) {
     set_python_error();
     return nullptr;

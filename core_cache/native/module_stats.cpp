@@ -142,6 +142,14 @@ PyObject* read_command(const CommandStats& stats) {
   return dict;
 }
 
+PyObject* read_arms(const Stats& stats) {
+  const auto arm = [&](int i) {
+    const ArmStats& a = stats.arms[i];
+    return Py_BuildValue("{sKsKsKsK}", "hits", a.hits, "misses", a.misses, "evictions", a.evictions, "bytes", a.bytes);
+  };
+  return Py_BuildValue("(NN)", arm(0), arm(1));
+}
+
 PyObject* read_commands(const Stats& stats) {
   PyObject* dict = PyDict_New();
   for (uint32_t i = 0; dict != nullptr && i < kCommandSlots; ++i) {
@@ -173,7 +181,7 @@ PyObject* reader_read(PyObject* object, PyObject*) {
   PyObject* result = PyDict_New();
   if (result == nullptr) return nullptr;
   if (!put(result, "counters", read_counters(stats)) || !put(result, "gauges", read_gauges(stats)) ||
-      !put(result, "commands", read_commands(stats))) {
+      !put(result, "commands", read_commands(stats)) || !put(result, "arms", read_arms(stats))) {
     Py_CLEAR(result);
   }
   return result;
@@ -182,8 +190,9 @@ PyObject* reader_read(PyObject* object, PyObject*) {
 PyMethodDef reader_methods[] = {
     {"read", reader_read, METH_NOARGS,
      "read() -> dict\n\n{'counters': {name: int}, 'gauges': {name: int}, 'commands': {name: {'calls', 'failed',\n"
-     "'rejected', 'nanoseconds', 'latency'}}}, latency being calls per bucket of latency_bounds(). Raises ArenaError\n"
-     "when the file is gone."},
+     "'rejected', 'nanoseconds', 'latency'}}}, latency being calls per bucket of latency_bounds(), and 'arms': what\n"
+     "the two arms of a test of policy models did ('hits', 'misses', 'evictions', 'bytes'). Raises ArenaError when the\n"
+     "file is gone."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyType_Slot reader_slots[] = {

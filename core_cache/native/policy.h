@@ -48,6 +48,7 @@ class Policy {
   virtual void evicted(const Entry* entry, uint64_t hash) = 0;  // before erased()
   virtual void clear() = 0;  // takes no longer for many entries than for few; what is left to do is done by tidy()
   virtual bool tidy() { return false; }  // a small piece of what is left to do; true: there is more
+  virtual void set_scorer(std::unique_ptr<Scorer>) {}  // says which of its few candidates goes; nullptr: the policy does
   virtual void set_room(uint64_t) {}  // about how many bytes of entries there will be at most; 0: unknown
   virtual size_t memory() const = 0;  // bytes of its own
   virtual uint64_t bytes() const { return 0; }  // of the entries that it keeps, where it has queues

@@ -19,7 +19,8 @@ size_t weight(const Entry* entry) {
 // Stands before a policy and tells it each entry's weight in place of its bytes in the arena.
 class Weighed final : public Policy {
  public:
-  Weighed(std::unique_ptr<Policy> policy, uint64_t& held) : policy_(std::move(policy)), held_(held) {}
+  Weighed(std::unique_ptr<Policy> policy, uint64_t& held, std::vector<uint32_t>* victims)
+      : policy_(std::move(policy)), held_(held), victims_(victims) {}
   static size_t footprint(const void*, const Entry* entry) { return weight(entry); }
 
   void inserted(Entry* entry, uint64_t hash, size_t) override {
@@ -35,7 +36,10 @@ class Weighed final : public Policy {
     policy_->erased(entry, weight(entry));
   }
   Entry* victim(const Entry* pin) override { return policy_->victim(pin); }
-  void evicted(const Entry* entry, uint64_t hash) override { policy_->evicted(entry, hash); }
+  void evicted(const Entry* entry, uint64_t hash) override {
+    if (victims_ != nullptr) std::memcpy(&victims_->emplace_back(), entry->key().data(), sizeof(uint32_t));
+    policy_->evicted(entry, hash);
+  }
   void set_room(uint64_t bytes) override { policy_->set_room(bytes); }
   void clear() override { policy_->clear(); }
   size_t memory() const override { return policy_->memory(); }
@@ -43,6 +47,7 @@ class Weighed final : public Policy {
  private:
   std::unique_ptr<Policy> policy_;
   uint64_t& held_;
+  std::vector<uint32_t>* victims_;
 };
 
 // Memory for every key at once, so that only the policy's limit counts: an entry of 40 bytes takes a slot of 48, and six
@@ -55,14 +60,16 @@ PolicyEval::PolicyEval(const EvalOptions& options) : options_(options) {
   store_ = std::make_unique<Store>(StoreOptions{options.arena_path, arena_bytes(options.keys), options.policy, {}});
   unlink(options.arena_path.c_str());
   Store::Impl& s = *store_->impl_;
+  s.models[0] = options.model;
   const auto make = [&](uint32_t, uint32_t) {
-    return std::make_unique<Weighed>(s.new_policy(options.policy, Weighed::footprint), held_);
+    return std::make_unique<Weighed>(s.new_policy(options.policy, Weighed::footprint, 0), held_, options.victims);
   };
   s.partitions.make_policies(make, 0);
   s.partitions.first().set_room(options.capacity);
   now_ms_ = store_->now_ms();
 }
 PolicyEval::~PolicyEval() = default;
+uint64_t PolicyEval::bad_scores() const { return store_->model_use(0).refused; }
 
 void PolicyEval::run(std::span<const uint32_t> keys, std::span<const uint32_t> sizes) {
   constexpr size_t kAhead = 8;

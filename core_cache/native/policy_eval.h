@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "store.h"
 
@@ -18,6 +19,8 @@ struct EvalOptions {
   PolicyKind policy = PolicyKind::s3fifo;
   uint64_t capacity = 0;   // entries; bytes when the trace is sized
   uint32_t keys = 0;       // all keys are below
+  std::shared_ptr<const PolicyModel> model;
+  std::vector<uint32_t>* victims = nullptr;  // where evicted keys are noted, if anybody wants to know
   uint32_t accesses_per_tick = 1;  // how time passes: a tick is 16 ms
 };
 
@@ -32,6 +35,7 @@ class PolicyEval {
   // Goes on with the trace: sizes are as many as the keys, or none where each entry counts 1.
   void run(std::span<const uint32_t> keys, std::span<const uint32_t> sizes);
   const EvalResult& result() const { return result_; }
+  uint64_t bad_scores() const;  // times that the model gave no number
 
  private:
   void access(uint32_t key, uint32_t size);

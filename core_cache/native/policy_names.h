@@ -16,6 +16,7 @@ struct PolicyName {
 
 inline constexpr PolicyName kPolicyNames[] = {
     {PolicyKind::s3fifo, "s3fifo", "allkeys-s3fifo"},
+    {PolicyKind::learned, "learned", "allkeys-learned"},
     {PolicyKind::lru, "lru", "allkeys-lru"},
     {PolicyKind::lfu, "lfu", "allkeys-lfu"},
     {PolicyKind::random, "random", "allkeys-random"},

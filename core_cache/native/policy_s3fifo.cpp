@@ -1,6 +1,12 @@
 // S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023): a small queue of a tenth of the
 // bytes, where new keys prove themselves, a main queue, and a ghost of keys that left the small one. Hits only count, in
 // the entry; all moving is done at eviction.
+//
+// With a scorer (the policy "learned") it is not the oldest of the queue that goes but, of the oldest few that have earned
+// no second round, the one that is worth least. One that the scorer spares again and again is moved on, so that the few do
+// not become always the same.
+#include <cmath>
+
 #include "fifo.h"
 #include "ghost.h"
 #include "policy.h"
@@ -9,7 +15,10 @@ namespace predis {
 namespace {
 
 constexpr uint8_t kPromoteAt = 2;       // hits in the small queue that earn a place in the main one
-constexpr uint64_t kMostSteps = 2048;   // entries that one eviction may spare; then even a used one goes
+constexpr uint64_t kMostSteps = 512;    // entries that one eviction may spare; then even a used one goes
+constexpr uint32_t kTail = 12;          // candidates among whom the scorer chooses
+constexpr uint32_t kTailWalk = 48;      // entries that are looked at for them
+constexpr uint32_t kPatience = 16;      // evictions that pass over the oldest, until it is moved on
 constexpr uint8_t kSeldom = 6;          // of an LFU policy's counter: used once or twice
 constexpr uint64_t kSmallShare = 10;    // the small queue's share of the bytes: a tenth
 
@@ -67,7 +76,7 @@ class S3Fifo final : public Policy {
       const uint8_t freq = entry->freq;
       const bool used = &queue == &small_ ? freq >= kPromoteAt : freq > 0;
       const bool keep = entry == pin || (used && ++spared < kMostSteps);  // no client waits for a walk over all keys
-      if (!keep) return entry;
+      if (!keep) return scorer_ ? least_worth(queue, entry, pin) : entry;
       const bool was_small = &queue == &small_;
       erased(entry, bytes);
       entry->freq = was_small || freq == 0 ? 0 : static_cast<uint8_t>((freq > kMaxFreq ? kMaxFreq : freq) - 1);
@@ -76,6 +85,7 @@ class S3Fifo final : public Policy {
     return nullptr;  // only the pinned entry is left
   }
 
+  void set_scorer(std::unique_ptr<Scorer> scorer) override { scorer_ = std::move(scorer); }
   void set_room(uint64_t bytes) override { room_ = bytes; }
   void evicted(const Entry* entry, uint64_t hash) override {
     if (!(entry->kind & kFlagMain)) ghost_.insert(hash, ghost_capacity());
@@ -96,6 +106,36 @@ class S3Fifo final : public Policy {
   size_t memory() const override { return sizeof *this + small_.memory() + main_.memory() + ghost_.memory(); }
 
  private:
+  bool used(const Entry* entry) const { return entry->freq >= (entry->kind & kFlagMain ? 1 : kPromoteAt); }
+
+  Entry* least_worth(Fifo& queue, Entry* oldest, const Entry* pin) {
+    Entry* candidates[kTail];
+    double scores[kTail];
+    uint32_t n = 0, walked = 0;
+    queue.each([&](Ref ref) {
+      Entry* entry = arena_.at(ref);
+      if (entry == oldest || (entry != pin && !used(entry))) candidates[n++] = entry;
+      return n < kTail && ++walked < kTailWalk;
+    });
+    scorer_->score({candidates, n}, scores);
+    uint32_t least = 0;
+    for (uint32_t i = 0; i < n; ++i) {
+      if (!std::isfinite(scores[i])) return oldest;  // a model that is out of its mind
+      if (scores[i] < scores[least]) least = i;
+    }
+    uint32_t& passed = &queue == &small_ ? passed_small_ : passed_main_;
+    if (candidates[least] == oldest) {
+      passed = 0;
+    } else if (++passed >= kPatience) {
+      passed = 0;
+      const size_t bytes = footprint_(context_, oldest);
+      erased(oldest, bytes);
+      oldest->freq = 0;
+      push_main(oldest, bytes);
+    }
+    return candidates[least];
+  }
+
   Fifo& queue_of(const Entry* entry) { return entry->kind & kFlagMain ? main_ : small_; }
   uint64_t ghost_capacity() const { return (small_.size() + main_.size()) * 9 / 10; }
   void push_small(Entry* entry, size_t bytes) {
@@ -114,6 +154,8 @@ class S3Fifo final : public Policy {
   Fifo small_, main_;
   Ghost ghost_;
   uint64_t small_bytes_ = 0, main_bytes_ = 0;
+  std::unique_ptr<Scorer> scorer_;
+  uint32_t passed_small_ = 0, passed_main_ = 0;  // evictions since the queue's oldest was last the one to go
   uint64_t room_ = 0;
   bool evicting_ = false;
 };

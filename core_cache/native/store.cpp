@@ -38,10 +38,9 @@ void Store::Impl::make_policy(PolicyKind kind) {
   policy_kind = kind;
   uses.set_logarithmic(is_lfu(kind));
   uses.epoch_unix_ms = arena->header().epoch_unix_ms;
-  const auto footprint = [](const void* self, const Entry* entry) {
-    return static_cast<const Impl*>(self)->slabs.footprint(bytes_of(entry));
-  };
-  partitions.make_policies([&](uint32_t, uint32_t) { return new_policy(kind, footprint); }, 0);
+  const double second = has_queues(kind) ? test_share : 0;
+  partitions.make_policies([&](uint32_t, uint32_t arm) { return new_policy(kind, footprint_of, arm); }, second);
+  testing = second != 0;
   share_out();
 }
 
@@ -59,9 +58,24 @@ bool Store::Impl::tidy_policies(uint64_t deadline_ns) {
   return false;
 }
 
-std::unique_ptr<Policy> Store::Impl::new_policy(PolicyKind kind, Footprint footprint) {
-  if (has_queues(kind)) return make_s3fifo(*arena, footprint, this);
+std::unique_ptr<Policy> Store::Impl::new_policy(PolicyKind kind, Footprint footprint, uint32_t arm) {
+  if (has_queues(kind)) {
+    auto queues = make_s3fifo(*arena, footprint, this);
+    queues->set_scorer(new_scorer(kind, footprint, arm));
+    return queues;
+  }
   return make_sampled({*arena, index, tick, now_ms, uses}, kind);  // noeviction never asks it for a victim
+}
+
+std::unique_ptr<Scorer> Store::Impl::new_scorer(PolicyKind kind, Footprint footprint, uint32_t arm) {
+  if (!models[arm] || (arm == 0 && kind != PolicyKind::learned)) return nullptr;
+  return make_model_scorer({*arena, index, tick, now_ms, uses}, models[arm], footprint, this, model_use[arm]);
+}
+
+void Store::Impl::set_scorers() {
+  for (uint32_t i = 0; i < partitions.size(); ++i)
+    for (uint32_t arm = 0; arm < 2; ++arm)
+      if (Policy* policy = partitions[i].arms[arm].get()) policy->set_scorer(new_scorer(policy_kind, footprint_of, arm));
 }
 
 Entry* Store::Impl::prepare(std::string_view key, size_t value_len, Type type, Entry* pin) {
@@ -134,6 +148,7 @@ void Store::Impl::erase(Entry* entry, uint64_t hash, EraseReason reason) {
   Stats& stats = arena->stats();
   if (reason == EraseReason::evicted) {
     ++stats.evicted_capacity;
+    if (__builtin_expect(testing, 0)) ++stats.arms[partitions.arm_of(hash)].evictions;
     partitions.of(entry, hash).evicted(entry, hash);
   } else if (reason == EraseReason::expired_lazy) {
     ++stats.expired_lazy;
@@ -348,6 +363,12 @@ void Store::refresh_gauges() {
   stats.overhead_bytes = uint64_t{s.pages.first()} * kPageSize;
   stats.policy_bytes = 0;
   s.partitions.each([&](Policy& policy) { stats.policy_bytes += policy.memory(); });
+  for (uint32_t arm = 0; arm < 2; ++arm) {
+    stats.arms[arm].bytes = 0;
+    for (uint32_t i = 0; s.testing && i < s.partitions.size(); ++i) {
+      if (s.partitions[i].arms[arm]) stats.arms[arm].bytes += s.partitions[i].arms[arm]->bytes();
+    }
+  }
   stats.collection_index_bytes = s.sides.bytes();
   stats.used_bytes = stats.entry_bytes + stats.index_bytes + stats.overhead_bytes + stats.policy_bytes +
                      stats.collection_index_bytes;
@@ -374,12 +395,42 @@ PolicyKind Store::policy() const { return impl_->policy_kind; }
 
 void Store::set_policy(PolicyKind kind) {
   if (kind == impl_->policy_kind) return;
-  impl_->partitions.each([](Policy& policy) { policy.clear(); });
-  impl_->partitions.retire(impl_->retired);
-  impl_->make_policy(kind);
-  impl_->full = false;
+  if (has_queues(kind) && has_queues(impl_->policy_kind)) {  // they stay as they are
+    impl_->policy_kind = kind;
+    impl_->set_scorers();
+    return;
+  }
+  impl_->renew_policies(kind);
+  testing_ = impl_->testing;
+}
+
+void Store::Impl::renew_policies(PolicyKind kind) {
+  partitions.each([](Policy& policy) { policy.clear(); });
+  partitions.retire(retired);
+  make_policy(kind);
+  full = false;
   // Upkeep shows the entries to the new policy bit by bit. Their old queue positions mean nothing to it.
-  impl_->orphans_page = impl_->pages.first();
+  orphans_page = pages.first();
+}
+
+void Store::set_model(std::shared_ptr<const PolicyModel> model, uint32_t arm) {
+  impl_->models[arm] = std::move(model);
+  impl_->set_scorers();
+}
+const std::shared_ptr<const PolicyModel>& Store::model(uint32_t arm) const { return impl_->models[arm]; }
+const ModelUse& Store::model_use(uint32_t arm) const { return impl_->model_use[arm]; }
+
+double Store::test_share() const { return impl_->test_share; }
+void Store::set_test_share(double share) {
+  if (share == impl_->test_share) return;
+  impl_->test_share = share;
+  for (ArmStats& arm : stats().arms) arm = {};
+  if (has_queues(impl_->policy_kind)) impl_->renew_policies(impl_->policy_kind);
+  testing_ = impl_->testing;
+}
+void Store::count_in_test(uint64_t hash, bool hit) {
+  ArmStats& arm = stats().arms[impl_->partitions.arm_of(hash)];
+  ++(hit ? arm.hits : arm.misses);
 }
 
 void Store::set_lfu(uint32_t log_factor, uint32_t decay_minutes) {

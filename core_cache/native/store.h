@@ -53,6 +53,8 @@ class KeyObserver {
 };
 
 struct AccessSample;
+class PolicyModel;
+struct ModelUse;
 
 class Store {
  public:
@@ -131,12 +133,23 @@ class Store {
   uint32_t tenants() const;  // with tenant 0
   TenantUse tenant(uint32_t number) const;
   uint32_t tenant_of(std::string_view key) const;
+  // What the policy "learned" scores with; nullptr: nothing, so that it is S3-FIFO. Takes effect with the next eviction.
+  void set_model(std::shared_ptr<const PolicyModel> model, uint32_t arm = 0);
+  const std::shared_ptr<const PolicyModel>& model(uint32_t arm = 0) const;
+  const ModelUse& model_use(uint32_t arm = 0) const;
+  // A test of two models: this share (0 to 1) of the keys, chosen by their hash, and of the memory is arm 1, which has its
+  // own queues and the model given for it (none: S3-FIFO). 0 ends the test. Only policies with queues take part.
+  void set_test_share(double share);
+  double test_share() const;
+  bool testing() const { return testing_; }
+  void count_in_test(uint64_t hash, bool hit);  // of a lookup, while testing
   bool out_of_memory() const;       // policy is noeviction and nothing more fits: commands that add data are refused
 
  private:
   friend class PolicyEval;
   struct Impl;
   std::unique_ptr<Impl> impl_;
+  bool testing_ = false;  // as in Impl, for every lookup to see
 };
 
 }  // namespace predis

@@ -10,6 +10,7 @@
 #include "pages.h"
 #include "partitions.h"
 #include "policy.h"
+#include "policy_model.h"
 #include "side_index.h"
 #include "slabs.h"
 #include "store.h"
@@ -35,7 +36,13 @@ struct Store::Impl {
     return at != 0 && at < now_ms;
   }
   void make_policy(PolicyKind kind);
-  std::unique_ptr<Policy> new_policy(PolicyKind kind, Footprint footprint);
+  static size_t footprint_of(const void* self, const Entry* entry) {
+    return static_cast<const Impl*>(self)->slabs.footprint(bytes_of(entry));
+  }
+  std::unique_ptr<Policy> new_policy(PolicyKind kind, Footprint footprint, uint32_t arm);
+  std::unique_ptr<Scorer> new_scorer(PolicyKind kind, Footprint footprint, uint32_t arm);
+  void set_scorers();
+  void renew_policies(PolicyKind kind);
   LogSeed log_seed() const { return {arena->header().hash_seed[0], arena->header().hash_seed[1]}; }
   bool tidy_policies(uint64_t deadline_ns);
   void count(uint32_t tenant, int keys, int64_t bytes) {
@@ -72,6 +79,10 @@ struct Store::Impl {
   std::vector<std::unique_ptr<Policy>> retired;  // of earlier policies, until their memory is given back
   PolicyKind policy_kind;
   Uses uses;
+  std::shared_ptr<const PolicyModel> models[2];  // by arm
+  ModelUse model_use[2];
+  double test_share = 0;  // of the keys that belong to arm 1
+  bool testing = false;
   uint64_t max_memory;
   KeyObserver* observer = nullptr;
   SideIndexes sides;  // of collections

@@ -40,6 +40,8 @@ class Evaluation:
     byte_miss_ratio: float
     """Of the bytes asked for; without sizes the same as miss_ratio."""
     evictions: int
+    bad_scores: int
+    """Times that the model gave no finite number, so that the oldest candidate went."""
     refused: int
     """Misses that were not stored: values over the whole capacity, or a policy that evicts nothing."""
     seconds: float
@@ -80,6 +82,7 @@ def evaluate(
             policy,
             capacity,
             accesses_per_tick=per_tick,
+            model=None if model is None else str(model),
         )
     seconds = time.perf_counter() - began
     return Evaluation(
@@ -95,6 +98,7 @@ def evaluate(
         miss_ratio=found["misses"] / found["accesses"],
         byte_miss_ratio=found["missed_bytes"] / found["bytes"] if found["bytes"] else 0.0,
         evictions=found["evictions"],
+        bad_scores=found["bad_scores"],
         refused=found["refused"],
         seconds=seconds,
     )

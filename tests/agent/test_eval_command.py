@@ -45,6 +45,11 @@ def test_people_get_lines(trace: Path) -> None:
     ("arguments", "complaint"),
     [
         (["--policy", "mru"], "--policy mru: there is no such policy; choose one of s3fifo, "),
+        (["--model", "some.model"], "--model belongs to --policy learned, not to s3fifo"),
+        (
+            ["--policy", "learned", "--model", "/nowhere/m"],
+            "the policy model /nowhere/m cannot be opened: No such file",
+        ),
         (["--capacity-share", "0"], "--capacity-share 0: is a share of the keys, over 0 and at most 1"),
         (["--capacity-share", "nan"], "--capacity-share nan: is a share"),
     ],

@@ -126,7 +126,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     keys = np.zeros(3, np.uint32)
     with pytest.raises(ValueError, match=r"The policy is one of s3fifo, .*, not mru"):
         evaluate(trace([1]), "mru", 0.5)
-    with pytest.raises(TypeError, match="keys must be one dimension of uint32"):
+    with pytest.raises(TypeError, match="keys must be of uint32"):
         _native.evaluate_policy(str(tmp_path / "a"), np.zeros(3), None, "lru", 5)
     with pytest.raises(ValueError, match="as many"):
         _native.evaluate_policy(str(tmp_path / "a"), keys, np.zeros(2, np.uint32), "lru", 5)

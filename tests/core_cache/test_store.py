@@ -17,6 +17,7 @@ STORE = [
     "index",
     "partitions",
     "policy_sampled",
+    "policy_model",
     "policy_s3fifo",
     "store",
     "room",
