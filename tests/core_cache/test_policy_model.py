@@ -19,6 +19,7 @@ from core_cache.policy import artefact
 from core_cache.policy.artefact import ArtefactError, Dense, Layer, Trees
 from core_cache.policy.evaluate import evaluate
 from tests.core_cache.raw_resp import decode
+from tests.servers import start_cache
 
 MIB = 1 << 20
 NAMES = tuple(artefact.FEATURES)
@@ -439,3 +440,21 @@ def test_a_test_makes_no_sense_without_queues_and_begins_once_there_are_some(tmp
     assert client.feed(command(b"CONFIG", b"SET", b"maxmemory-policy", b"allkeys-lru")) == b"+OK\r\n"
     assert accesses() == [0, 0]
     engine.close()
+
+
+def test_the_model_in_the_data_directory_is_loaded_at_start_and_a_damaged_one_only_logged(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    artefact.write(data / "policy.model", Dense.linear({"idle": -1.0}))
+    for damaged in (False, True):
+        if damaged:
+            (data / "policy.model").write_bytes(b"PREDISPM and more")
+        server = start_cache(tmp_path, "--no-auth", "--policy", "learned", memory="16MiB")
+        try:
+            with server.client() as client:
+                name = client.command("CONFIG", "GET", "policy-model")
+        finally:
+            server.stop()
+        assert name == [b"policy-model", b"" if damaged else b"policy.model"]
+    log = server.log.read_text()
+    assert log.count("policy.model has format 1684955424; this version reads format 1; the policy learned works") == 1
