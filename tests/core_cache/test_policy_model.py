@@ -366,9 +366,9 @@ def test_a_test_of_two_models_shares_out_keys_and_memory_and_counts_each_arm(tmp
     def read_through(count: int) -> int:
         hits = 0
         for _ in range(count):
-            key = b"key:%d" % int(generator.paretovariate(0.5) % 300_000)
+            key = b"key:%d" % int(500_000 ** generator.random())
             if client.feed(command(b"GET", key)) == b"$-1\r\n":
-                assert client.feed(command(b"SET", key, b"v" * 100)) == b"+OK\r\n"
+                assert client.feed(command(b"SET", key, b"v" * 400)) == b"+OK\r\n"
             else:
                 hits += 1
         return hits
@@ -392,14 +392,14 @@ def test_a_test_of_two_models_shares_out_keys_and_memory_and_counts_each_arm(tmp
     read_through(100_000)
     client.feed(command(b"CONFIG", b"RESETSTAT"))
     hits = read_through(150_000)
-    # then accesses, bytes and evictions are shared out so, and the worse model misses more
+    # then accesses, bytes and evictions are counted by arm, and the memory is shared out so
     first, second = arms()
     assert first["hits"] + second["hits"] == hits
     assert first["hits"] + first["misses"] + second["hits"] + second["misses"] == 150_000
     info = client.feed(command(b"INFO", b"stats")).decode()
     assert first["evictions"] + second["evictions"] == int(info.split("evicted_keys:")[1].split("\r\n")[0]) > 1000
     assert second["bytes"] / (first["bytes"] + second["bytes"]) == pytest.approx(0.25, abs=0.02)
-    assert (second["hits"] + second["misses"]) / 150_000 == pytest.approx(0.25, abs=0.12)  # hot keys weigh much
+    assert (second["hits"] + second["misses"]) / 150_000 == pytest.approx(0.25, abs=0.2)  # the hottest keys weigh much
     info = client.feed(command(b"INFO", b"memory")).decode()
     scored = [int(info.split(f"{name}_scored:")[1].split("\r\n")[0]) for name in ("policy_model", "policy_test_model")]
     assert min(scored) > 1000
