@@ -14,11 +14,11 @@ LONGEST_MS = 5.0
 CRON_BUDGET_US = 1000  # as core_cache.server gives it
 READ_BYTES = 64 * 1024  # what the event loop hands over at once
 METHOD = """\
-The engine runs in the measuring process; it gets what a client sends in pieces of at most {read} KiB, as from the event
-loop, and its upkeep is called after every tenth piece. Each call into it is one turn of the event loop: the longest is
-how long other clients have to wait. Times are the thread's CPU time, so that other programs on the machine do not count;
-page faults and system calls do. {keys:,} keys; the cache of {memory} MiB is full where it says so. Values over 1 MiB take
-longer in a full cache, some ms per MiB: the room for each of them is made in one go."""
+The engine runs in the measuring process; it gets what a client sends in pieces of at most {read} KiB, as from the
+event loop, and its upkeep is called after every tenth piece. Each call into it is one turn of the event loop: the
+longest is how long other clients have to wait. Times are the thread's CPU time, so that other programs on the machine
+do not count; page faults and system calls do. {keys:,} keys; the cache of {memory} MiB is full where it says so. Values
+over 1 MiB take longer in a full cache, some ms per MiB: the room for each of them is made in one go."""
 
 
 @dataclass
