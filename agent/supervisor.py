@@ -198,6 +198,7 @@ class CacheSupervisor:
             self._reason = None
         if self._wanted.now.auth:
             self.files.make_password()  # by now there is one, unless a reload asks for it or somebody removed it
+        self.files.write_tenants(self._wanted.now)
         process = cache_process.spawn(self._command(self._wanted.now, self.files), self.files.log)
         self._process = process
         self._changes.capacity = self._wanted.now.memory
@@ -309,6 +310,7 @@ class CacheSupervisor:
         settings = self._wanted.now
         self.upgrades.begin(old.pid, self._health.version)
         try:
+            self.files.write_tenants(settings)
             new = cache_process.spawn([*self._command(settings, self.files), "--take-over"], self.files.log)
         except OSError as error:
             self.upgrades.fail(f"a new cache process cannot be started: {error}")

@@ -7,12 +7,32 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench import access_log, agent_cost, cpu_per_op, local_reads, memory_per_key, miss_ratio, recovery, stall
+from bench import (
+    access_log,
+    agent_cost,
+    cpu_per_op,
+    local_reads,
+    memory_per_key,
+    miss_ratio,
+    recovery,
+    stall,
+    tenant_isolation,
+)
 from bench.report import Result, machine, write
 
 RESULTS = Path(__file__).resolve().parent / "results"
 TRACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces"
-NAMES = ("cpu_per_op", "memory_per_key", "agent_cost", "recovery", "miss_ratio", "local_reads", "access_log", "stall")
+NAMES = (
+    "cpu_per_op",
+    "memory_per_key",
+    "agent_cost",
+    "recovery",
+    "miss_ratio",
+    "local_reads",
+    "access_log",
+    "stall",
+    "tenant_isolation",
+)
 
 
 def main() -> int:
@@ -31,6 +51,7 @@ def main() -> int:
         "memory_per_key": memory_per_key.run,
         "agent_cost": partial(agent_cost.run, seconds=options.seconds),
         "recovery": recovery.run,
+        "tenant_isolation": tenant_isolation.run,
         "miss_ratio": partial(miss_ratio.run, traces=options.traces),
         "access_log": access_log.run,
         "stall": stall.run,

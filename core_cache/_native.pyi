@@ -31,11 +31,28 @@ class ArmNumbers(TypedDict):
     evictions: int
     bytes: int
 
+class TenantNumbers(TypedDict):
+    hits: int
+    misses: int
+    commands: int
+    errors: int
+    bytes_in: int
+    bytes_out: int
+    throttled: int
+    nanoseconds: int
+    evicted: int
+    expired: int
+    keys: int
+    bytes: int
+    quota: int
+    latency: list[int]
+
 class Numbers(TypedDict):
     counters: dict[str, int]
     gauges: dict[str, int]
     commands: dict[str, CommandNumbers]
     arms: tuple[ArmNumbers, ArmNumbers]
+    tenants: dict[str, TenantNumbers]
 
 class Engine:
     def __new__(
@@ -55,6 +72,7 @@ class Engine:
         log_level: str = "notice",
         readers_group: int = -1,
         acl_file: str = "",
+        tenants: Sequence[tuple[str, str, int, str, int, float]] = (),
     ) -> Engine: ...
     @property
     def clients(self) -> int: ...
@@ -65,6 +83,8 @@ class Engine:
     @property
     def log_level(self) -> str: ...
     on_stop: Callable[[], object] | None
+    on_work: Callable[[], object] | None
+    def work(self) -> float: ...
     @property
     def recovered_keys(self) -> int: ...
     def cron(self, budget_us: int, /) -> bool: ...

@@ -30,6 +30,9 @@ MAXMEMORY_POLICIES = {p: p if p.startswith(("volatile-", "no")) else f"allkeys-{
 """What CONFIG SET maxmemory-policy calls them, as Redis does."""
 TLS_CLIENTS = ("no", "optional", "required")
 TLS_VERSIONS = ("1.2", "1.3")
+TENANT_POLICIES = tuple(p for p in POLICIES if p in ("s3fifo", "learned", "noeviction"))
+"""Those that look at one tenant's keys only."""
+MIN_TENANT_QUOTA = 1 << 20
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ACCESS_LOG_KEYS = ("hashed", "plain")
 MOST_LOGGED = 1 / 256  # what costs a lookup nothing: see native/access_log.h
@@ -80,6 +83,7 @@ class Options:
     readers_group: str
     auth: bool
     acl_file: Path | None
+    tenants_file: Path | None
     max_clients: int
     log_level: str
     access_log: float
@@ -150,6 +154,9 @@ def parse_options(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--readers-group", default="", metavar="NAME", help="whose members may read the arena; default: nobody"
     )
+    parser.add_argument(
+        "--tenants-file", type=Path, metavar="PATH", help="tenants and their quotas, as JSON; default: none"
+    )
     parser.add_argument("--no-auth", action="store_true", help="no password; only on a loopback address")
     parser.add_argument(
         "--max-clients", type=_Number(1, 1_000_000), default=10000, metavar="N", help="connections at once"
@@ -197,6 +204,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         readers_group=given.readers_group,
         auth=not given.no_auth,
         acl_file=given.acl_file,
+        tenants_file=given.tenants_file,
         max_clients=given.max_clients,
         log_level=given.log_level,
         access_log=given.access_log,

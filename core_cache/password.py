@@ -9,9 +9,9 @@ from pathlib import Path
 FILE_NAME = "cache.password"
 
 
-def load_or_create(data_dir: Path) -> tuple[str, bool]:
+def load_or_create(data_dir: Path, name: str = FILE_NAME) -> tuple[str, bool]:
     """The password in data_dir, and whether it was made just now. Raises OSError, and ValueError for an empty file."""
-    path = data_dir / FILE_NAME
+    path = data_dir / name
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:

@@ -31,6 +31,7 @@ from core_cache.options import Options
 from core_cache.places import StartError, arena_path, data_folder, lock, pid_file, reason
 from core_cache.readers_group import open_to_group
 from core_cache.saving import Saving
+from core_cache.tenants import Tenant, TenantsError, read_tenants
 
 POLICY_MODEL = "policy.model"  # in the data directory: loaded at start where it is there
 CRON_INTERVAL = 0.1  # seconds
@@ -115,12 +116,14 @@ async def _serve(options: Options, data_dir: Path, tls: Tls | None, legacy: Lega
             version=__version__,
             log_level={value: name for name, value in _LOG_LEVELS.items()}.get(options.log_level, "warning"),
             acl_file=str(options.acl_file.absolute()) if options.acl_file is not None else "",
+            tenants=_tenants(options, data_dir),
         )
         stack.callback(engine.close)
         if options.access_log:
             engine.start_access_log(str(arena), options.access_log, options.access_log_keys == "plain")
         _load_policy_model(engine, data_dir / POLICY_MODEL)
         engine.on_stop = functools.partial(_stop_asked, stop)
+        turns = Turns(engine, loop)
         if tls is not None:
             engine.use_tls(options.tls, tls.renew)
         saving = Saving(options.snapshot, data_dir, arena, engine)
@@ -158,6 +161,7 @@ async def _serve(options: Options, data_dir: Path, tls: Tls | None, legacy: Lega
             saving.stop()
             saving.at_the_end()
         cron.stop()
+        turns.stop()
     log.info("stopped" if handoff.connection is None else "handed over")
     return handoff.connection
 
@@ -203,6 +207,45 @@ class Cron:
     def stop(self) -> None:
         """No more upkeep."""
         self._timer.cancel()
+
+
+class Turns:
+    """Gives tenants who wait their turns, one between two looks at the sockets."""
+
+    def __init__(self, engine: _native.Engine, loop: asyncio.AbstractEventLoop) -> None:
+        self._engine = engine
+        self._loop = loop
+        self._next: asyncio.Handle | None = None
+        engine.on_work = self._wake
+
+    def _wake(self) -> None:
+        self.stop()  # a later turn of another
+        self._next = self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        pause = 0.0
+        try:
+            pause = self._engine.work()
+        except Exception:
+            log.exception("a tenant's turn failed")
+        if pause == 0:
+            self._next = self._loop.call_soon(self._run)
+        elif pause > 0:
+            self._next = self._loop.call_later(pause, self._run)
+
+    def stop(self) -> None:
+        """No more turns."""
+        if self._next is not None:
+            self._next.cancel()
+
+
+def _tenants(options: Options, data_dir: Path) -> list[Tenant]:
+    if options.tenants_file is None:
+        return []
+    try:
+        return read_tenants(options.tenants_file, options.memory, options.policy, options.auth, data_dir)
+    except TenantsError as error:
+        raise StartError(str(error)) from None
 
 
 def _password(data_dir: Path) -> str:

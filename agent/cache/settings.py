@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from agent.config.models import Config, TlsSection
 from agent.errors import PredisError
 from core_cache.options import TlsOptions
 from core_cache.password import load_or_create
+from core_cache.tenants import FILE_NAME as TENANTS_FILE
+from core_cache.tenants import to_json
 
 LIVE = {
     "memory": "maxmemory",
@@ -65,6 +67,7 @@ _OTHER_OPTIONS = {
     "--data-dir": "agent.data_dir",
     "--log-level": "agent.log_level",
     "--acl-file": "cache.acl_file",
+    "--tenants-file": "cache.tenants",
 }
 
 
@@ -100,6 +103,7 @@ class CacheSettings:
     snapshot_interval: float = 3600.0
     snapshot_max_rate: int = 64 << 20
     snapshot_on_shutdown: bool = False
+    tenants: str = field(default="", repr=False)  # what stands in their file, which has hashes of passwords in it
 
     @classmethod
     def of(cls, config: Config) -> CacheSettings:
@@ -125,6 +129,7 @@ class CacheSettings:
             snapshot_interval=cache.snapshot.interval,
             snapshot_max_rate=cache.snapshot.max_rate,
             snapshot_on_shutdown=cache.snapshot.on_shutdown,
+            tenants=to_json(cache.all_tenants()) if cache.tenants else "",
         )
 
     @property
@@ -171,6 +176,8 @@ def command_line(settings: CacheSettings, files: CacheFiles) -> list[str]:
     arguments.append(f"--data-dir={files.data_dir}")
     if settings.acl_file:
         arguments.append(f"--acl-file={settings.acl_file}")
+    if settings.tenants:
+        arguments.append(f"--tenants-file={files.tenants}")
     # -P: what lies in the folder where the agent was started is not imported.
     return [sys.executable, "-P", "-m", "core_cache", *arguments, *([] if settings.auth else ["--no-auth"])]
 
@@ -195,6 +202,7 @@ class CacheFiles:
         self.password = self.data_dir / "cache.password"
         self.arena = self.data_dir / "cache.arena"
         self.arguments = self.data_dir / "cache.args.json"
+        self.tenants = self.data_dir / TENANTS_FILE
 
     def read_password(self) -> str | None:
         """The password, or None when there is no such file."""
@@ -222,11 +230,20 @@ class CacheFiles:
         successor: another process that is about to take its place, with the same settings.
         """
         document = {"pid": pid, "successor": successor, "capacity": capacity, "settings": asdict(settings)}
-        handle, name = tempfile.mkstemp(prefix=".cache.args.", dir=self.data_dir)  # mode 0600
+        self._write(self.arguments, json.dumps(document, indent=1) + "\n")
+
+    def write_tenants(self, settings: CacheSettings) -> None:
+        """Writes the file that tells a cache process of its tenants; removes it when there are none."""
+        if settings.tenants:
+            self._write(self.tenants, settings.tenants)
+        else:
+            self.tenants.unlink(missing_ok=True)
+
+    def _write(self, path: Path, text: str) -> None:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", dir=self.data_dir)  # mode 0600
         with os.fdopen(handle, "w") as file:
-            json.dump(document, file, indent=1)
-            file.write("\n")
-        os.replace(name, self.arguments)
+            file.write(text)
+        os.replace(name, path)
 
     def knows(self, pid: int) -> bool:
         """Whether the process of this pid is the cache: it says so itself, or an agent noted that it started it."""

@@ -63,8 +63,24 @@ def _section_changes(
         was, becomes = getattr(before, name), getattr(after, name)
         if isinstance(becomes, Section):
             yield from _section_changes(old, new, path, was, becomes)
+        elif was != becomes and isinstance(becomes, dict):
+            yield from _table_changes(old, new, path, was, becomes)
         elif was != becomes:
             yield Change(path, _written(old, path, was), _written(new, path, becomes), _where(new, path))
+
+
+def _table_changes(
+    old: LoadedConfig, new: LoadedConfig, above: KeyPath, before: Mapping[str, Section], after: Mapping[str, Section]
+) -> Iterator[Change]:
+    """Of a table whose keys are names, each with a section of its own."""
+    for name in dict.fromkeys((*before, *after)):
+        path = (*above, name)
+        if name in before and name in after:
+            yield from _section_changes(old, new, path, before[name], after[name])
+        elif name in after:
+            yield Change(path, "none", "new", _where(new, path))
+        else:
+            yield Change(path, "there", "gone", _where(new, path))
 
 
 def _plugin_changes(old: LoadedConfig, new: LoadedConfig) -> Iterator[Change]:

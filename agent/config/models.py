@@ -26,6 +26,7 @@ from agent.config.show import mask, show
 from agent.config.units import Duration, Size, duration_between, size_between
 from core_cache.options import MOST_LOGGED, Policy
 from core_cache.options import is_loopback as is_loopback
+from core_cache.tenants import Tenant, find_wrong, hash_of
 
 _LONGEST_SOCKET = 107  # bytes: sun_path has 108, the last for NUL
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -150,6 +151,16 @@ class SnapshotSection(Section):
     on_shutdown: bool = Field(default=False, description="one is made when the cache is stopped, too")
 
 
+class TenantSection(Section):
+    """A tenant: the keys with a prefix, for the ACL user of the tenant's name."""
+
+    prefix: str = Field(description="of its keys")
+    memory: Size = Field(description="its quota; what it stores beyond evicts its own keys")
+    password: str = Field(default="", description="empty for one that is made, in data_dir/tenants/NAME.password")
+    ops_per_second: int = Field(default=0, ge=0, le=2**53, description="0 for no limit")
+    cpu_share: float = Field(default=0.0, ge=0, le=1, description="of the cache's one thread; 0 for no limit")
+
+
 class CacheSection(Section):
     """The hosted cache process."""
 
@@ -177,6 +188,29 @@ class CacheSection(Section):
     )
     tls: TlsSection = TlsSection()
     snapshot: SnapshotSection = SnapshotSection()
+    tenants: dict[str, TenantSection] = Field(default={}, description="by name")
+
+    def all_tenants(self) -> list[Tenant]:
+        """The tenants as the cache takes them."""
+        return [_tenant(name, section) for name, section in self.tenants.items()]
+
+    @field_validator("tenants")
+    @classmethod
+    def _possible_tenants(cls, tenants: dict[str, TenantSection], info: ValidationInfo) -> dict[str, TenantSection]:
+        if not {"memory", "policy", "auth"} <= info.data.keys():  # one of them is wrong itself
+            return tenants
+        wrong = find_wrong(
+            [_tenant(name, section) for name, section in tenants.items()],
+            info.data["memory"],
+            info.data["policy"],
+            info.data["auth"],
+        )
+        if wrong is not None:
+            where = ["cache.tenants", *([wrong.name] if wrong.name else [])]
+            if wrong.key in TenantSection.model_fields:
+                where.append(wrong.key)
+            raise refuse(wrong.what, wrong.mend, ".".join(where))
+        return tenants
 
     @field_validator("tls")
     @classmethod
@@ -196,6 +230,11 @@ class CacheSection(Section):
                 'set auth = true, or host = "127.0.0.1"',
             )
         return auth
+
+
+def _tenant(name: str, section: TenantSection) -> Tenant:
+    password = hash_of(section.password) if section.password else ""
+    return Tenant(name, section.prefix, section.memory, password, section.ops_per_second, section.cpu_share)
 
 
 class HttpSection(Section):

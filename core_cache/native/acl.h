@@ -101,6 +101,7 @@ class Acl {
   const User& default_user() const { return *default_user_; }
   User* find(std::string_view name);
   const UserMap& users() const { return users_; }
+  UserMap& users() { return users_; }
   User& create(std::string_view name);
   // Takes it out of the users; who holds it must let go of it first.
   std::unique_ptr<User> remove(std::string_view name);

@@ -14,7 +14,8 @@
 
 namespace predis {
 
-struct User;  // acl.h
+struct User;    // acl.h
+struct Tenant;  // tenants.h
 
 // Where a client's replies go. The engine never waits for it.
 class Outlet {
@@ -81,6 +82,8 @@ struct Client {
   std::string address, local_address;  // "ip:port", "[v6]:port" or "path:0"
   std::string name, library_name, library_version;
   const User* user = nullptr;  // set once the engine has it
+  Tenant* tenant = nullptr;    // the user's, if it is one
+  Tenant* aside = nullptr;     // whose turn its input waits for; it is not read from meanwhile
   const CommandSpec* last_command = nullptr;
   uint64_t created_ms = 0, active_ms = 0, closing_since_ms = 0;
   uint64_t over_soft_limit_since_ms = 0;
@@ -94,7 +97,7 @@ struct Client {
 
   Client *previous = nullptr, *next = nullptr;
 
-  bool held() const { return stalled || blocked != Blocked::no; }  // its input is kept, not run
+  bool held() const { return stalled || blocked != Blocked::no || aside != nullptr; }  // its input is kept, not run
   size_t memory() const {
     return sizeof(Client) + input.capacity() + partial.memory() + unsent + pushed.capacity() + transaction.memory() +
            subscriptions.bytes + (put_off != nullptr ? put_off->memory : 0) + name.capacity() + library_name.capacity() +

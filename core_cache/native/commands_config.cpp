@@ -113,6 +113,9 @@ std::optional<std::string> set_policy(Engine& e, std::string_view text) {
   for (const PolicyName& p : kPolicyNames) {
     all += (all.empty() ? "" : ", ") + std::string(p.config);
     if (!is_word(text, p.config)) continue;
+    if (e.has_tenants() && !fits_tenants(p.kind)) {
+      return "this cache has tenants, and that policy may evict one's keys for another's: use allkeys-s3fifo or noeviction";
+    }
     if (e.store().policy() != p.kind) e.store().set_policy(p.kind);
     return std::nullopt;
   }
@@ -139,6 +142,9 @@ std::optional<std::string> set_max_memory(Engine& e, std::string_view text) {
   const std::optional<int64_t> value = parse_memory(text);
   if (!value) return "argument must be a memory value";
   const uint64_t bytes = *value == 0 ? e.store().capacity() : static_cast<uint64_t>(*value);
+  if (e.has_tenants() && bytes - bytes / 8 < e.store().quotas()) {
+    return "the tenants' quotas, " + std::to_string(e.store().quotas()) + " bytes, are more than 7/8 of that";
+  }
   if (bytes == e.store().max_memory() || e.store().set_max_memory(bytes)) return std::nullopt;
   if (bytes > e.store().capacity()) {
     return "the arena has room for " + std::to_string(e.store().capacity()) +

@@ -11,6 +11,7 @@
 #include "handlers.h"
 #include "policy_model.h"
 #include "policy_names.h"
+#include "tenants.h"
 #include "words.h"
 
 namespace predis {
@@ -137,7 +138,7 @@ void server(Context& c, Text& t) {
   t.line("executable", executable());
   t.line("config_file", "");
   t.line("io_threads_active", uint64_t{0});
-  t.line("arena_file", config.arena_file);
+  if (c.client.tenant == nullptr) t.line("arena_file", config.arena_file);
 }
 
 void clients(Context& c, Text& t) {
@@ -402,23 +403,51 @@ uint64_t average_ttl(Context& c) {
 
 void keyspace(Context& c, Text& t) {
   t.section("Keyspace");
+  if (c.client.tenant != nullptr) {
+    if (const uint64_t own = c.engine.keys_of(c.client)) t.line("db0", "keys=" + std::to_string(own));
+    return;
+  }
   if (c.store.size() == 0) return;
   t.line("db0", "keys=" + std::to_string(c.store.size()) + ",expires=" + std::to_string(c.store.expires()) +
                     ",avg_ttl=" + std::to_string(c.store.expires() != 0 ? average_ttl(c) : 0));
+}
+
+// A line for each tenant; a tenant is told of itself.
+void tenants(Context& c, Text& t) {
+  if (!c.engine.has_tenants()) return;
+  c.store.refresh_gauges();
+  t.section("Tenants");
+  for (uint32_t i = 1; i < c.store.tenants(); ++i) {
+    if (c.client.tenant != nullptr && c.client.tenant->number != i) continue;
+    const TenantStats& s = c.engine.stats().tenants[i - 1];
+    std::string text;
+#define PREDIS_TELL(field) text += (text.empty() ? "" : ",") + std::string(#field "=") + std::to_string(s.field);
+    PREDIS_TENANT_GAUGES(PREDIS_TELL)
+    PREDIS_TENANT_COUNTERS(PREDIS_TELL)
+#undef PREDIS_TELL
+    for (const auto& [name, quantile] : {std::pair{"p50_usec", 0.5}, {"p99_usec", 0.99}, {"p99.9_usec", 0.999}}) {
+      char number[32];
+      std::snprintf(number, sizeof number, "%.3f", static_cast<double>(latency_quantile_ns(s.latency, quantile)) / 1000);
+      text += concat({",", name, "=", number});
+    }
+    t.line(concat({"tenant_", s.name}), text);
+  }
 }
 
 struct Section {
   std::string_view name;
   bool by_default;
   void (*write)(Context&, Text&);
+  bool for_tenants = false;  // what they are told tells nothing of others
 };
 
 constexpr Section kSections[] = {
-    {"server", true, server},           {"clients", true, clients},   {"memory", true, memory},
+    {"server", true, server, true},           {"clients", true, clients},   {"memory", true, memory},
     {"persistence", true, persistence}, {"stats", true, stats},       {"replication", true, replication},
     {"cpu", true, cpu},                 {"modules", true, modules},   {"commandstats", false, commandstats},
     {"errorstats", true, errorstats},   {"latencystats", false, latencystats},
-    {"cluster", true, cluster},         {"keyspace", true, keyspace},
+    {"cluster", true, cluster},         {"keyspace", true, keyspace, true},
+    {"tenants", true, tenants, true},
 };
 
 }  // namespace
@@ -444,6 +473,7 @@ void info(Context& c) {
   if (plain) choose([](const Section& section) { return section.by_default; });
   Text text;
   for (size_t i = 0; i < std::size(kSections); ++i) {
+    if (c.client.tenant != nullptr && !kSections[i].for_tenants) continue;
     if (chosen & 1u << i) kSections[i].write(c, text);
   }
   c.reply.verbatim("txt", text.out);

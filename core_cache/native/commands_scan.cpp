@@ -7,6 +7,7 @@
 #include "commands_key.h"
 #include "entries.h"
 #include "glob.h"
+#include "tenants.h"
 
 namespace predis {
 namespace {
@@ -52,6 +53,28 @@ bool scan_options_or_reply(Context& ctx, ScanOptions& options) {
   return true;
 }
 
+// A tenant sees its own keys. Those of others cost time as well: however large its COUNT, and however few of the keys are
+// its own, no call looks at more than kTenantScanKeys of them or so.
+void scan_of_tenant(Context& ctx, const Tenant& tenant, uint64_t cursor, const ScanOptions& options) {
+  constexpr size_t kStep = 16;
+  const auto wanted = static_cast<size_t>(options.count);
+  Keys found;
+  size_t seen = 0, own = 0;
+  do {
+    seen += kStep;
+    cursor = ctx.store.scan(cursor, std::min(kStep, wanted), [&](Entry* entry) {
+      if (entry->tenant() != tenant.number) return;
+      ++own;
+      if (options.pattern != "*" && !glob_matches(options.pattern, entry->key())) return;
+      if (options.typed) ++ctx.store.stats().keyspace_hits;
+      if (!options.typed || is_option(options.type, type_name(entry->type()))) found.push_back(entry->key());
+    });
+  } while (cursor != 0 && own < wanted && seen < kTenantScanKeys);
+  ctx.reply.array(2);
+  ctx.reply.bulk(std::to_string(cursor));
+  reply_keys(ctx, found);
+}
+
 }  // namespace
 
 void keys(Context& ctx) {
@@ -72,6 +95,7 @@ void scan(Context& ctx) {
   if (!parse_cursor(ctx.args[1], cursor)) return ctx.reply.error("ERR invalid cursor");
   ScanOptions options;
   if (!scan_options_or_reply(ctx, options)) return;
+  if (ctx.client.tenant != nullptr) return scan_of_tenant(ctx, *ctx.client.tenant, cursor, options);
   const bool all = options.pattern == "*";
   Keys found;
   cursor = ctx.store.scan(cursor, std::min(static_cast<size_t>(options.count), kEveryKey), [&](Entry* entry) {

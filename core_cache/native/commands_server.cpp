@@ -19,7 +19,7 @@ void time_now(Context& c) {
   c.reply.bulk(std::to_string(us % 1'000'000));
 }
 
-void dbsize(Context& c) { c.reply.integer(static_cast<int64_t>(c.store.size())); }
+void dbsize(Context& c) { c.reply.integer(static_cast<int64_t>(c.engine.keys_of(c.client))); }
 
 void flush(Context& c) {
   if (c.args.size() > 2 || (c.args.size() == 2 && !is_word(c.args[1], "async") && !is_word(c.args[1], "sync"))) {

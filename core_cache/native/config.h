@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace predis {
 
@@ -20,6 +21,13 @@ struct OutputLimit {
   int64_t hard = 0, soft = 0, soft_seconds = 0;
 };
 
+// What a tenant's user may do beside its rights; the tenant's keys are the business of the store.
+struct TenantLimits {
+  std::string password_hash;    // SHA-256 in hexadecimal
+  uint64_t ops_per_second = 0;  // 0: no limit
+  double cpu_share = 0;         // of the engine's thread; 0: no limit but what others need
+};
+
 struct ServerConfig {
   // Given at start.
   std::string bind = "127.0.0.1";
@@ -30,6 +38,7 @@ struct ServerConfig {
   std::string arena_file;  // as it is found in data_dir
   std::string version = "0";
   std::string acl_file;  // of users; empty: none
+  std::vector<TenantLimits> tenants;  // of StoreOptions::tenants, in that order
   TlsConfig tls;  // all but the port can be changed by CONFIG SET
 
   // Changed by CONFIG SET.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "tenants.h"
 #include "words.h"
 
 namespace predis {
@@ -58,6 +59,7 @@ Engine::Engine(const StoreOptions& options, ServerConfig config)
   stats.max_clients = static_cast<uint64_t>(config_.max_clients);
   stats.connected_clients = 0;
   stats.client_bytes = 0;
+  start_tenants(options.tenants);
 }
 
 Engine::~Engine() = default;
@@ -76,11 +78,17 @@ void Engine::begin(Client& client) {
 
 // Runs the whole commands in the input; gives how many bytes are done with.
 size_t Engine::process(Client& client, char* data, size_t size) {
+  if (__builtin_expect(tenants_ != nullptr, 0)) return process_in_turn(client, data, size);
+  return process_input(client, data, size);
+}
+
+size_t Engine::process_input(Client& client, char* data, size_t size) {
   begin(client);
   char* at = data;
   char* const end = data + size;
   bool more = true;
-  while (more && at < end && !client.closing && !client.held()) {
+  ticks_ = 0;
+  while (more && at < end && !client.closing && !client.held() && ticks_ < turn_end_) {
     char* next = at;
     const Parse parsed = parse_batch(client, next, end);
     at = batch_size_ != 0 ? run_batch(client, next) : next;
@@ -103,7 +111,7 @@ Parse Engine::parse_batch(Client& client, char*& at, char* end) {
   const bool known = !needs_login(client);
   const ParseLimits limits{config_.max_bulk, known};
   // AUTH changes the limits of what follows it.
-  const size_t most = known ? kBatch : 1;
+  const size_t most = known ? batch_limit_ : 1;
   while (batch_size_ < most && args_.size() < kKeepScratch / 2) {
     if (at == end) break;
     const size_t first = args_.size();
@@ -260,6 +268,7 @@ void Engine::count_call(const CommandSpec& spec, Client& client, Args args, uint
       config_.slowlog_slower_than >= 0) {
     log_slow(spec, client, args, ns);
   }
+  if (__builtin_expect(client.tenant != nullptr, 0)) count_for_tenant(*client.tenant, ns);
   if (__builtin_expect(config_.latency_threshold != 0, 0)) {
     const uint64_t ms = ns / 1'000'000;
     if (ms >= static_cast<uint64_t>(config_.latency_threshold)) {

@@ -32,6 +32,7 @@ namespace predis {
 
 constexpr size_t kReadSize = 64 * 1024;       // of the read buffer that all clients share
 constexpr size_t kSharedHead = 32 * 1024;     // a beginning up to this size is put in front of the shared buffer
+constexpr size_t kTurnReadSize = 16 * 1024;   // of it, where a tenant is to take short turns
 constexpr size_t kBatch = 128;                // commands
 constexpr size_t kFlushSize = 256 * 1024;     // replies are written when there are more than this many bytes
 constexpr size_t kOutputPause = 1024 * 1024;  // a client with more unsent bytes than this is not read from
@@ -57,6 +58,8 @@ class AclFileError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
+
+class Tenants;  // tenants.h
 
 // Hands the store's changes on to those who listen.
 class Listeners final : public KeyObserver {
@@ -106,6 +109,15 @@ class Engine {
 
   // Logs the accesses to this share of the keys (at most kMostAccessRate) beside the arena. Throws ArenaError.
   void start_access_log(const std::string& arena_path, double rate, bool plain_keys);
+
+  // --- tenants (engine_tenants.cpp): who sends more than its part waits for its turn
+  // Runs the next one's commands for a moment. Gives the nanoseconds until it wants to be called again: 0 for at once,
+  // but after others' input was looked at; negative: not before on_work.
+  int64_t work();
+  std::function<void()> on_work;  // called when work() has something to do; without it nobody ever waits
+  void end_turns();               // everybody is served at once from now on: the end is near
+  bool has_tenants() const { return tenants_ != nullptr; }
+  uint64_t keys_of(const Client& client) const;  // DBSIZE
 
   // --- upkeep, about ten times a second; true when there is more to do at once
   bool cron(uint64_t budget_us);
@@ -186,6 +198,13 @@ class Engine {
     char* end;  // behind the command in the input
   };
   size_t process(Client& client, char* data, size_t size);
+  size_t process_input(Client& client, char* data, size_t size);
+  size_t process_in_turn(Client& client, char* data, size_t size);
+  void put_aside(Client& client);
+  void take_turn(Client& client);
+  void count_for_tenant(Tenant& tenant, uint64_t ns);
+  void start_tenants(const std::vector<TenantOptions>& options);
+  const char* tenant_problem(const Client& client, const CommandSpec& spec, Args args) const;
   Parse parse_batch(Client& client, char*& at, char* end);
   char* run_batch(Client& client, char* at);
   void begin(Client& client);
@@ -256,6 +275,10 @@ class Engine {
   Reply late_reply_;  // to a command that was blocked
   Listeners listeners_{*this};
   uint64_t ticks_ = 0;
+  uint64_t turn_end_ = UINT64_MAX;  // in ticks
+  size_t batch_limit_ = kBatch;
+  std::unique_ptr<Tenants> tenants_;
+  bool working_ = false;  // in work()
   uint64_t started_ms_ = 0;
   uint64_t samples_ = 0;
 

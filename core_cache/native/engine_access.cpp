@@ -9,6 +9,7 @@
 #include "engine.h"
 #include "handlers.h"
 #include "sha256.h"
+#include "tenants.h"
 #include "words.h"
 
 namespace predis {
@@ -35,6 +36,7 @@ constexpr std::string_view kProtectedMode =
 
 void Engine::start_users(std::string_view default_password) {
   acl_.set_default_password(default_password);
+  if (tenants_ != nullptr) tenants_->add_users(acl_.users());
   if (config_.acl_file.empty()) return;
   if (const std::string problem = load_users(nullptr); !problem.empty()) throw AclFileError(problem);
 }
@@ -62,10 +64,12 @@ void Engine::log_in(Client& client, const User& user) {
   client.user = &user;
   client.authenticated = true;
   client.unrestricted = user.unrestricted() && !client.monitoring;
+  if (__builtin_expect(tenants_ != nullptr, 0)) client.tenant = tenants_->find(user.name);
 }
 
 void Engine::log_out(Client& client) {
   client.user = &acl_.default_user();
+  client.tenant = nullptr;
   client.authenticated = client.user->open();
   client.unrestricted = client.authenticated && client.user->unrestricted() && !client.monitoring;
 }
@@ -92,6 +96,9 @@ void Engine::let_go(const User& user, const Client* asking) {
 const char* Engine::access_problem(Client& client, const CommandSpec& spec, Args args) {
   if (needs_login(client)) return spec.flags & kNoAuth ? nullptr : "NOAUTH Authentication required.";
   if (client.monitoring && (spec.flags & (kWrite | kReadonly))) return "ERR Replica can't interact with the keyspace";
+  if (client.tenant != nullptr) {
+    if (const char* problem = tenant_problem(client, spec, args)) return problem;
+  }
   size_t position = 0;
   const Denied denied = check_command(*client.user, spec, args, position);
   if (denied == Denied::none) return nullptr;
@@ -157,6 +164,7 @@ std::string Engine::load_users(const Client* asking) {
   problem = acl_.parse_file(config_.acl_file, text, users);
   explicit_bzero(text.data(), text.size());  // a file written by hand may hold passwords
   if (!problem.empty()) return problem;
+  if (tenants_ != nullptr) tenants_->add_users(users);
   const UserMap old = acl_.replace(std::move(users));
   for (const auto& [name, user] : old) let_go(*user, asking);
   rights_changed();

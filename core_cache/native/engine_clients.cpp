@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine.h"
+#include "tenants.h"
 
 namespace predis {
 
@@ -40,6 +41,7 @@ bool Engine::add(Client& client) {
 void Engine::remove(Client& client) {
   if (by_id_.erase(client.id) == 0) return;
   end_monitor(client);
+  if (client.aside != nullptr) client.aside->forget(client);
   (client.previous != nullptr ? client.previous->next : clients_) = client.next;
   (client.next != nullptr ? client.next->previous : last_client_) = client.previous;
   --client_count_;
@@ -63,7 +65,8 @@ Engine::Span Engine::read_span(Client& client) {
     if (held != 0) std::memcpy(shared_.get(), client.input.data(), held);
     client.read_mode = ReadMode::shared;
     client.shared_head = held;
-    return {shared_.get() + held, kReadSize};
+    const bool short_turns = __builtin_expect(client.tenant != nullptr, 0) && tenants_->crowded();
+    return {shared_.get() + held, short_turns ? kTurnReadSize : kReadSize};
   }
   client.read_mode = ReadMode::own;
   // The buffer grows with what has arrived, not with what is announced, and a large bulk is read up to its end only,
@@ -114,8 +117,9 @@ void Engine::drained(Client& client) {
   client.active_ms = unix_us() / 1000;  // it has been reading
   if (!client.stalled) return;
   client.stalled = false;
+  if (client.aside != nullptr) return;
   go_on(client);
-  if (!client.stalled && !client.closing) client.outlet->resume();
+  if (!client.stalled && client.aside == nullptr && !client.closing) client.outlet->resume();
   after_processing(client);
 }
 

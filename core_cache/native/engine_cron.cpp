@@ -149,6 +149,12 @@ void Engine::reset_stats() {
   all.recovered_entries = entries;
   all.recovery_nanoseconds = took;
   all.upgrades = upgrades;
+  for (TenantStats& tenant : all.tenants) {
+#define PREDIS_ZERO(name) tenant.name = 0;
+    PREDIS_TENANT_COUNTERS(PREDIS_ZERO)
+#undef PREDIS_ZERO
+    std::memset(tenant.latency, 0, sizeof tenant.latency);
+  }
   reset_commands_stats();
   total_reads = total_writes = 0;
   upkeep_ns = upkeep_cut_short = 0;

@@ -26,11 +26,12 @@ namespace predis {
 using Ref = uint32_t;  // offset in the arena in units of 1 << Header::unit_shift bytes; 0 is "none"
 
 constexpr uint64_t kMagic = 0x3130736964657250;  // "Predis01"
-constexpr uint32_t kLayoutVersion = 6;
+constexpr uint32_t kLayoutVersion = 7;
 constexpr size_t kPageSize = 64 * 1024;
 constexpr size_t kBucketsPerPage = 1024;
 constexpr uint32_t kCommandSlots = 512;
 constexpr uint32_t kLatencyBuckets = 128;
+constexpr uint32_t kMaxTenants = 64;
 
 enum class Type : uint8_t { string = 0, list = 1, set = 2, zset = 3, hash = 4 };
 constexpr uint8_t kTypeMask = 0x0f;
@@ -105,6 +106,20 @@ struct ArmStats {
   uint64_t bytes;  // a gauge: of the entries
 };
 
+// One tenant's. Hits to latency are of connections of the tenant's user, the rest of the tenant's keys.
+struct TenantStats {
+  char name[64];  // NUL-terminated; empty: there is no such tenant
+#define PREDIS_TENANT_COUNTERS(X)                                                                              \
+  X(hits) X(misses) X(commands) X(errors) X(bytes_in) X(bytes_out) X(throttled) X(nanoseconds)                 \
+  X(evicted) X(expired)
+#define PREDIS_TENANT_GAUGES(X) X(keys) X(bytes) X(quota)
+#define PREDIS_DECLARE(name) uint64_t name;
+  PREDIS_TENANT_COUNTERS(PREDIS_DECLARE)
+  PREDIS_TENANT_GAUGES(PREDIS_DECLARE)
+#undef PREDIS_DECLARE
+  uint64_t latency[kLatencyBuckets];
+};
+
 struct Stats {
 #define PREDIS_COUNTERS(X)                                                                                     \
   X(keyspace_hits) X(keyspace_misses) X(evicted_capacity) X(expired_lazy) X(expired_active)                    \
@@ -141,6 +156,7 @@ struct Stats {
   CommandStats commands[kCommandSlots];  // by CommandSpec::id
   char command_names[kCommandSlots][24]; // NUL-terminated; the reader needs no command table of its own
   ArmStats arms[2];  // of a test of two policy models; they stand still while there is none
+  TenantStats tenants[kMaxTenants];      // tenant n at n - 1
 };
 
 struct Header {

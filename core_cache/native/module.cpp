@@ -31,15 +31,17 @@ namespace {
 PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"path", "capacity", "policy", "password", "max_clients", "host", "port",
                                 "unix_socket", "data_dir", "arena_file", "version", "log_level", "acl_file", "readers_group",
+                                "tenants",
                                 nullptr};
   const char *path, *policy, *password = "", *host = "", *unix_socket = "", *data_dir = "", *arena_file = "",
                              *version = "0", *log_level = "notice", *acl_file = "";
   Py_ssize_t password_size = 0;
+  PyObject* tenants = nullptr;
   unsigned long long capacity;
   long long max_clients = 10000, port = 0, readers_group = -1;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sKs|$s#LsLssssssL", const_cast<char**>(names), &path, &capacity,
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sKs|$s#LsLssssssLO", const_cast<char**>(names), &path, &capacity,
                                    &policy, &password, &password_size, &max_clients, &host, &port, &unix_socket, &data_dir,
-                                   &arena_file, &version, &log_level, &acl_file, &readers_group)) {
+                                   &arena_file, &version, &log_level, &acl_file, &readers_group, &tenants)) {
     return nullptr;
   }
   StoreOptions options;
@@ -64,6 +66,11 @@ PyObject* engine_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   config.version = version;
   config.log_level = log_level;
   config.acl_file = acl_file;
+  if (!read_tenants(tenants, options.tenants, config.tenants)) return nullptr;
+  if (!options.tenants.empty() && !fits_tenants(options.policy)) {
+    PyErr_Format(PyExc_ValueError, "With tenants the policy is s3fifo, learned or noeviction, not %s.", policy);
+    return nullptr;
+  }
   auto* self = reinterpret_cast<EngineObject*>(type->tp_alloc(type, 0));
   if (self == nullptr) return nullptr;
   try {
@@ -87,7 +94,8 @@ void close_engine(EngineObject* self) {
   }
   delete engine;
   Py_CLEAR(self->save);
-  Py_CLEAR(self->renew_tls);  // it may know the server, which knows this engine
+  Py_CLEAR(self->renew_tls);  // they may know the server, which knows this engine
+  Py_CLEAR(self->on_work);
 }
 
 void engine_dealloc(PyObject* object) {
@@ -96,6 +104,7 @@ void engine_dealloc(PyObject* object) {
   close_engine(self);
   Py_CLEAR(self->renew_tls);
   Py_CLEAR(self->shared_view);
+  Py_CLEAR(self->on_work);
   Py_CLEAR(self->on_stop);
   type->tp_free(object);
   Py_DECREF(type);
@@ -119,6 +128,7 @@ PyObject* engine_drain(PyObject* self, PyObject* argument) {
   const int last = engine != nullptr ? PyObject_IsTrue(argument) : -1;
   if (last < 0) return nullptr;
   try {
+    engine->end_turns();
     for (Client *client = engine->first_client(), *next; client != nullptr; client = next) {
       next = client->next;
       drain_connection(*engine, *client, last != 0);
@@ -256,6 +266,9 @@ PyMethodDef engine_methods[] = {
     {"drain", engine_drain, METH_O,
      "drain(last)\n\nAnswers what has arrived on every connection, then closes it once its replies are sent. With TLS\n"
      "it takes some turns of the event loop, with a call in each; last: what has not come through by now is too late."},
+    {"work", engine_work, METH_NOARGS,
+     "work() -> float\n\nGives a tenant that waits its turn, when on_work has asked for it. To be called again after so\n"
+     "many seconds, 0: after the sockets were looked at; negative: not before on_work."},
     {"note", engine_note, METH_VARARGS, "note(name, value)\n\nAdds to a counter, or sets a gauge."},
     {"use_snapshots", engine_use_snapshots, METH_O,
      "use_snapshots(save)\n\nWho makes snapshots: save(background) gives why it cannot."},
@@ -285,6 +298,8 @@ PyGetSetDef engine_getset[] = {
      nullptr},
     {"on_stop", engine_get_on_stop, engine_set_on_stop,
      "What SHUTDOWN calls, without arguments; None, as at first: SHUTDOWN is refused.", nullptr},
+    {"on_work", engine_get_on_work, engine_set_on_work,
+     "Called without arguments when work() is to be called soon; None, as at first: no tenant ever waits.", nullptr},
     {"recovered_keys", engine_recovered, nullptr, "How many keys were found in the arena when it was opened.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
@@ -295,7 +310,8 @@ PyType_Slot engine_slots[] = {
     {Py_tp_getset, engine_getset},
     {Py_tp_doc, const_cast<char*>(
                     "Engine(path, capacity, policy, *, password='', max_clients=10000, host='', port=0,\n"
-                    "       unix_socket='', data_dir='', arena_file='', version='0', log_level='notice', acl_file='')\n\n"
+                    "       unix_socket='', data_dir='', arena_file='', version='0', log_level='notice', acl_file='',\n"
+                    "       tenants=())\n\n"
                     "The cache: opens or recovers the arena at path (capacity in bytes) and runs what Connections bring.\n"
                     "Raises ArenaError when the arena cannot be opened, AclFileError when the users cannot be\n"
                     "read from the ACL file.")},

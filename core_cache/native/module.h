@@ -19,6 +19,7 @@ struct EngineObject {
   Engine* engine;        // nullptr once closed
   PyObject* shared_view; // a memoryview of the shared read buffer
   PyObject* on_stop;     // what SHUTDOWN calls, or nullptr
+  PyObject* on_work;     // what is called when a tenant waits for its turn, or nullptr
   PyObject* renew_tls;   // what engine->renew_tls calls
   PyObject* save;        // what engine->save calls
   long handshakes;       // TLS connections that are not yet made
@@ -29,6 +30,13 @@ bool add_engine_type(PyObject* module);
 bool add_connection_type(PyObject* module);
 bool add_stats_reader_type(PyObject* module);
 bool add_reader_type(PyObject* module);
+
+// module_tenants.cpp
+// A sequence of tuples as core_cache.tenants.Tenant, or nullptr; false with an exception set when it is something else.
+bool read_tenants(PyObject* sequence, std::vector<TenantOptions>& tenants, std::vector<TenantLimits>& limits);
+PyObject* engine_work(PyObject* self, PyObject*);
+PyObject* engine_get_on_work(PyObject* self, void*);
+int engine_set_on_work(PyObject* self, PyObject* callback, void*);
 
 // Runs a trace through a policy. (module_policy.cpp)
 PyObject* evaluate_policy(PyObject* module, PyObject* args, PyObject* kwargs);

@@ -264,7 +264,8 @@ PyObject* get_buffer(PyObject* object, PyObject*) {
   }
   try {
     const Engine::Span span = owner->engine->read_span(self->client);
-    const bool whole = self->client.read_mode == ReadMode::shared && self->client.shared_head == 0;
+    const bool whole =
+        self->client.read_mode == ReadMode::shared && self->client.shared_head == 0 && span.size == kReadSize;
     if (whole && owner->shared_view != nullptr) return Py_NewRef(owner->shared_view);
     PyObject* view = PyMemoryView_FromMemory(span.data, static_cast<Py_ssize_t>(span.size), PyBUF_WRITE);
     if (whole && view != nullptr) owner->shared_view = Py_NewRef(view);

@@ -124,20 +124,24 @@ PyObject* read_gauges(const Stats& stats) {
   return dict;
 }
 
-PyObject* read_command(const CommandStats& stats) {
-  PyObject* dict = PyDict_New();
-  bool ok = dict != nullptr && put(dict, "calls", stats.calls) && put(dict, "failed", stats.failed) &&
-            put(dict, "rejected", stats.rejected) && put(dict, "nanoseconds", stats.nanoseconds);
-  PyObject* latency = ok ? PyList_New(kLatencyBuckets) : nullptr;
+PyObject* read_latency(const uint64_t (&counts)[kLatencyBuckets]) {
+  PyObject* latency = PyList_New(kLatencyBuckets);
   for (uint32_t i = 0; latency != nullptr && i < kLatencyBuckets; ++i) {
-    PyObject* count = PyLong_FromUnsignedLongLong(load(stats.latency[i]));
+    PyObject* count = PyLong_FromUnsignedLongLong(load(counts[i]));
     if (count == nullptr) {
       Py_CLEAR(latency);
     } else {
       PyList_SET_ITEM(latency, i, count);
     }
   }
-  ok = ok && put(dict, "latency", latency);
+  return latency;
+}
+
+PyObject* read_command(const CommandStats& stats) {
+  PyObject* dict = PyDict_New();
+  bool ok = dict != nullptr && put(dict, "calls", stats.calls) && put(dict, "failed", stats.failed) &&
+            put(dict, "rejected", stats.rejected) && put(dict, "nanoseconds", stats.nanoseconds);
+  ok = ok && put(dict, "latency", read_latency(stats.latency));
   if (!ok) Py_CLEAR(dict);
   return dict;
 }
@@ -162,6 +166,29 @@ PyObject* read_commands(const Stats& stats) {
   return dict;
 }
 
+PyObject* read_tenant(const TenantStats& stats) {
+  PyObject* dict = PyDict_New();
+  bool ok = dict != nullptr;
+#define PREDIS_PUT(name) ok = ok && put(dict, #name, stats.name);
+  PREDIS_TENANT_COUNTERS(PREDIS_PUT)
+  PREDIS_TENANT_GAUGES(PREDIS_PUT)
+#undef PREDIS_PUT
+  ok = ok && put(dict, "latency", read_latency(stats.latency));
+  if (!ok) Py_CLEAR(dict);
+  return dict;
+}
+
+PyObject* read_tenants(const Stats& stats) {
+  PyObject* dict = PyDict_New();
+  for (const TenantStats& tenant : stats.tenants) {
+    char name[sizeof tenant.name + 1] = {};
+    std::memcpy(name, tenant.name, sizeof tenant.name);
+    if (dict == nullptr || name[0] == 0) continue;
+    if (!put(dict, name, read_tenant(tenant))) Py_CLEAR(dict);
+  }
+  return dict;
+}
+
 PyObject* reader_read(PyObject* object, PyObject*) {
   StatsReaderObject* self = reader_of(object);
   struct stat status;
@@ -181,7 +208,8 @@ PyObject* reader_read(PyObject* object, PyObject*) {
   PyObject* result = PyDict_New();
   if (result == nullptr) return nullptr;
   if (!put(result, "counters", read_counters(stats)) || !put(result, "gauges", read_gauges(stats)) ||
-      !put(result, "commands", read_commands(stats)) || !put(result, "arms", read_arms(stats))) {
+      !put(result, "commands", read_commands(stats)) || !put(result, "arms", read_arms(stats)) ||
+      !put(result, "tenants", read_tenants(stats))) {
     Py_CLEAR(result);
   }
   return result;
@@ -190,9 +218,9 @@ PyObject* reader_read(PyObject* object, PyObject*) {
 PyMethodDef reader_methods[] = {
     {"read", reader_read, METH_NOARGS,
      "read() -> dict\n\n{'counters': {name: int}, 'gauges': {name: int}, 'commands': {name: {'calls', 'failed',\n"
-     "'rejected', 'nanoseconds', 'latency'}}}, latency being calls per bucket of latency_bounds(), and 'arms': what\n"
-     "the two arms of a test of policy models did ('hits', 'misses', 'evictions', 'bytes'). Raises ArenaError when the\n"
-     "file is gone."},
+     "'rejected', 'nanoseconds', 'latency'}}}, latency being calls per bucket of latency_bounds(), 'arms': what\n"
+     "the two arms of a test of policy models did ('hits', 'misses', 'evictions', 'bytes'), and 'tenants': {name:\n"
+     "numbers}. Raises ArenaError when the file is gone."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyType_Slot reader_slots[] = {

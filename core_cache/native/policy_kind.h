@@ -16,4 +16,7 @@ constexpr bool is_lfu(PolicyKind kind) { return kind == PolicyKind::lfu || kind 
 // Does it keep S3-FIFO's queues?
 constexpr bool has_queues(PolicyKind kind) { return kind == PolicyKind::s3fifo || kind == PolicyKind::learned; }
 
+// Does it look at the keys of one tenant only, when that one needs room? Sampled policies look at all.
+constexpr bool fits_tenants(PolicyKind kind) { return has_queues(kind) || kind == PolicyKind::noeviction; }
+
 }  // namespace predis

@@ -54,6 +54,9 @@ class TickClock {
   uint64_t to_ns(uint64_t ticks) const {
     return static_cast<uint64_t>((static_cast<unsigned __int128>(ticks) * multiplier_) >> 32);
   }
+  uint64_t to_ticks(uint64_t ns) const {
+    return static_cast<uint64_t>((static_cast<unsigned __int128>(ns) << 32) / multiplier_);
+  }
   static uint64_t monotonic_ns() {
     timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);

@@ -155,6 +155,11 @@ void Store::Impl::erase(Entry* entry, uint64_t hash, EraseReason reason) {
   } else if (reason == EraseReason::expired_active) {
     ++stats.expired_active;
   }
+  if (__builtin_expect(!partitions.single() && entry->tenant() != 0, 0)) {
+    TenantStats& tenant = stats.tenants[entry->tenant() - 1];
+    if (reason == EraseReason::evicted) ++tenant.evicted;
+    else if (reason != EraseReason::deleted) ++tenant.expired;
+  }
   if (__builtin_expect(observer != nullptr, 0)) {
     observer->changed(entry->key(), reason == EraseReason::evicted   ? Change::evicted
                                     : reason == EraseReason::deleted ? Change::deleted
@@ -375,6 +380,13 @@ void Store::refresh_gauges() {
   stats.peak_used_bytes = std::max(stats.peak_used_bytes, stats.used_bytes);
   stats.max_bytes = s.max_memory;
   stats.pages_used = s.pages.used();
+  for (uint32_t i = 1; i < s.partitions.size(); ++i) {
+    const Partitions::Tenant& tenant = s.partitions[i];
+    TenantStats& numbers = stats.tenants[i - 1];
+    numbers.keys = tenant.keys;
+    numbers.bytes = tenant.bytes;
+    numbers.quota = tenant.quota;
+  }
 }
 
 uint64_t Store::max_memory() const { return impl_->max_memory; }
@@ -438,6 +450,11 @@ void Store::set_lfu(uint32_t log_factor, uint32_t decay_minutes) {
   impl_->uses.decay_minutes = decay_minutes;
 }
 uint8_t Store::frequency(const Entry* entry) const { return impl_->uses.decayed(*entry, impl_->tick); }
+uint64_t Store::quotas() const {
+  uint64_t sum = 0;
+  for (uint32_t i = 1; i < tenants(); ++i) sum += impl_->partitions[i].quota;
+  return sum;
+}
 uint32_t Store::tenants() const { return impl_->partitions.size(); }
 Store::TenantUse Store::tenant(uint32_t number) const {
   const Partitions::Tenant& t = impl_->partitions[number];

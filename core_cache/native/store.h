@@ -131,6 +131,7 @@ class Store {
     uint64_t quota, keys, bytes;
   };
   uint32_t tenants() const;  // with tenant 0
+  uint64_t quotas() const;   // of all tenants but 0
   TenantUse tenant(uint32_t number) const;
   uint32_t tenant_of(std::string_view key) const;
   // What the policy "learned" scores with; nullptr: nothing, so that it is S3-FIFO. Takes effect with the next eviction.

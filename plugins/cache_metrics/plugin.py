@@ -9,7 +9,18 @@ from typing import Annotated, Any, Protocol
 
 from agent.api import Duration, Histogram, Host, MetricSpec, PluginConfig, Sample, duration_between, hookimpl
 from plugins.cache_metrics.latency import LatencyScale
-from plugins.cache_metrics.specs import COMMANDS, COUNTERS, DURATION, FAILURES, GAUGES, SPECS, UP, MetricRow
+from plugins.cache_metrics.specs import (
+    COMMANDS,
+    COUNTERS,
+    DURATION,
+    FAILURES,
+    GAUGES,
+    SPECS,
+    TENANT_DURATION,
+    TENANT_ROWS,
+    UP,
+    MetricRow,
+)
 
 
 class CacheMetricsConfig(PluginConfig):
@@ -104,6 +115,17 @@ class CacheMetrics:
             if numbers["calls"]:
                 counts = self._scale.merge(numbers["latency"])
                 yield Sample(DURATION.name, Histogram(self._scale.bounds, counts, numbers["nanoseconds"] / 1e9), label)
+        for tenant, numbers in stats.get("tenants", {}).items():
+            yield from _tenant(self._scale, tenant, numbers)
+
+
+def _tenant(scale: LatencyScale, name: str, numbers: Mapping[str, Any]) -> Iterator[Sample]:
+    for spec, series in TENANT_ROWS:
+        for source, labels in series:
+            if source in numbers:
+                yield Sample(spec.name, numbers[source], (name, *labels))
+    counts = scale.merge(numbers["latency"])
+    yield Sample(TENANT_DURATION.name, Histogram(scale.bounds, counts, numbers["nanoseconds"] / 1e9), (name,))
 
 
 def _rows(rows: Iterable[MetricRow], numbers: Mapping[str, int]) -> Iterator[Sample]:

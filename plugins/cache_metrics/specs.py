@@ -191,6 +191,61 @@ GAUGES: tuple[MetricRow, ...] = (
     ),
 )
 
+_T = ("tenant",)
+TENANT_DURATION = MetricSpec(
+    "predis_tenant_command_duration_seconds",
+    Kind.histogram,
+    "How long the server was busy executing a command of this tenant, without network and queueing.",
+    "seconds",
+    _T,
+    TARGETS,
+)
+TENANT_ROWS: tuple[tuple[MetricSpec, tuple[tuple[str, tuple[str, ...]], ...]], ...] = (
+    (MetricSpec("predis_tenant_hits_total", _C, "Reads of this tenant that found their key.", "", _T), (("hits", ()),)),
+    (
+        MetricSpec("predis_tenant_misses_total", _C, "Reads of this tenant that did not find their key.", "", _T),
+        (("misses", ()),),
+    ),
+    (
+        MetricSpec("predis_tenant_commands_total", _C, "Commands of this tenant that were executed.", "", _T),
+        (("commands", ()),),
+    ),
+    (
+        MetricSpec("predis_tenant_error_replies_total", _C, "Errors answered to this tenant.", "", _T),
+        (("errors", ()),),
+    ),
+    (
+        MetricSpec(
+            "predis_tenant_network_bytes_total",
+            _C,
+            "Bytes received from this tenant (in) and sent to it (out).",
+            "bytes",
+            ("tenant", "direction"),
+        ),
+        (("bytes_in", ("in",)), ("bytes_out", ("out",))),
+    ),
+    (
+        MetricSpec(
+            "predis_tenant_throttled_total", _C, "Times that a connection of this tenant had to wait its turn.", "", _T
+        ),
+        (("throttled", ()),),
+    ),
+    (
+        MetricSpec("predis_tenant_evicted_keys_total", _C, "Keys of this tenant evicted within its quota.", "", _T),
+        (("evicted", ()),),
+    ),
+    (
+        MetricSpec("predis_tenant_expired_keys_total", _C, "Keys of this tenant whose time was over.", "", _T),
+        (("expired", ()),),
+    ),
+    (MetricSpec("predis_tenant_keys", _G, "Keys of this tenant.", "", _T), (("keys", ()),)),
+    (MetricSpec("predis_tenant_memory_bytes", _G, "Memory that they take up.", "bytes", _T), (("bytes", ()),)),
+    (
+        MetricSpec("predis_tenant_memory_max_bytes", _G, "Memory that they may take up.", "bytes", _T),
+        (("quota", ()),),
+    ),
+)
+
 SPECS: tuple[MetricSpec, ...] = (
     UP,
     COMMANDS,
@@ -198,4 +253,6 @@ SPECS: tuple[MetricSpec, ...] = (
     DURATION,
     *(spec for spec, _ in COUNTERS),
     *(spec for spec, _ in GAUGES),
+    TENANT_DURATION,
+    *(spec for spec, _ in TENANT_ROWS),
 )

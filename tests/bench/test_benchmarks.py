@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from bench import access_log, cpu_per_op, load, local_reads, memory_per_key, recovery, run, stall
+from bench import (
+    access_log,
+    cpu_per_op,
+    load,
+    local_reads,
+    memory_per_key,
+    recovery,
+    run,
+    stall,
+    tenant_isolation,
+)
 from bench.report import Result, Table, machine, write
 from tests.servers import Server
 
@@ -73,6 +83,16 @@ def test_cpu_per_op_measures_every_case_against_redis(tmp_path: Path) -> None:
     for pairs in result.data["pairs"].values():
         assert pairs[0]["redis_us"] > 0
         assert pairs[0]["ratio"] == pytest.approx(pairs[0]["ours_us"] / pairs[0]["redis_us"])
+
+
+@needs_redis
+def test_tenant_isolation_measures_each_load_in_pairs(tmp_path: Path) -> None:
+    result = tenant_isolation.run(tmp_path, pairs=1, seconds=0.5)
+    assert [row[0] for row in result.tables[0].rows][:2] == ["ours, flood, p50", "ours, flood, p99"]
+    for cases in result.data.values():
+        for windows in cases.values():
+            assert windows[0]["load_commands"] > 0
+    assert result.targets["keys of A evicted: none (0)"]
 
 
 def test_a_get_that_misses_is_not_measured(redis_server: Server) -> None:

@@ -127,6 +127,24 @@ def test_numbers_that_another_version_of_the_cache_lacks_are_left_out(plugin: Ca
     assert names == ["predis_cache_up", "predis_keyspace_hits_total", "predis_cache_heartbeat_time_seconds"]
 
 
+def test_each_tenant_has_its_own_series(plugin: CacheMetrics) -> None:
+    numbers = {"hits": 3, "bytes_in": 5, "bytes_out": 7, "quota": 8 << 20, "throttled": 2, "nanoseconds": 1_500_000_000}
+    latency = [0] * len(FINE)
+    latency[3] = 4
+    tenants = {"ann": numbers | {"latency": latency}, "bob": {"latency": [0] * len(FINE), "nanoseconds": 0}}
+    stats = {"counters": {}, "gauges": {}, "commands": {}, "tenants": tenants}
+    values = {(sample.name, sample.labels): sample.value for sample in plugin._samples(stats)}
+    assert values["predis_tenant_hits_total", ("ann",)] == 3
+    assert values["predis_tenant_network_bytes_total", ("ann", "in")] == 5
+    assert values["predis_tenant_network_bytes_total", ("ann", "out")] == 7
+    assert values["predis_tenant_memory_max_bytes", ("ann",)] == 8 << 20
+    assert values["predis_tenant_throttled_total", ("ann",)] == 2
+    duration = values["predis_tenant_command_duration_seconds", ("ann",)]
+    assert isinstance(duration, Histogram)
+    assert (duration.count, duration.sum) == (4, 1.5)
+    assert ("predis_tenant_hits_total", ("bob",)) not in values
+
+
 def test_the_coarse_scale_is_readable_and_nested_in_the_fine_one() -> None:
     scale = LatencyScale(FINE)
     assert set(scale.bounds) <= set(FINE)
