@@ -1,6 +1,7 @@
 """What another tenant's flood does to a tenant's latency, ours against redis-server."""
 
 import contextlib
+import functools
 import json
 import multiprocessing
 import os
@@ -22,14 +23,14 @@ TARGET = 1.10
 RATE = 500  # commands a second of tenant A
 DEPTH = 64  # commands in a pipeline of the flood
 CONNECTIONS = 4
-FLOOD_KEYS = 200_000
+FLOOD_KEYS = 100_000
 VALUE = b"v" * 500
 QUOTA = 32 << 20
 METHOD = """\
 Tenant A sends {rate} commands a second, GET and SET in turn over one TCP connection, at fixed times whether or not the
 one before took long: what it held up counts as waiting. Windows of {seconds:g} s without and with tenant B's load
 alternate, {pairs} pairs. B's flood: {connections} TCP connections with pipelines of {depth} SETs of 500 bytes over
-{keys:,} keys, several times its quota of {quota} MiB. B's scan: SCAN with COUNT 1000000 without end. B's client runs at
+{keys:,} keys, more than its quota of {quota} MiB. B's scan: SCAN with COUNT 1000000 without end. B's client runs at
 the lowest priority (nice 19), so that it takes processor time from A's client only where that has none to do;
 {pinning}Redis has one user, and the same flood with maxmemory and allkeys-lru. A ratio is that of a pair's two
 quantiles, with load by without; the table has the median and the quartiles of all pairs. "In the server" is the 99th
@@ -138,6 +139,10 @@ def _measure(server: Server, case: str, pairs: int, seconds: float, cpus: Sequen
     found = []
     with connect(server, "a") as connection:
         _fill(connection)
+        with connect(server, "b") as other:
+            for batch in _batches():
+                other.sendall(batch)
+                _receive(other, DEPTH * 5)
         _window(server, connection, 0.5, None, cpus)
         for pair in range(pairs):
             quiet_first = pair % 2 == 0
@@ -241,36 +246,39 @@ def _load(server: Server, kind: str | None) -> Iterator[Callable[[], int]]:
         process.join()
 
 
-def _flood(server: Server, count: "Synchronized[int]") -> None:
-    os.nice(19)
-    batches = [
+@functools.cache
+def _batches() -> list[bytes]:
+    return [
         b"".join(_set(b"b:%d" % number, VALUE) for number in range(start, start + DEPTH))
         for start in range(0, FLOOD_KEYS, DEPTH)
     ]
+
+
+def _flood(server: Server, count: "Synchronized[int]") -> None:
+    os.nice(19)
+    batches = _batches()
     connections = [connect(server, "b") for _ in range(CONNECTIONS)]
     for number in range(1 << 60):
         # All are sent to before any is read from: each always has something for the server to do.
         for offset, connection in enumerate(connections):
             connection.sendall(batches[(number * CONNECTIONS + offset) % len(batches)])
         for connection in connections:
-            missing = DEPTH * 5
-            while missing > 0:
-                data = connection.recv(65536)
-                if not data or b"-" in data:
-                    raise RuntimeError(f"the flood was answered {data[:100]!r}")
-                missing -= len(data)
+            _receive(connection, DEPTH * 5)
         with count.get_lock():
             count.value += DEPTH * CONNECTIONS
+
+
+def _receive(connection: socket.socket, missing: int) -> None:
+    while missing > 0:
+        data = connection.recv(65536)
+        if not data or b"-" in data:
+            raise RuntimeError(f"tenant B was answered {data[:100]!r}")
+        missing -= len(data)
 
 
 def _scan(server: Server, count: "Synchronized[int]") -> None:
     os.nice(19)
     with connect(server, "b") as connection:
-        for start in range(0, 50_000, DEPTH):
-            connection.sendall(b"".join(_set(b"b:%d" % number, VALUE) for number in range(start, start + DEPTH)))
-            missing = DEPTH * 5
-            while missing > 0:
-                missing -= len(connection.recv(65536))
         file, cursor = connection.makefile("rb"), b"0"
         while True:
             connection.sendall(b"SCAN %b COUNT 1000000\r\n" % cursor)
