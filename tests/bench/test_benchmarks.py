@@ -95,6 +95,12 @@ def test_tenant_isolation_measures_each_load_in_pairs(tmp_path: Path) -> None:
     assert result.targets["keys of A evicted: none (0)"]
 
 
+def test_the_interval_of_a_median_leaves_out_what_chance_seldom_reaches() -> None:
+    assert tenant_isolation.median_interval([float(n) for n in range(1, 11)]) == (2.0, 9.0)
+    assert tenant_isolation.median_interval([float(n) for n in range(1, 31)]) == (10.0, 21.0)
+    assert tenant_isolation.median_interval([2.0, 1.0, 3.0]) == (1.0, 3.0)
+
+
 def test_a_get_that_misses_is_not_measured(redis_server: Server) -> None:
     case = cpu_per_op.Case("get", 16, unix=True, operations=10_000)
     with pytest.raises(RuntimeError, match="had only 0 hits in 10000 GETs"):
