@@ -128,7 +128,7 @@ def run(workdir: Path, *, pairs: int = 30, seconds: float = 1.0) -> Result:
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Where the true median lies with 95 %, by the binomial distribution; from end to end where there are few values."""
+    """Where the true median lies with 95 %, by the binomial distribution; from end to end where values are few."""
     ordered, total = sorted(values), len(values)
     outside, below = 0, 0.0
     while below + comb(total, outside) / 2**total <= 0.025:
