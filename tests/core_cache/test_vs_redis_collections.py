@@ -231,11 +231,11 @@ def walk(client: RawClient, command: bytes, key: bytes, *options: bytes) -> list
     raise AssertionError(f"{command!r} did not come to its end")
 
 
-@pytest.mark.parametrize("count", [1, 10, 1000])
-@pytest.mark.parametrize("size", [3, 100, 600, 20_000])
+@pytest.mark.parametrize(
+    ("size", "count"),
+    [(size, count) for size in (3, 100, 600) for count in (1, 10, 1000)] + [(20_000, 10), (20_000, 1000)],
+)
 def test_a_walk_over_a_collection_gives_each_element_once(pair2: Pair, size: int, count: int) -> None:
-    if size // count > 5000:
-        pytest.skip("that many steps tell nothing new")
     ours = pair2.ours
     members = [b"member:%d" % i for i in range(size)]
     ours.pipeline([(b"SADD", b"s", member) for member in members])
