@@ -45,10 +45,12 @@ class Reader {
   struct Place {
     const Bucket* first;  // nullptr: out of bounds, or not known
     uint32_t buckets;
+    uint32_t generation;  // looked at before all else: when it has changed by the end, the bucket's page may be another's
   };
   Place place(uint64_t hash) const {
+    const uint32_t generation = load_acquire(header_->generation);
     const uint32_t buckets = load_acquire(header_->buckets);
-    return {bucket(directory_, bucket_number(hash, buckets)), buckets};
+    return {bucket(directory_, bucket_number(hash, buckets)), buckets, generation};
   }
   // `bytes`: how much of the entry is going to be read, as far as one knows. The bucket should be in the cache by now. To
   // prefetch what is garbage, or not mapped, does nothing.
@@ -156,7 +158,7 @@ template <typename Copy>
 ReadStatus Reader::get(std::string_view key, uint64_t hash, Place at, uint64_t now_ms, size_t ahead, Copy&& copy) const {
   constexpr int kTries = 10000;  // a change takes well under a microsecond; this waits for about a millisecond
   for (int i = 0; i < kTries; ++i) {
-    const uint32_t generation = load_acquire(header_->generation);
+    const uint32_t generation = at.generation;
     if (generation & 1) return ReadStatus::unavailable;
     const Attempt result = attempt(key, hash, at, now_ms, ahead, copy);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
