@@ -106,11 +106,11 @@ def test_clients_see_no_error_in_ten_upgrades(cache: Generations) -> None:
             cache.upgrade()
             pauses.append(int(cache.information("persistence")["upgrade_pause_usec"]) / 1e6)
             wait_until(lambda before=before: clients.counts["writes"] > before + 200, 60, "writes after the upgrade")
+        wait_until(lambda: clients.errors or clients.counts["visits"] > 50, 60, "clients that connected anew")
     finally:
         clients.stop()
     assert max(pauses) < 5, pauses
     assert clients.errors == []
-    assert clients.counts["visits"] > 50
     # What redis-py's own retry mends is not seen here: the connection was made anew, and that was that.
     assert clients.counts["visits cut off"] == 0
     assert clients.counts["reconnects"] == 0

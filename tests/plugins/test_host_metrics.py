@@ -26,10 +26,13 @@ def plugin(host: Host) -> HostMetrics:
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     """A process whose command line looks like the cache's."""
-    process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()", "core_cache"], stdin=-1)
+    code = "import sys; print('up', flush=True); sys.stdin.read()"
+    process = subprocess.Popen([sys.executable, "-c", code, "core_cache"], stdin=-1, stdout=-1)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"  # an interpreter that starts opens and closes files
     yield process
     process.kill()
-    process.wait()
+    process.communicate()
 
 
 def test_the_machines_numbers_are_plausible(plugin: HostMetrics, host: Host, collect: Collect) -> None:
