@@ -18,25 +18,37 @@ of its table ``[plugins.NAME]``:
 
 from agent.config.models import ConfigPath, OrDefault, PluginConfig, Port
 from agent.config.units import Duration, Size, duration_between, size_between
+from agent.export.config import ExportConfig
+from agent.export.model import Answer, Batch, Body, Destination, Event, Limits, Series, Temporality, Verdict
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
 from agent.plugin.host import CacheAddress, Host
 from agent.plugin.markers import API_VERSION, hookimpl
 
 __all__ = [
     "API_VERSION",
+    "Answer",
+    "Batch",
+    "Body",
     "CacheAddress",
     "ConfigPath",
+    "Destination",
     "Duration",
+    "Event",
+    "ExportConfig",
     "Histogram",
     "Host",
     "Kind",
+    "Limits",
     "MetricSpec",
     "OrDefault",
     "PluginConfig",
     "Port",
     "Sample",
+    "Series",
     "Size",
     "Snapshot",
+    "Temporality",
+    "Verdict",
     "duration_between",
     "hookimpl",
     "size_between",

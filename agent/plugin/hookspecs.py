@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from agent.export.model import Destination
 from agent.metrics.model import MetricSpec, Sample, Snapshot
 from agent.plugin.host import Host
 from agent.plugin.markers import hookspec
@@ -27,6 +28,11 @@ def predis_collect() -> Iterable[Sample]:  # type: ignore[empty-body]
 @hookspec
 def predis_export(snapshot: Snapshot) -> None:
     """Deliver or keep the newest state of all series. Called on the plugin's own thread; snapshots may be skipped."""
+
+
+@hookspec
+def predis_destination() -> Destination:  # type: ignore[empty-body]
+    """Give the vendor's half of an exporter, after predis_start: the host queues, batches, retries and spools."""
 
 
 @hookspec

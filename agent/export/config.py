@@ -1,0 +1,28 @@
+"""What the tables of all exporters have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from agent.config.models import ConfigPath, OrDefault, PluginConfig
+from agent.config.units import Duration, Size, duration_between, size_between
+
+
+class ExportConfig(PluginConfig):
+    """A table of an exporter that has a destination; the exporter's own model derives from it."""
+
+    endpoint: str = Field(default="", description="another URL than the vendor's: a proxy, a private link, a test")
+    ca_file: Annotated[ConfigPath | None, OrDefault] = Field(default=None, description="CAs of the endpoint, PEM")
+    timeout: Annotated[Duration, duration_between("100ms", "5m")] = Field(default=10.0, description="of one request")
+    compression: Literal["gzip", "zstd", "none"] = "gzip"
+    metrics: list[str] = Field(default=["*"], description="shell patterns of the metrics that are exported")
+    exclude: list[str] = Field(default=[], description="shell patterns of metrics that are not")
+    queue: int = Field(default=100_000, ge=1, le=10_000_000, description="points that wait in memory at most")
+    spool: Annotated[Size, size_between("64KiB", "1TiB")] = Field(
+        default=64 << 20, description="of the disk, for points that cannot be delivered"
+    )
+    spool_age: Annotated[Annotated[Duration, duration_between("1m", "52w")] | None, OrDefault] = Field(
+        default=None, description="older points are dropped; empty for what the vendor accepts"
+    )
