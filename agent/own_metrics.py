@@ -52,6 +52,12 @@ class ReloadState:
         """Why the last reload was refused; None when it was not."""
         return self._error
 
+    @property
+    def count(self) -> int:
+        """How many reloads there were."""
+        with self._lock:
+            return sum(self._counts.values())
+
     def status(self) -> dict[str, Any]:
         """For the status document; times are Unix seconds."""
         with self._lock:

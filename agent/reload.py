@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
 
-from agent.cache.settings import CacheSettings
+from agent.cache.settings import LIVE, CacheSettings
 from agent.collection import Collection
 from agent.config.diff import plan
 from agent.config.load import LoadedConfig
@@ -85,8 +85,17 @@ class Reloader:
             self.state.applied(changed)
             log.info("configuration reloaded: %s", "; ".join(changed) or "nothing has changed")
 
-    def _reload(self) -> list[str]:
-        old, new = self.loaded, self.loaded.reload()
+    def plan(self) -> list[str]:
+        """What a reload would change now, in sentences; empty when nothing. Raises PredisError where it would."""
+        old = self.loaded
+        new, changes = self._prepare(old)
+        cache = CacheSettings.of(old.config).changes(CacheSettings.of(new.config))
+        ways = ["cache changed while running" if cache.keys() <= LIVE.keys() else "cache restarted, its keys stay"]
+        return [*map(str, plan(old, new)), *(ways if cache else []), *_what_became_of_plugins(changes)]
+
+    def _prepare(self, old: LoadedConfig) -> tuple[LoadedConfig, PluginChanges]:
+        """Reads and checks, plugins included, what is to come after `old`."""
+        new = old.reload()
         if os.path.abspath(new.config.agent.data_dir) != os.path.abspath(old.config.agent.data_dir):
             raise PredisError(
                 f"agent.data_dir ({new.locate('agent.data_dir')}) cannot change while the agent runs: restart the agent"
@@ -100,6 +109,11 @@ class Reloader:
         problems = [problem for problem in changes.problems if (problem.key, problem.what) not in known]
         if problems:
             raise ConfigError(problems)
+        return new, changes
+
+    def _reload(self) -> list[str]:
+        old = self.loaded
+        new, changes = self._prepare(old)
         moved = (old.config.http.host, old.config.http.port) != (new.config.http.host, new.config.http.port)
         if moved:
             self._move_http(new)

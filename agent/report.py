@@ -12,10 +12,10 @@ from typing import Any
 from agent import __version__
 from agent.cache.settings import CacheFiles
 from agent.collection import Collection
-from agent.config.load import LoadedConfig
 from agent.metrics.model import Snapshot
 from agent.own_metrics import ReloadState
 from agent.pulse import Pulse
+from agent.reload import Reloader
 from agent.supervisor import CacheSupervisor
 
 CACHE_PATIENCE = 8.0  # the cache answered lately when it did so within so many seconds
@@ -24,7 +24,7 @@ CACHE_PATIENCE = 8.0  # the cache answered lately when it did so within so many 
 class Report:
     """Reads the parts of a running agent; methods return at once and may be called from any thread.
 
-    `loaded` and `http_address` tell what is in force at the moment.
+    `reloader` and `http_address` tell what is in force at the moment.
     """
 
     def __init__(
@@ -33,13 +33,16 @@ class Report:
         supervisor: CacheSupervisor,
         collection: Collection,
         reloads: ReloadState,
-        loaded: Callable[[], LoadedConfig],
+        reloader: Reloader,
         http_address: Callable[[], tuple[str, int]],
         born: float,
+        *,
+        ask_for_reload: Callable[[], None],
     ) -> None:
         """`born`: when the process started, on the monotonic clock."""
         self._pulse, self._supervisor, self._collection, self._reloads = pulse, supervisor, collection, reloads
-        self._loaded, self._http_address, self._born = loaded, http_address, born
+        self._reloader, self._http_address, self._born = reloader, http_address, born
+        self._ask_for_reload = ask_for_reload
         self.started_in: float | None = None  # seconds until it was ready for the first time
         self.stopping = False
 
@@ -78,13 +81,23 @@ class Report:
         """Begins to upgrade the cache; gives the upgrade's number in status(). Raises PredisError when it cannot be."""
         return self._supervisor.upgrade()
 
+    def plan_config(self) -> list[str]:
+        """What a reload of the configuration would change. Raises PredisError with what is wrong with it."""
+        return self._reloader.plan()
+
+    def apply_config(self) -> int:
+        """Has the configuration reloaded; gives how many reloads there were before, by status()."""
+        before = self._reloads.count
+        self._ask_for_reload()
+        return before
+
     def snapshot(self) -> Snapshot:
         """All series now."""
         return self._collection.pipeline.snapshot()
 
     def status(self) -> dict[str, Any]:
         """The document of /api/v1/status."""
-        loaded = self._loaded()
+        loaded = self._reloader.loaded
         self.note_ready()  # whoever saw it ready is also told how long that took
         not_live, not_ready = self.not_live(), self.not_ready()
         host, port = self._http_address()
@@ -106,7 +119,7 @@ class Report:
 
     def banner(self, new_password: str | None) -> str:
         """Where everything is, for the person who started it; `new_password` is shown, as it was made just now."""
-        loaded = self._loaded()
+        loaded = self._reloader.loaded
         config, files = loaded.config, CacheFiles(loaded.config.agent.data_dir)
         host, port = self._http_address()
         # In the environment, not as an argument: arguments are for everyone on the machine to see.

@@ -125,9 +125,10 @@ class Service:
                 self._supervisor,
                 collection,
                 self._reloads,
-                lambda: reloader.loaded,
+                reloader,
                 lambda: site.address,
                 self._born,
+                ask_for_reload=lambda: self._signals.put(signal.SIGHUP),
             )
             stack.callback(collection.stop)
             collection.start(config.agent.interval)

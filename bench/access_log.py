@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 from bench.report import Result, Table
 from core_cache import _native
@@ -22,26 +22,32 @@ MOST = 0.001  # more instructions per operation, as a share
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = """\
 The engine runs in the measuring process, without sockets: batches of commands (9 GET, 1 SET; random keys of {keys:,}
-with values of 100 bytes) are given to it as a client's bytes. Instructions: valgrind's callgrind counts two runs that
-differ in length alone; the difference of the counts over that of the operations has no start in it. Only user space is
-counted; with a socket and an event loop an operation takes several times as many, and the log's part is smaller still.
-Time: the same batches alternately with the log off, on, and off again (A, B, A), {rounds} times; A/A is how far two
-equal runs differ here, and B/A is to lie within that. The log samples {rate:.1%} of the keys."""
+with values of 100 bytes) are given to it as a client's bytes. All runs start from copies of one arena, so that keys
+hash alike in all of them. Instructions: valgrind's callgrind counts two runs that differ in length alone; the
+difference of the counts over that of the operations has no start in it. Only user space is counted; with a socket and
+an event loop an operation takes several times as many, and the log's part is smaller still. The mean of {arenas}
+arenas, each with a hash seed of its own. Time: the same batches alternately with the log off, on, and off again (A, B,
+A), {rounds} times, each after a run of the same engine that is not timed, since the other's data are in the caches; A/A
+is how far two equal runs differ here, and B/A is to lie within that. The log samples {rate:.1%} of the keys."""
 
 
-def run(workdir: Path, *, rounds: int = 60, operations: int = 32_000) -> Result:
-    """About 3 minutes. Raises RuntimeError where valgrind is missing."""
+def run(workdir: Path, *, rounds: int = 60, operations: int = 32_000, arenas: int = 3) -> Result:
+    """About 5 minutes. Raises RuntimeError where valgrind is missing."""
     if shutil.which("valgrind") is None:
         raise RuntimeError("valgrind is not installed (Debian: apt install valgrind)")
     rows, data = [], {}
     targets = {}
+    templates = [_filled(workdir / f"filled-{number}.arena") for number in range(arenas)]
     for depth in DEPTHS:
-        off, on = (_instructions(workdir, rate, depth, operations) for rate in (0.0, RATE))
+        off, on = (
+            fmean(_instructions(workdir, template, rate, depth, operations) for template in templates)
+            for rate in (0.0, RATE)
+        )
         more = on / off - 1
         rows.append([str(depth), f"{off:,.1f}", f"{on:,.1f}", f"{more:+.4%}"])
         data[f"depth {depth}"] = {"instructions_off": off, "instructions_on": on, "more": more}
         targets[f"depth {depth}: at most {MOST:.1%} more instructions"] = more <= MOST
-    times = _interleaved(workdir, rounds)
+    times = _interleaved(templates[0], rounds)
     names = ("B/A", "A/A")
     spread = {name: sorted(ratios) for name, ratios in zip(names, times, strict=True)}
     time_rows = [
@@ -52,7 +58,7 @@ def run(workdir: Path, *, rounds: int = 60, operations: int = 32_000) -> Result:
     return Result(
         name="access_log",
         title="What the access log costs",
-        method=METHOD.format(keys=KEYS, rounds=rounds, rate=RATE),
+        method=METHOD.format(keys=KEYS, rounds=rounds, rate=RATE, arenas=arenas),
         tables=[
             Table("Instructions per operation", ["pipeline", "log off", "log on", "more"], rows),
             Table("Time, depth 64, ratio of two runs", ["runs", "median", "quartiles"], time_rows),
@@ -62,11 +68,11 @@ def run(workdir: Path, *, rounds: int = 60, operations: int = 32_000) -> Result:
     )
 
 
-def _instructions(workdir: Path, rate: float, depth: int, operations: int) -> float:
+def _instructions(workdir: Path, template: Path, rate: float, depth: int, operations: int) -> float:
     counts = []
     for length in (operations, 3 * operations):
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={workdir}/callgrind.out", sys.executable]
-        work = ["-m", "bench.access_log", str(workdir), str(rate), str(depth), str(length)]
+        work = ["-m", "bench.access_log", str(template), str(rate), str(depth), str(length)]
         environment = dict(os.environ, PYTHONHASHSEED="0", PYTHONPATH=str(ROOT))
         run = subprocess.run([*command, *work], capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
         found = re.search(r"Collected : (\d+)", run.stderr)
@@ -76,26 +82,35 @@ def _instructions(workdir: Path, rate: float, depth: int, operations: int) -> fl
     return (counts[1] - counts[0]) / (2 * operations)
 
 
-class _Work:
-    """An engine with its keys, and batches to run; `arena` is removed at the end."""
+def _filled(arena: Path) -> Path:
+    """Makes an arena with the keys."""
+    engine = _native.Engine(str(arena), 96 << 20, "s3fifo")
+    connection, value = _native.Connection(engine), b"x" * 100
+    for start in range(0, KEYS, 1000):
+        connection.feed(b"".join(_command(b"SET", b"key:%012d" % n, value) for n in range(start, start + 1000)))
+    engine.close()
+    return arena
 
-    def __init__(self, arena: Path, rate: float, depth: int, keys: int = KEYS) -> None:
+
+class _Work:
+    """An engine on a copy of an arena, and batches to run; the copy, at `arena`, is removed at the end."""
+
+    def __init__(self, template: Path, arena: Path, rate: float, depth: int) -> None:
         self._arena = arena
+        shutil.copyfile(template, arena)
+        arena.chmod(0o600)
         self.engine = _native.Engine(str(arena), 96 << 20, "s3fifo")
         if rate > 0:
             self.engine.start_access_log(str(arena), rate, False)
         self._connection = _native.Connection(self.engine)
-        value = b"x" * 100
-        for start in range(0, keys, 1000):
-            self._connection.feed(
-                b"".join(_command(b"SET", b"key:%012d" % n, value) for n in range(start, start + 1000))
-            )
-        rng = random.Random(1)  # the same work each time
+        if self._connection.feed(_command(b"DBSIZE")) != b":%d\r\n" % KEYS:
+            raise RuntimeError("the copy of the arena was not taken")
+        rng, value = random.Random(1), b"x" * 100  # the same work each time
         self.batches = []
         for _ in range(COMMANDS // depth):
             batch = []
             for _ in range(depth):
-                key = b"key:%012d" % rng.randrange(keys)
+                key = b"key:%012d" % rng.randrange(KEYS)
                 batch.append(_command(b"GET", key) if rng.random() < 0.9 else _command(b"SET", key, value))
             self.batches.append(b"".join(batch))
 
@@ -116,10 +131,13 @@ def _command(*parts: bytes) -> bytes:
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
-def _interleaved(workdir: Path, rounds: int) -> tuple[list[float], list[float]]:
+def _interleaved(template: Path, rounds: int) -> tuple[list[float], list[float]]:
     """Ratios B/A and A/A of the rounds."""
-    folder = Path("/dev/shm") if Path("/dev/shm").is_dir() else workdir
-    works = [_Work(folder / f"predis-bench-{os.getpid()}-{i}.arena", rate, 64) for i, rate in enumerate((0.0, RATE))]
+    folder = Path("/dev/shm") if Path("/dev/shm").is_dir() else template.parent
+    works = [
+        _Work(template, folder / f"predis-bench-{os.getpid()}-{i}.arena", rate, 64)
+        for i, rate in enumerate((0.0, RATE))
+    ]
     with_log, without = [], []
     try:
         for _ in range(rounds):
@@ -133,6 +151,7 @@ def _interleaved(workdir: Path, rounds: int) -> tuple[list[float], list[float]]:
 
 
 def _seconds(work: _Work, batches: int) -> float:
+    work.run(batches)
     start = time.process_time()
     work.run(batches)
     return time.process_time() - start
@@ -140,11 +159,11 @@ def _seconds(work: _Work, batches: int) -> float:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="One run for callgrind to count.")
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("template", type=Path)
     parser.add_argument("rate", type=float)
     parser.add_argument("depth", type=int)
     parser.add_argument("operations", type=int)
     given = parser.parse_args()
-    one = _Work(given.folder / f"work-{os.getpid()}.arena", given.rate, given.depth, keys=KEYS)
+    one = _Work(given.template, given.template.with_name("work.arena"), given.rate, given.depth)
     one.run(given.operations // given.depth)
     one.close()

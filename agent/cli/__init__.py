@@ -17,6 +17,7 @@ from agent.errors import EX_FAILURE, PredisError
 _COMMANDS = {
     "run": "agent.cli.run",
     "check-config": "agent.cli.check_config",
+    "config": "agent.cli.config",
     "status": "agent.cli.status",
     "plugins": "agent.cli.plugins",
     "metrics": "agent.cli.metrics",

@@ -13,9 +13,12 @@ from agent.errors import AgentUnreachable, PredisError
 _TIMEOUT = 5.0  # seconds; the agent answers from memory
 
 
-def get_json(config: Config, path: str) -> dict[str, Any]:
-    """The JSON object at ``path``. Raises AgentUnreachable when no agent answers at the configured address."""
-    return _ask(config, "GET", path)
+def get_json(config: Config, path: str, patience: float = _TIMEOUT) -> dict[str, Any]:
+    """The JSON object at ``path``, for which it waits ``patience`` seconds at most.
+
+    Raises AgentUnreachable when no agent answers at the configured address, PredisError with an answer's own reason.
+    """
+    return _ask(config, "GET", path, patience)
 
 
 def post_json(config: Config, path: str) -> dict[str, Any]:
@@ -23,12 +26,12 @@ def post_json(config: Config, path: str) -> dict[str, Any]:
     return _ask(config, "POST", path)
 
 
-def _ask(config: Config, method: str, path: str) -> dict[str, Any]:
+def _ask(config: Config, method: str, path: str, patience: float = _TIMEOUT) -> dict[str, Any]:
     host, port = _reachable(config.http.host), config.http.port
     where = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     open_to_all = method == "GET" and is_loopback(config.http.host)
     headers = {} if open_to_all else {"Authorization": f"Bearer {_token(config)}"}
-    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
+    connection = http.client.HTTPConnection(host, port, timeout=patience)
     try:
         connection.request(method, path, headers=headers)
         response = connection.getresponse()
@@ -38,7 +41,7 @@ def _ask(config: Config, method: str, path: str) -> dict[str, Any]:
             f"no agent runs at {where}; start one with `predis-agent run`, or name its configuration with --config"
         ) from None
     except TimeoutError:
-        raise AgentUnreachable(f"{where} does not answer within {_TIMEOUT:g} s") from None
+        raise AgentUnreachable(f"{where} does not answer within {patience:g} s") from None
     except http.client.HTTPException:
         raise AgentUnreachable(f"{where} does not speak HTTP: another program has the port") from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The routes: /livez, /readyz, /api/v1/status, /api/v1/metrics, /api/v1/cache/upgrade, and / which lists them.
+"""The routes: /livez, /readyz, /api/v1/…, and / which lists them.
 
 Handlers only read what the agent's loops left for them, or leave them a wish, so they never wait for the cache or for a
 plugin.
@@ -36,6 +36,12 @@ class AgentView(Protocol):
     def upgrade_cache(self) -> int:
         """Begins to upgrade the cache; gives the upgrade's number in status(). Raises PredisError when it cannot be."""
 
+    def plan_config(self) -> list[str]:
+        """What a reload of the configuration would change. Raises PredisError. May take seconds: plugins are loaded."""
+
+    def apply_config(self) -> int:
+        """Has the configuration reloaded; gives the number of reloads in status() before."""
+
     def snapshot(self) -> Snapshot:
         """All series now."""
 
@@ -52,8 +58,12 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
             "/readyz": "200 while the cache answers and every collector delivers, else 503 with the reasons",
             "/api/v1/status": "the agent, its cache and its plugins",
             "/api/v1/metrics": "the newest value of every series",
+            "/api/v1/config/plan": "what a reload of the configuration would change",
         }
-        changes = {"/api/v1/cache/upgrade": "POST, with the token in http.token: a new cache process takes over"}
+        changes = {
+            "/api/v1/cache/upgrade": "POST, with the token in http.token: a new cache process takes over",
+            "/api/v1/config/apply": "POST, with the token in http.token: reloads the configuration, as SIGHUP does",
+        }
         return JSONResponse({"service": "predis-agent", "version": __version__, "paths": paths, "changes": changes})
 
     async def livez(request: Request) -> JSONResponse:
@@ -76,7 +86,20 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
         except PredisError as error:
             return _fresh({"error": str(error)}, 409)
 
+    def plan(request: Request) -> JSONResponse:  # no coroutine: Starlette gives it a thread
+        try:
+            return _fresh({"changes": view.plan_config()})
+        except PredisError as error:
+            return _fresh({"error": str(error)}, 409)
+
+    async def apply(request: Request) -> JSONResponse:
+        if not bears(request.headers, None if key is None else key.encode()):
+            return needs_token()
+        return _fresh({"reloads": view.apply_config()}, 202)
+
     routes = [
+        Route("/api/v1/config/plan", plan),
+        Route("/api/v1/config/apply", apply, methods=["POST"]),
         Route("/api/v1/cache/upgrade", upgrade, methods=["POST"]),
         Route("/", index),
         Route("/livez", livez),

@@ -32,6 +32,15 @@ class View:
         self.live_reasons: list[str] = []
         self.ready_reasons: list[str] = []
         self.samples: list[Sample] = []
+        self.mistake: str | None = None
+
+    def plan_config(self) -> list[str]:
+        if self.mistake is not None:
+            raise PredisError(self.mistake)
+        return ["cache.memory: 1GiB → 2GiB (agent.toml:3)"]
+
+    def apply_config(self) -> int:
+        return 4
 
     def not_live(self) -> list[str]:
         return list(self.live_reasons)
@@ -125,6 +134,24 @@ def test_metrics_are_json_with_labels_histograms_and_what_json_cannot_write(clie
     assert (latency["unit"], latency["help"]) == ("seconds", "How long.")
     value = {"bounds": [0.1, 1.0], "counts": [3, 2, 1], "sum": 4.5, "count": 6}
     assert latency["samples"] == [{"labels": {"command": "get"}, "value": value}]
+
+
+def test_the_plan_of_a_configuration_is_told_or_what_is_wrong_with_it(client: httpx.Client, view: View) -> None:
+    answer = client.get("/api/v1/config/plan")
+    assert (answer.status_code, answer.json()) == (200, {"changes": view.plan_config()})
+
+    view.mistake = "agent.toml:3: cache.memory: is no size"
+    answer = client.get("/api/v1/config/plan")
+    assert (answer.status_code, answer.json()) == (409, {"error": view.mistake})
+
+
+def test_a_configuration_is_applied_for_who_has_the_token_only(client: httpx.Client, tmp_path: Path) -> None:
+    assert client.post("/api/v1/config/apply").status_code == 401
+    assert client.get("/api/v1/config/apply").status_code == 405
+
+    token = {"Authorization": f"Bearer {load_token(tmp_path / 'http.token')}"}
+    answer = client.post("/api/v1/config/apply", headers=token)
+    assert (answer.status_code, answer.json()) == (202, {"reloads": 4})
 
 
 def test_an_unknown_path_and_a_wrong_method_are_refused(client: httpx.Client) -> None:

@@ -64,8 +64,8 @@ def test_stalls_are_measured_in_every_scenario(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_access_log_is_timed_beside_an_engine_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_log._Work.__init__, "__defaults__", (2000,))
-    with_log, without = access_log._interleaved(tmp_path, rounds=2)
+    monkeypatch.setattr(access_log, "KEYS", 2000)
+    with_log, without = access_log._interleaved(access_log._filled(tmp_path / "filled.arena"), rounds=2)
     assert len(with_log) == len(without) == 2
     assert min(with_log + without) > 0
 

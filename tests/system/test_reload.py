@@ -110,6 +110,48 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
         raise
 
 
+def command(agent: Agent, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([PROGRAM, *arguments], cwd=agent.folder, capture_output=True, text=True, timeout=60)
+
+
+def test_a_plan_says_what_would_change_and_changes_nothing(agent: Agent) -> None:
+    assert command(agent, "config", "plan").stdout == "nothing would change\n"
+
+    agent.settings["cache"] |= {"policy": "lru"}
+    agent.settings["plugins.host_metrics"] = {"interval": "3s"}
+    agent.write()
+    plan = command(agent, "config", "plan").stdout
+
+    assert 'cache.policy: "s3fifo" → "lru" (' in plan
+    assert "cache changed while running\n" in plan
+    assert "plugins restarted: host_metrics\n" in plan
+    assert agent.status()["cache"]["policy"] == "s3fifo"
+    agent.settings["cache"] |= {"port": free_port()}
+    agent.write()
+    assert "cache restarted, its keys stay\n" in command(agent, "config", "plan").stdout
+
+
+def test_a_configuration_is_applied_from_the_command_line_and_the_outcome_shown(agent: Agent) -> None:
+    agent.settings["cache"] |= {"policy": "lru"}
+    agent.write()
+
+    done = command(agent, "config", "apply")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'cache.policy: "s3fifo" → "lru"' in done.stdout
+    assert agent.status()["cache"]["policy"] == "lru"
+
+    # A plugin's mistake is the agent's to find; the command says what it said, and nothing has changed.
+    agent.settings["plugins.host_metrics"] = {"intervall": "3s"}
+    agent.write()
+    for verb in ("plan", "apply"):
+        done = command(agent, "config", verb)
+        assert done.returncode != 0
+        assert "agent.toml:" in done.stderr
+        assert "plugins.host_metrics.intervall" in done.stderr
+    assert agent.ready()
+
+
 def test_nothing_new_changes_nothing(agent: Agent) -> None:
     before = agent.status()
 
