@@ -46,6 +46,8 @@ struct CommandSpec {
   uint16_t id = 0;                                     // index into Stats::commands, given at start
   bool container = false;                              // has subcommands, found at start
   bool subcommand = false;                             // its name has a '|', found at start
+
+  bool has_one_key() const { return first_key != 0 && last_key == first_key && !(flags & kMovableKeys); }
 };
 
 // The tables; each file of commands defines one, table.cpp joins them.

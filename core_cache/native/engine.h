@@ -216,6 +216,8 @@ class Engine {
   void reject(Client& client, const CommandSpec* spec, size_t reply_start);
   void finish(Client& client, const CommandSpec* spec, size_t reply_start);
   void log_accesses();  // engine_log.cpp
+  bool find_key(const CommandSpec& spec, Args args, uint64_t hash, std::vector<KeyArgument>& keys,
+                std::string_view& key) const;
   void unknown_command(Client& client, Args args);
   const char* refusal(Client& client, const CommandSpec& spec, Args args);
   bool still_allowed(Client& client, const CommandSpec& spec, Args args);

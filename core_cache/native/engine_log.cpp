@@ -15,6 +15,18 @@ AccessOp op_of(const CommandSpec& spec, bool present) {
 
 }  // namespace
 
+// Whether a key of the command has this hash; gives it, and all of the command's keys.
+bool Engine::find_key(const CommandSpec& spec, Args args, uint64_t hash, std::vector<KeyArgument>& keys,
+                      std::string_view& key) const {
+  keys.clear();
+  if (!has_keys(spec) || !find_keys(spec, args, keys)) return false;
+  for (const KeyArgument& argument : keys) {
+    key = args[argument.index];
+    if (store_->hash(key) == hash) return true;
+  }
+  return false;
+}
+
 void Engine::start_access_log(const std::string& arena_path, double rate, bool plain_keys) {
   access_log_ = std::make_unique<AccessLog>(arena_path, rate, plain_keys);
   // A hash with its top byte 0 comes once in 256: of those this share.
@@ -34,17 +46,13 @@ void Engine::log_accesses() {
     std::string_view key;
     for (size_t at = command; at < batch_size_ && spec == nullptr; ++at) {
       const Pending& pending = batch_[at];
-      if (pending.spec == nullptr || !has_keys(*pending.spec)) continue;
+      if (pending.spec == nullptr) continue;
       const Args args(args_.data() + pending.first_arg, pending.args);
-      keys.clear();
-      if (!find_keys(*pending.spec, args, keys)) continue;
-      for (const KeyArgument& argument : keys) {
-        if (store_->hash(args[argument.index]) != note.hash) continue;
-        spec = pending.spec;
-        key = args[argument.index];
-        command = keys.size() == 1 ? at + 1 : at;
-        break;
-      }
+      const bool one_key = pending.spec->has_one_key();
+      if (one_key ? pending.hash != note.hash : !find_key(*pending.spec, args, note.hash, keys, key)) continue;
+      if (one_key) key = args[static_cast<size_t>(pending.spec->first_key)];
+      spec = pending.spec;
+      command = one_key || keys.size() == 1 ? at + 1 : at;
     }
     if (spec == nullptr && i > 0 && sample.notes[i - 1].hash == note.hash) continue;  // looked up again
     AccessEvent event{};
