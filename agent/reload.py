@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 class Reloader:
     """Brings new configurations into force, one at a time, on a thread that may take its time.
 
-    `move_http` makes the HTTP server listen elsewhere, or raises PredisError and leaves it where it is. `set_log_level`
+    `move_http` makes the HTTP server listen elsewhere, or raises PredisError and leaves it where it is. `use_log`
     cannot fail. `host` makes what plugins are told. `loaded` is the configuration in force.
     """
 
@@ -41,13 +41,13 @@ class Reloader:
         state: ReloadState,
         *,
         move_http: Callable[[LoadedConfig], None],
-        set_log_level: Callable[[str], None],
+        use_log: Callable[[LoadedConfig], None],
         host: Callable[[LoadedConfig], Host],
     ) -> None:
         self.loaded = loaded
         self.state = state
         self._supervisor, self._collection = supervisor, collection
-        self._move_http, self._set_log_level, self._host = move_http, set_log_level, host
+        self._move_http, self._use_log, self._host = move_http, use_log, host
         self._thread: threading.Thread | None = None
         self._stopping, self._superseded = threading.Event(), threading.Event()
 
@@ -125,7 +125,7 @@ class Reloader:
             raise
         changed = [*map(str, plan(old, new)), *how, *_what_became_of_plugins(changes)]
         self.loaded = new
-        self._set_log_level(new.config.agent.log_level)
+        self._use_log(new)
         self._collection.change(changes, self._host(new), new.config.agent.interval)
         return changed
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 from agent import __version__
 from agent.cache.settings import CacheFiles
 from agent.collection import Collection
+from agent.logs import AgentLog
 from agent.metrics.model import Snapshot
 from agent.own_metrics import ReloadState
 from agent.pulse import Pulse
@@ -38,11 +42,12 @@ class Report:
         born: float,
         *,
         ask_for_reload: Callable[[], None],
+        agent_log: AgentLog,
     ) -> None:
         """`born`: when the process started, on the monotonic clock."""
         self._pulse, self._supervisor, self._collection, self._reloads = pulse, supervisor, collection, reloads
         self._reloader, self._http_address, self._born = reloader, http_address, born
-        self._ask_for_reload = ask_for_reload
+        self._ask_for_reload, self._log = ask_for_reload, agent_log
         self.started_in: float | None = None  # seconds until it was ready for the first time
         self.stopping = False
 
@@ -90,6 +95,20 @@ class Report:
         before = self._reloads.count
         self._ask_for_reload()
         return before
+
+    def diagnostics(self) -> dict[str, Any]:
+        """What somebody who looks for a mistake wants besides the status: the newest log, and what each thread does."""
+        frames = sys._current_frames()
+        threads = {
+            f"{thread.name} ({thread.native_id})": traceback.format_stack(frames[thread.ident])
+            for thread in threading.enumerate()
+            if thread.ident in frames
+        }
+        return {"log": self._log.newest(), "threads": threads}
+
+    def scrub(self, data: bytes) -> bytes:
+        """The same without secrets."""
+        return self._log.scrubber.bytes(data)
 
     def snapshot(self) -> Snapshot:
         """All series now."""

@@ -29,6 +29,7 @@ from agent.collection import Collection
 from agent.config.load import LoadedConfig
 from agent.errors import PredisError
 from agent.http.site import HttpSite
+from agent.logs import AgentLog, is_journal
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Sample
 from agent.metrics.pipeline import Pipeline
@@ -72,6 +73,7 @@ class Service:
         self._stopping = False
         self._files = CacheFiles(loaded.config.agent.data_dir)
         self._loaded = loaded
+        self._log = AgentLog()
         self._pulse = Pulse(LIMITS)
         self._catalogue = Catalogue()
         self._pipeline = Pipeline(self._catalogue, interval=loaded.config.agent.interval)
@@ -92,7 +94,7 @@ class Service:
         """Runs until SIGTERM or SIGINT. Raises PredisError, with nothing left running, when it cannot start."""
         config = self._loaded.config
         with ExitStack() as stack:
-            stack.enter_context(_logging(config.agent.log_level))
+            stack.enter_context(self._log.attached(self._loaded))
             stack.callback(log.info, "stopped")
             notifier, period = notify.from_environment(os.environ)
             stack.callback(notifier.close)
@@ -117,7 +119,7 @@ class Service:
                 collection,
                 self._reloads,
                 move_http=site.move,
-                set_log_level=_set_log_level,
+                use_log=self._log.use,
                 host=self._host,
             )
             report = Report(
@@ -129,17 +131,19 @@ class Service:
                 lambda: site.address,
                 self._born,
                 ask_for_reload=lambda: self._signals.put(signal.SIGHUP),
+                agent_log=self._log,
             )
             stack.callback(collection.stop)
             collection.start(config.agent.interval)
             # The cache process starts while this one imports plugins, on a thread: an import may hang.
             threading.Thread(target=self._run_plugins, args=(manager, collection), name="plugins", daemon=True).start()
             site.serve(report)
+            self._log.use(self._loaded)  # the passwords and tokens that were made just now are secrets, too
             watchdog = notify.Watchdog(notifier, self._pulse, period)
             self._start_up(report, collection, watchdog, new_password)
             if not self._stopping:
                 # Not into the journal: there a password would stay, for others to read.
-                banner = report.banner(None if _is_journal(self._out) else new_password)
+                banner = report.banner(None if is_journal(self._out) else new_password)
                 with suppress(OSError):  # nobody reads it
                     print(banner, file=self._out, flush=True)
             self._main_loop(report, notifier, watchdog, reloader, collection)
@@ -296,33 +300,3 @@ def _data_dir_taken(data_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-@contextmanager
-def _logging(level: str) -> Iterator[None]:
-    """Plain lines on standard error; the journal has its own time."""
-    handler = logging.StreamHandler()
-    stamp = "" if _is_journal(sys.stderr) else "%(asctime)s "
-    handler.setFormatter(logging.Formatter(f"{stamp}%(levelname)-7s %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    _set_log_level(level)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-
-
-def _is_journal(stream: TextIO) -> bool:
-    """Whether what is written there goes to systemd's journal; its variable alone is inherited by terminals, too."""
-    try:
-        status = os.fstat(stream.fileno())
-    except (OSError, ValueError):
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
-
-
-def _set_log_level(level: str) -> None:
-    logging.getLogger().setLevel(level.upper())
-    for talkative in ("apscheduler", "uvicorn", "asyncio"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)

@@ -23,6 +23,7 @@ _COMMANDS = {
     "metrics": "agent.cli.metrics",
     "cache": "agent.cli.cache",
     "eval": "agent.cli.evaluate",
+    "flare": "agent.cli.flare",
 }
 
 

@@ -13,12 +13,12 @@ from agent.errors import AgentUnreachable, PredisError
 _TIMEOUT = 5.0  # seconds; the agent answers from memory
 
 
-def get_json(config: Config, path: str, patience: float = _TIMEOUT) -> dict[str, Any]:
-    """The JSON object at ``path``, for which it waits ``patience`` seconds at most.
+def get_json(config: Config, path: str, patience: float = _TIMEOUT, *, with_token: bool = False) -> dict[str, Any]:
+    """The JSON object at ``path``, for which it waits ``patience`` seconds at most; some paths need the token.
 
     Raises AgentUnreachable when no agent answers at the configured address, PredisError with an answer's own reason.
     """
-    return _ask(config, "GET", path, patience)
+    return _ask(config, "GET", path, patience, with_token)
 
 
 def post_json(config: Config, path: str) -> dict[str, Any]:
@@ -26,10 +26,10 @@ def post_json(config: Config, path: str) -> dict[str, Any]:
     return _ask(config, "POST", path)
 
 
-def _ask(config: Config, method: str, path: str, patience: float = _TIMEOUT) -> dict[str, Any]:
+def _ask(config: Config, method: str, path: str, patience: float = _TIMEOUT, with_token: bool = True) -> dict[str, Any]:
     host, port = _reachable(config.http.host), config.http.port
     where = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    open_to_all = method == "GET" and is_loopback(config.http.host)
+    open_to_all = not with_token and is_loopback(config.http.host)
     headers = {} if open_to_all else {"Authorization": f"Bearer {_token(config)}"}
     connection = http.client.HTTPConnection(host, port, timeout=patience)
     try:

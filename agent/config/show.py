@@ -10,7 +10,8 @@ from pathlib import PurePath
 MASK = "********"
 
 _SECRET_NAME = re.compile(
-    r"(password|passwd|passphrase|secret|token|api_?key|license_?key|private_?key|credential)s?$", re.I
+    r"(password|passwd|passphrase|secret|token|(api|license|private|access|app|account)[-_]?key|credential|authorization)s?$",
+    re.I,
 )
 # What stands before the last "@", whatever it holds: a URL with a mistake in it is still no place to print a password.
 _URL_USER = re.compile(r"""([a-zA-Z][\w+.-]*://)?[^\s"']*@""")

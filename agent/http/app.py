@@ -6,13 +6,14 @@ plugin.
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from agent import __version__
@@ -42,6 +43,12 @@ class AgentView(Protocol):
     def apply_config(self) -> int:
         """Has the configuration reloaded; gives the number of reloads in status() before."""
 
+    def diagnostics(self) -> dict[str, Any]:
+        """The newest log lines, and what each thread does."""
+
+    def scrub(self, data: bytes) -> bytes:
+        """The same without secrets."""
+
     def snapshot(self) -> Snapshot:
         """All series now."""
 
@@ -52,7 +59,22 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
     key: the token that changes need everywhere; None: there are none.
     """
 
-    async def index(request: Request) -> JSONResponse:
+    def fresh(document: dict[str, Any], status: int = 200) -> Response:
+        body = view.scrub(
+            json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
+        )
+        return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
+
+    def has_key(request: Request) -> bool:
+        return bears(request.headers, None if key is None else key.encode())
+
+    def health(request: Request, what: str, reasons: list[str]) -> Response:
+        document: dict[str, Any] = {what: not reasons}
+        if request.scope[TRUSTED]:
+            document["reasons"] = reasons
+        return fresh(document, 503 if reasons else 200)
+
+    async def index(request: Request) -> Response:
         paths = {
             "/livez": "200 while the agent itself makes progress, else 503",
             "/readyz": "200 while the cache answers and every collector delivers, else 503 with the reasons",
@@ -60,44 +82,49 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
             "/api/v1/metrics": "the newest value of every series",
             "/api/v1/config/plan": "what a reload of the configuration would change",
         }
-        changes = {
+        with_token = {
+            "/api/v1/diagnostics": "with the token in http.token: the newest log lines and what each thread does",
             "/api/v1/cache/upgrade": "POST, with the token in http.token: a new cache process takes over",
             "/api/v1/config/apply": "POST, with the token in http.token: reloads the configuration, as SIGHUP does",
         }
-        return JSONResponse({"service": "predis-agent", "version": __version__, "paths": paths, "changes": changes})
+        return fresh({"service": "predis-agent", "version": __version__, "paths": paths, "with_token": with_token})
 
-    async def livez(request: Request) -> JSONResponse:
-        return _health(request, "live", view.not_live())
+    async def livez(request: Request) -> Response:
+        return health(request, "live", view.not_live())
 
-    async def readyz(request: Request) -> JSONResponse:
-        return _health(request, "ready", view.not_live() + view.not_ready())
+    async def readyz(request: Request) -> Response:
+        return health(request, "ready", view.not_live() + view.not_ready())
 
-    async def status(request: Request) -> JSONResponse:
-        return _fresh(view.status())
+    async def status(request: Request) -> Response:
+        return fresh(view.status())
 
-    async def metrics(request: Request) -> JSONResponse:
-        return _fresh(metrics_document(view.snapshot()))
+    async def metrics(request: Request) -> Response:
+        return fresh(metrics_document(view.snapshot()))
 
-    async def upgrade(request: Request) -> JSONResponse:
-        if not bears(request.headers, None if key is None else key.encode()):
+    async def upgrade(request: Request) -> Response:
+        if not has_key(request):
             return needs_token()
         try:
-            return _fresh({"upgrade": view.upgrade_cache()}, 202)
+            return fresh({"upgrade": view.upgrade_cache()}, 202)
         except PredisError as error:
-            return _fresh({"error": str(error)}, 409)
+            return fresh({"error": str(error)}, 409)
 
-    def plan(request: Request) -> JSONResponse:  # no coroutine: Starlette gives it a thread
+    def plan(request: Request) -> Response:  # no coroutine: Starlette gives it a thread
         try:
-            return _fresh({"changes": view.plan_config()})
+            return fresh({"changes": view.plan_config()})
         except PredisError as error:
-            return _fresh({"error": str(error)}, 409)
+            return fresh({"error": str(error)}, 409)
 
-    async def apply(request: Request) -> JSONResponse:
-        if not bears(request.headers, None if key is None else key.encode()):
+    async def apply(request: Request) -> Response:
+        if not has_key(request):
             return needs_token()
-        return _fresh({"reloads": view.apply_config()}, 202)
+        return fresh({"reloads": view.apply_config()}, 202)
+
+    async def diagnostics(request: Request) -> Response:
+        return fresh(view.diagnostics()) if has_key(request) else needs_token()
 
     routes = [
+        Route("/api/v1/diagnostics", diagnostics),
         Route("/api/v1/config/plan", plan),
         Route("/api/v1/config/apply", apply, methods=["POST"]),
         Route("/api/v1/cache/upgrade", upgrade, methods=["POST"]),
@@ -141,14 +168,3 @@ def _value(value: float | Histogram) -> Any:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
-
-
-def _health(request: Request, what: str, reasons: list[str]) -> JSONResponse:
-    document: dict[str, Any] = {what: not reasons}
-    if request.scope[TRUSTED]:
-        document["reasons"] = reasons
-    return _fresh(document, 503 if reasons else 200)
-
-
-def _fresh(document: dict[str, Any], status: int = 200) -> JSONResponse:
-    return JSONResponse(document, status, {"Cache-Control": "no-store"})

@@ -42,6 +42,12 @@ class View:
     def apply_config(self) -> int:
         return 4
 
+    def diagnostics(self) -> dict[str, Any]:
+        return {"log": ["the password is hunter2"], "threads": {}}
+
+    def scrub(self, data: bytes) -> bytes:
+        return data.replace(b"hunter2", b"***")
+
     def not_live(self) -> list[str]:
         return list(self.live_reasons)
 
@@ -152,6 +158,13 @@ def test_a_configuration_is_applied_for_who_has_the_token_only(client: httpx.Cli
     token = {"Authorization": f"Bearer {load_token(tmp_path / 'http.token')}"}
     answer = client.post("/api/v1/config/apply", headers=token)
     assert (answer.status_code, answer.json()) == (202, {"reloads": 4})
+
+
+def test_diagnostics_need_the_token_and_what_is_answered_is_scrubbed(client: httpx.Client, tmp_path: Path) -> None:
+    assert client.get("/api/v1/diagnostics").status_code == 401
+
+    token = {"Authorization": f"Bearer {load_token(tmp_path / 'http.token')}"}
+    assert client.get("/api/v1/diagnostics", headers=token).json()["log"] == ["the password is ***"]
 
 
 def test_an_unknown_path_and_a_wrong_method_are_refused(client: httpx.Client) -> None:

@@ -193,7 +193,9 @@ def test_a_loop_that_freezes_is_not_live_and_the_watchdog_starves(
 
 
 def test_an_import_that_hangs_holds_up_neither_the_cache_nor_health(tmp_path: Path, foreign: Foreign) -> None:
-    foreign.package("sleeper", "import time; time.sleep(2)" + textwrap.dedent(GOOD))
+    go_on = tmp_path / "go on"
+    wait = f"import pathlib, time\nwhile not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.01)"
+    foreign.package("sleeper", wait + textwrap.dedent(GOOD))
     loaded = configuration(tmp_path)
 
     def reasons() -> str:
@@ -210,6 +212,7 @@ def test_an_import_that_hangs_holds_up_neither_the_cache_nor_health(tmp_path: Pa
             lambda: "the plugins are being loaded" in reasons() and "the cache" not in reasons(), 10, "the cache"
         )
         assert http_status(url(loaded, "/livez")) == 200
+        go_on.touch()
         wait_until(lambda: reasons() == "ready", 30, "readiness")
 
     run(loaded, work)
