@@ -161,6 +161,8 @@ class Report:
         rows.append(("config", _short(loaded.path) if loaded.path is not None else "built-in defaults"))
         rows.append(("data", f"{_short(files.data_dir)}   (the cache's log: {files.log.name})"))
         rows += [("not ready", reason) for reason in self.not_live() + self.not_ready()]
+        scrub = self._log.scrubber.text
+        rows = [(name, text if name == "password" else scrub(text)) for name, text in rows]
         width = max(len(name) for name, _ in rows)
         head = f"Predis agent {__version__}, pid {os.getpid()}"
         head += f": ready after {self.started_in:.2f} s" if self.started_in is not None else ": up, but not ready"
