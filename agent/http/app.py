@@ -19,6 +19,7 @@ from starlette.routing import Route
 from agent import __version__
 from agent.errors import PredisError
 from agent.http.auth import TRUSTED, Guard, bears, needs_token
+from agent.http.page import status_page
 from agent.metrics.model import Histogram, Snapshot
 
 
@@ -80,6 +81,7 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
             "/readyz": "200 while the cache answers and every collector delivers, else 503 with the reasons",
             "/api/v1/status": "the agent, its cache and its plugins",
             "/api/v1/metrics": "the newest value of every series",
+            "/status": "the same as a page for people",
             "/api/v1/config/plan": "what a reload of the configuration would change",
         }
         with_token = {
@@ -97,6 +99,14 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
 
     async def status(request: Request) -> Response:
         return fresh(view.status())
+
+    async def page(request: Request) -> Response:
+        headers = {
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+        }
+        text = status_page(view.status())
+        return Response(view.scrub(text.encode("utf-8", "replace")), 200, headers, "text/html")
 
     async def metrics(request: Request) -> Response:
         return fresh(metrics_document(view.snapshot()))
@@ -132,6 +142,7 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
         Route("/livez", livez),
         Route("/readyz", readyz),
         Route("/api/v1/status", status),
+        Route("/status", page),
         Route("/api/v1/metrics", metrics),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, token=token)])
