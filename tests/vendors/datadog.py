@@ -119,7 +119,7 @@ class Datadog:
         with self._lock:
             return self._assets.answer(request)
 
-    def error(self, status: int, text: str) -> Reply:
+    def error(self, request: Request, status: int, text: str, code: str = "") -> Reply:
         known = {403: "Forbidden", 413: "Payload too large", 429: "Too many requests"}
         return as_json({"errors": [known.get(status, text)]}, status)
 

@@ -21,6 +21,7 @@ class Step:
     seconds: float | None = None
     path: str = ""
     status: int = 0
+    code: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     retry_after: float | None = None
     http_date: bool = False
@@ -46,10 +47,13 @@ def passes(times: int = 1) -> Step:
 
 
 def status(
-    code: int, *, times: int | None = 1, retry_after: float | None = None, http_date: bool = False, **more: Any
+    number: int, *, times: int | None = 1, retry_after: float | None = None, http_date: bool = False, **more: Any
 ) -> Step:
-    """The body is read, and answered with this status and the vendor's error body; nothing is taken."""
-    return Step("status", times, status=code, retry_after=retry_after, http_date=http_date, **more)
+    """The body is read, and answered with this status and the vendor's error body; nothing is taken.
+
+    `code=`: the error code in the body, where the vendor has such (CloudWatch throttles with 400 "Throttling").
+    """
+    return Step("status", times, status=number, retry_after=retry_after, http_date=http_date, **more)
 
 
 def rate_limit(reset: float, *, times: int | None = 1, **more: Any) -> Step:
@@ -89,7 +93,7 @@ def slow_answer(delay: float, times: int | None = 1, **more: Any) -> Step:
 
 
 def partial(rejected: int, times: int | None = 1, **more: Any) -> Step:
-    """OTLP only: an accepting answer that says that so many data points or spans, the last ones, were not taken."""
+    """An accepting answer, but the last so many points are not taken: OTLP says so, New Relic does later, unseen."""
     return Step("partial", times, rejected=rejected, **more)
 
 

@@ -6,13 +6,14 @@ import socket
 import ssl
 import struct
 import threading
+import traceback
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.vendors.book import Book, Clock, Entry, describe
+from tests.vendors.book import Book, Clock, Entry, Violation, describe
 from tests.vendors.faults import Script, Step
 from tests.vendors.wire import Refusal, Reply, Request
 
@@ -29,8 +30,8 @@ class Site(Protocol):
     def answer(self, request: Request) -> Reply:
         """Serve a request; raises Refusal for what the vendor takes nothing of."""
 
-    def error(self, status: int, text: str) -> Reply:
-        """The vendor's answer to a request that fails with this status."""
+    def error(self, request: Request, status: int, text: str, code: str = "") -> Reply:
+        """The vendor's answer to a request that fails with this status, and with this code where it has codes."""
 
     def partial(self, reply: Reply, rejected: int) -> Reply:
         """An accepting reply that leaves out the last points, where the vendor has such a thing."""
@@ -213,7 +214,7 @@ class _Conversation(BaseHTTPRequestHandler):
             self.front.pause(None)
             self._reset()
         if step is not None and step.fault == "status":
-            reply = self.front.site.error(step.status, "scripted")
+            reply = self.front.site.error(request, step.status, "scripted", step.code)
             reply.headers.update(step.answer_headers())
         else:
             reply = self._answer(request)
@@ -232,8 +233,12 @@ class _Conversation(BaseHTTPRequestHandler):
         try:
             return self.front.site.answer(request)
         except Refusal as refusal:
-            reply = self.front.site.error(refusal.status, str(refusal))
+            reply = self.front.site.error(request, refusal.status, str(refusal))
             reply.violations.append(refusal.violation)
+            return reply
+        except Exception:  # noqa: BLE001 - a fault of the fake must fail the test, not vanish in a thread
+            reply = self.front.site.error(request, 500, "the fake failed")
+            reply.violations.append(Violation("fake_failed", traceback.format_exc()))
             return reply
 
     def _settle(self, entry: Entry, reply: Reply) -> None:
@@ -247,7 +252,8 @@ class _Conversation(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length")
         if length is None and self.command in ("POST", "PUT"):
             refusal = Refusal(411, "content_length", "the request has no Content-Length")
-            reply = self.front.site.error(411, str(refusal))
+            request = Request(self.command, entry.path, {}, self.headers, b"", self.front.clock.now())
+            reply = self.front.site.error(request, 411, str(refusal))
             reply.violations.append(refusal.violation)
             self._settle(entry, reply)
             self.close_connection = True
