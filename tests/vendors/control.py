@@ -52,8 +52,10 @@ class Control(ThreadingHTTPServer):
             front.book.reset()
         elif what == "outage":
             front.refuse()
+        elif what == "stall":
+            front.stall()
         elif what == "back":
-            front.listen()
+            front.recover()
         elif what == "clock":
             front.clock.set(value["offset"], value["speed"])
         elif what == "certificate":

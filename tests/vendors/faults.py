@@ -92,6 +92,16 @@ def slow_answer(delay: float, times: int | None = 1, **more: Any) -> Step:
     return Step("slow_answer", times, delay=delay, **more)
 
 
+def drip(delay: float, times: int | None = 1, **more: Any) -> Step:
+    """The request is served, and its answer sent with so many seconds between two bytes."""
+    return Step("drip", times, delay=delay, **more)
+
+
+def garbled(times: int | None = 1, **more: Any) -> Step:
+    """The request is read, nothing is taken, and what comes back is no HTTP."""
+    return Step("garbled", times, **more)
+
+
 def partial(rejected: int, times: int | None = 1, **more: Any) -> Step:
     """An accepting answer, but the last so many points are not taken: OTLP says so, New Relic does later, unseen."""
     return Step("partial", times, rejected=rejected, **more)

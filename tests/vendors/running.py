@@ -62,8 +62,12 @@ class Vendor:
         """From now on connections are refused, and those that are open are reset."""
         self._ask("outage", {})
 
+    def stall(self) -> None:
+        """From now on connections are accepted and nothing is said on them, not even TLS; those open are reset."""
+        self._ask("stall", {})
+
     def back(self) -> None:
-        """The outage is over: the same port takes connections again."""
+        """The outage or the silence is over: the same port serves again."""
         self._ask("back", {})
 
     def clock(self, offset: float = 0.0, speed: float = 1.0) -> None:

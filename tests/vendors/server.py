@@ -67,6 +67,7 @@ class Front:
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._released = threading.Event()
+        self._stalled = threading.Event()
         self._listener = _bound(port)
         self.port = int(self._listener.getsockname()[1])
         self.listening = False
@@ -119,11 +120,25 @@ class Front:
         """What a new connection is wrapped in."""
         return self._contexts.get(self._which)
 
-    def pause(self, seconds: float | None) -> bool:
-        """Wait, for ever with None, unless released before; whether it was."""
+    def stall(self) -> None:
+        """Connections are accepted from now on, and nothing is said on them, not even TLS; those open are reset."""
+        self._stalled.set()
+        self.cut_all()
+
+    def recover(self) -> None:
+        """The end of an outage of either kind."""
+        self._stalled.clear()
+        self.release()
+        self.listen()
+
+    def stalled(self) -> bool:
+        """Whether new connections meet silence."""
+        return self._stalled.is_set()
+
+    def released(self) -> threading.Event:
+        """Set when what hangs or is slow now is to end; to be asked for before the script is."""
         with self._lock:
-            released = self._released
-        return released.wait(seconds)
+            return self._released
 
     def close(self) -> None:
         """End the fake."""
@@ -176,6 +191,10 @@ class _Conversation(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         self.front = self.server  # type: ignore[assignment]
+        released = self.front.released()
+        if self.front.stalled():
+            released.wait()
+            raise Cut("it said nothing")
         context = self.front.tls()
         if context is not None:
             self.front.left(self.request)
@@ -197,12 +216,13 @@ class _Conversation(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         parts = urlsplit(self.path)
+        released = self.front.released()
         entry = self.front.book.begin(self.command, parts.path)
         step = self.front.script.next(parts.path)
         entry.fault = describe(step)
         if step is not None and step.fault == "reset_before":
             self._reset()
-        body = self._body(entry, step)
+        body = self._body(entry, step, released)
         if body is None:
             return
         entry.wire_bytes, entry.encoding = len(body), self.headers.get("Content-Encoding") or ""
@@ -211,7 +231,10 @@ class _Conversation(BaseHTTPRequestHandler):
         if step is not None and step.fault == "reset_after":
             self._reset()
         if step is not None and step.fault == "hang":
-            self.front.pause(None)
+            released.wait()
+            self._reset()
+        if step is not None and step.fault == "garbled":
+            self.wfile.write(b"\x15\x03\x01 this is no HTTP\r\n\r\n")
             self._reset()
         if step is not None and step.fault == "status":
             reply = self.front.site.error(request, step.status, "scripted", step.code)
@@ -224,8 +247,11 @@ class _Conversation(BaseHTTPRequestHandler):
         if step is not None and step.fault == "lost_answer":
             self._reset()
         if step is not None and step.fault == "slow_answer":
-            self.front.pause(step.delay)
-        self._send(reply)
+            released.wait(step.delay)
+        if step is not None and step.fault == "drip":
+            self._drip(reply, step.delay, released)
+        else:
+            self._send(reply)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = _serve
 
@@ -247,7 +273,7 @@ class _Conversation(BaseHTTPRequestHandler):
         self.front.book.take(reply.points)
         self.front.book.violate(reply.violations, entry)
 
-    def _body(self, entry: Entry, step: Step | None) -> bytes | None:
+    def _body(self, entry: Entry, step: Step | None, released: threading.Event) -> bytes | None:
         """The body as it came; None when its length cannot be told, which is answered with 411."""
         length = self.headers.get("Content-Length")
         if length is None and self.command in ("POST", "PUT"):
@@ -267,7 +293,7 @@ class _Conversation(BaseHTTPRequestHandler):
             size = left
             if step is not None and step.fault == "slow_read":
                 size = min(left, max(1, int(step.rate * PIECE)))
-                self.front.pause(size / step.rate)
+                released.wait(size / step.rate)
             piece = self.rfile.read(size)
             if len(piece) < size:
                 raise Cut("the client went away within the body")
@@ -283,6 +309,14 @@ class _Conversation(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(reply.body)
+
+    def _drip(self, reply: Reply, delay: float, released: threading.Event) -> None:
+        """The answer byte by byte, so that each single read of the client ends in time."""
+        head = f"HTTP/1.1 {reply.status} scripted\r\nContent-Length: {len(reply.body)}\r\n"
+        head += f"Content-Type: {reply.content_type}\r\n\r\n"
+        for byte in head.encode() + reply.body:
+            self.wfile.write(bytes((byte,)))
+            released.wait(delay)
 
     def _reset(self) -> None:
         """End the connection with RST, so that the client sees a reset and not an end."""

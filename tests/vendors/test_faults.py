@@ -1,6 +1,7 @@
 """Each fault that a script can order, as a client sees it; on the fake of Datadog, over HTTP and HTTPS."""
 
 import json
+import re
 import socket
 import threading
 import time
@@ -161,6 +162,29 @@ def test_slow_reading_and_slow_answers_take_their_time(vendor: Vendor, pool: url
     assert time.monotonic() - began >= 0.4
 
 
+def test_an_answer_can_drip_while_each_read_ends_in_time(vendor: Vendor, pool: urllib3.PoolManager) -> None:
+    vendor.script([faults.drip(0.01)])
+    began = time.monotonic()
+    assert send(pool, vendor, timeout=0.5).status == 202
+    assert time.monotonic() - began > 0.5
+
+
+def test_an_answer_can_be_no_http(vendor: Vendor, pool: urllib3.PoolManager) -> None:
+    vendor.script([faults.garbled()])
+    with pytest.raises(ProtocolError):
+        send(pool, vendor)
+    assert vendor.state()["points"] == 0
+
+
+def test_a_silent_vendor_accepts_connections_and_says_nothing(vendor: Vendor, pool: urllib3.PoolManager) -> None:
+    vendor.stall()
+    with pytest.raises(ReadTimeoutError):
+        send(pool, vendor, timeout=0.3)
+    assert vendor.state()["requests"] == 0
+    vendor.back()
+    assert send(pool, vendor).status == 202
+
+
 def test_an_outage_refuses_on_the_same_port_until_it_is_over(vendor: Vendor, pool: urllib3.PoolManager) -> None:
     assert send(pool, vendor).status == 202
     vendor.outage()
@@ -201,6 +225,14 @@ def test_the_clock_runs_as_fast_as_a_test_wants(vendor: Vendor) -> None:
     wait_until(lambda: vendor.state()["now"] > first + 10, timeout=5, what="ten fast seconds")
     vendor.clock()
     assert abs(vendor.state()["now"] - time.time()) < 2
+
+
+def test_the_fakes_know_nothing_of_the_code_that_they_test() -> None:
+    fakes = [path for path in Path(faults.__file__).parent.glob("*.py") if not path.name.startswith("test_")]
+    fakes = [path for path in fakes if path.name != "running.py"]
+    assert len(fakes) > 10
+    own = re.compile(r"^\s*(?:from|import) (agent|plugins|core_cache)\b", re.MULTILINE)
+    assert [path.name for path in fakes if own.search(path.read_text())] == []
 
 
 def test_a_fake_that_cannot_start_says_why(tmp_path: Path) -> None:
