@@ -1,8 +1,9 @@
 """A strict proxy before moto's CloudWatch: `python -m tests.vendors.cloudwatch --port 5000`.
 
 moto takes 1,001 metrics, 151 values and 31 dimensions; this checks what AWS publishes before moto sees a request:
-- PutMetricData: 1,000 metrics, 1 MB (10^6 bytes, sent and decompressed), gzip, 150 unique values with as many counts,
-  30 dimensions, -2^360 to 2^360, no NaN nor infinity, timestamps from two weeks ago to two hours ahead:
+- PutMetricData: 1,000 metrics, 1 MB (read strictly: 10^6 bytes, sent and also decompressed), gzip, 150 unique
+  values with as many counts, 30 dimensions, -2^360 to 2^360, no NaN nor infinity, timestamps from two weeks ago to
+  two hours ahead:
   https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html
 - a value, values or statistics, not several of them; units; resolution 1 or 60; names of 255 characters:
   https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html

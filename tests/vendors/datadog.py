@@ -3,7 +3,9 @@
 Rules, as published:
 - POST /api/v2/series: at most 512,000 bytes sent and less than 5,242,880 decompressed; types 0 to 3; points are objects
   of an integer timestamp and a number, at most 10 minutes ahead and 1 hour old; counts and rates have an interval;
-  Content-Encoding deflate, gzip or zstd1: https://docs.datadoghq.com/api/latest/metrics/submit-metrics/
+  Content-Encoding deflate, gzip or zstd1: https://docs.datadoghq.com/api/latest/metrics/submit-metrics/. Points of
+  other ages are not ingested, which no answer tells:
+  https://docs.datadoghq.com/metrics/custom_metrics/historical_metrics/
 - POST /api/v1/distribution_points: points are pairs of a timestamp and a list of numbers; Content-Encoding deflate
   alone: https://docs.datadoghq.com/api/latest/metrics/submit-distribution-points/. Ages and sizes are not published for
   it; those of the series are asked for here.
@@ -58,6 +60,7 @@ EVENT_KEYS = frozenset(
     }
 )
 ALERT_TYPES = ("error", "warning", "info", "success", "user_update", "recommendation", "snapshot")
+DROPPED = ("duplicate", "too_old", "too_new")
 MAX_TOLD = 20
 """Broken rules that one request is blamed for, at most."""
 
@@ -83,8 +86,8 @@ class Findings:
         self.points.append(point)
 
     def refused(self) -> list[str]:
-        """What the vendor answers 400 for; a duplicate it takes without a word."""
-        return [found.text for found in self.violations if found.refused and found.code != "duplicate"]
+        """What the vendor answers 400 for. Duplicates and points of a wrong age it drops without a word."""
+        return [found.text for found in self.violations if found.refused and found.code not in DROPPED]
 
 
 class Datadog:

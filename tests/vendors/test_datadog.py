@@ -177,8 +177,6 @@ def test_dashboards_and_monitors_of_the_own_client_are_kept(vendor: Vendor, clie
         ("schema", {"resources": [{"host": "here"}]}),
         ("schema", {"tags": "db:0"}),
         ("timestamp", {"points": [{"timestamp": 1.5, "value": 1}]}),
-        ("too_old", {"points": [{"timestamp": int(time.time()) - 3700, "value": 1}]}),
-        ("too_new", {"points": [{"timestamp": int(time.time()) + 700, "value": 1}]}),
         ("value", {"points": [{"timestamp": int(time.time()), "value": "1"}]}),
         ("value", {"points": [{"timestamp": int(time.time()), "value": True}]}),
         ("tag", {"tags": ["0:db"]}),
@@ -199,8 +197,18 @@ def test_ages_go_by_the_clock_that_a_test_sets(vendor: Vendor) -> None:
     vendor.clock(offset=-7200)
     old = series(points=[{"timestamp": int(time.time()) - 7200, "value": 1}])
     assert post(vendor, {"series": [old]})[0] == 202
+    assert len(vendor.received()) == 1
     vendor.clock()
-    assert post(vendor, {"series": [old]})[0] == 400
+    assert post(vendor, {"series": [old]})[0] == 202
+    assert [violation["code"] for violation in vendor.violations()] == ["too_old"]
+
+
+@pytest.mark.parametrize(("code", "age"), [("too_old", 3700), ("too_new", -700)])
+def test_points_of_a_wrong_age_are_dropped_behind_a_202(vendor: Vendor, code: str, age: int) -> None:
+    wrong = series(metric="wrong", points=[{"timestamp": int(time.time()) - age, "value": 1}])
+    assert post(vendor, {"series": [wrong, series()]})[0] == 202
+    assert [violation["code"] for violation in vendor.violations()] == [code]
+    assert [point.name for point in vendor.received()] == ["predis_keys"]
 
 
 def test_what_is_taken_but_changed_is_told_apart(vendor: Vendor) -> None:
@@ -253,7 +261,7 @@ def test_a_key_in_the_url_and_an_unknown_path_are_named(vendor: Vendor) -> None:
     ],
 )
 def test_broken_rules_of_the_other_intakes_are_named(vendor: Vendor, path: str, code: str, value: Any) -> None:
-    assert post(vendor, value, path)[0] == 400
+    assert post(vendor, value, path)[0] == (202 if code == "too_old" else 400)
     assert code in {violation["code"] for violation in vendor.violations()}
     assert vendor.received() == []
 
