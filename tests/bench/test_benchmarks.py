@@ -53,7 +53,8 @@ def test_local_reads_are_measured_against_redis_py(tmp_path: Path) -> None:
     ratios = {row[0]: float(row[3]) for row in result.tables[0].rows}
     assert set(local_reads.TARGETS) < set(ratios)
     assert min(ratios.values()) > 1
-    assert len(result.tables[1].rows) == 2
+    assert [row[0] for row in result.tables[1].rows][-1] == local_reads.YARDSTICK
+    assert len(result.tables[1].rows) == 3
 
 
 def test_stalls_are_measured_in_every_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
