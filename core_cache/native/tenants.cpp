@@ -121,8 +121,8 @@ void Tenants::charge(Tenant& tenant, uint64_t used_ns, uint64_t commands, uint64
   uint64_t wait = 0;
   if (const uint64_t due = crowded_ ? wait_after(used_ns) : 0; due != 0) {
     // A turn that is long now and then, for a page fault or an interrupt, is paid for by the time between.
-    tenant.paid_until_ns = std::max(tenant.paid_until_ns, now_ns) + due;
-    wait = std::min(tenant.paid_until_ns - now_ns, kLongestWaitNs);
+    tenant.paid_until_ns = std::min(std::max(tenant.paid_until_ns, now_ns) + due, now_ns + kLongestWaitNs);
+    wait = tenant.paid_until_ns - now_ns;
     wait -= std::min(wait, kLongCreditNs);
   }
   if (tenant.operations.limited()) wait = std::max(wait, tenant.operations.take(static_cast<double>(commands), now_ns));
