@@ -50,9 +50,9 @@ gain by B's load. Loads: floods over {connections} connections, in pipelines of 
 {connections} connections. Redis has two ACL users and allkeys-lru, and no quotas. "CPU" is the share of its CPU that
 the server used under load.
 The second table has no clients and no sockets: the engine alone, in the measuring process, gets B's commands in the
-pieces in which the event loop would hand them over, with turns and without (each piece is run to its end). The processor
-time of each turn tells how long a command that arrives at a random moment would wait for it to end: other programs on
-the machine count little, and no network is in it."""
+pieces in which the event loop would hand them over, with turns and without (each piece is run to its end). The
+processor time of each turn tells how long a command that arrives at a random moment would wait for it to end: other
+programs on the machine count little, and no network is in it."""
 
 
 @dataclass
