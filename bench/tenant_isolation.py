@@ -70,7 +70,7 @@ Pairs = list[tuple[Window, Window]]
 """Without load, and with it."""
 
 
-def run(workdir: Path, *, pairs: int = 12, seconds: float = 0.25) -> Result:
+def run(workdir: Path, *, pairs: int = 8, seconds: float = 0.25) -> Result:
     """Measures `pairs` windows without and with each load; about 2 minutes with the defaults."""
     cpus = sorted(os.sched_getaffinity(0))
     tenants = {"a": {"prefix": "a:", "quota": QUOTA}, "b": {"prefix": "b:", "quota": QUOTA}}
@@ -169,7 +169,7 @@ def _quantile(windows: Sequence[tuple[Window, Window]], kind: int, share: float,
     return _of([v for pair in windows for v in (pair[kind].at_client if at_client else pair[kind].in_server)], share)
 
 
-def interval(windows: Pairs, share: float, rounds: int = 400) -> tuple[float, float]:
+def interval(windows: Pairs, share: float, rounds: int = 200) -> tuple[float, float]:
     """In which the ratio of the quantiles lies with 95 %, from pairs drawn again and again with replacement."""
     rng = random.Random(1)
     ratios = []
