@@ -203,6 +203,7 @@ class Engine {
   void put_aside(Client& client);
   void take_turn(Client& client);
   void count_for_tenant(Tenant& tenant, uint64_t ns);
+  size_t read_size_in_turn(const Client& client);  // how much to read of a tenant's connection at once
   void start_tenants(const std::vector<TenantOptions>& options);
   const char* tenant_problem(const Client& client, const CommandSpec& spec, Args args) const;
   Parse parse_batch(Client& client, char*& at, char* end);
@@ -281,6 +282,8 @@ class Engine {
   size_t batch_limit_ = kBatch;
   std::unique_ptr<Tenants> tenants_;
   bool working_ = false;  // in work()
+  const Client* reading_ = nullptr;  // the tenant's that read_span() was called for last, to be compared only
+  uint64_t read_began_ns_ = 0;       // then, of the thread's time
   uint64_t started_ms_ = 0;
   uint64_t samples_ = 0;
 

@@ -61,12 +61,12 @@ Client* Engine::find_client(uint64_t id) const {
 
 Engine::Span Engine::read_span(Client& client) {
   const size_t held = client.input.size();
+  const size_t most = __builtin_expect(client.tenant != nullptr, 0) ? read_size_in_turn(client) : kReadSize;
   if (!client.held() && held <= kSharedHead && client.partial.known_length() <= kSharedHead) {
     if (held != 0) std::memcpy(shared_.get(), client.input.data(), held);
     client.read_mode = ReadMode::shared;
     client.shared_head = held;
-    const bool short_turns = __builtin_expect(client.tenant != nullptr, 0) && tenants_->crowded();
-    return {shared_.get() + held, short_turns ? kTurnReadSize : kReadSize};
+    return {shared_.get() + held, most};
   }
   client.read_mode = ReadMode::own;
   // The buffer grows with what has arrived, not with what is announced, and a large bulk is read up to its end only,
@@ -75,6 +75,7 @@ Engine::Span Engine::read_span(Client& client) {
   size_t size = client.input.capacity() - held;
   const size_t known = client.partial.known_length();
   if (!client.held() && known > held) size = std::min(size, known - held);
+  if (most < kReadSize) size = std::min(size, most);
   return {at, size};
 }
 
