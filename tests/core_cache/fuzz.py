@@ -65,7 +65,7 @@ def seeds(target: str) -> Iterator[bytes]:
         yield b"\6SET \"a \\x00\\n\" 'b\\'' c"
     else:
         noise = random.Random(1)
-        yield from (noise.randbytes(1 + 2 * i) for i in range(120))
+        yield from (noise.randbytes(1 + (2 * i if i % 2 else i % 13)) for i in range(160))  # many edits, or one
 
 
 def _scripts() -> Iterator[list[bytes]]:

@@ -11,7 +11,7 @@ import pytest
 from tests.core_cache.fuzz import FOUND, TARGETS, write_seeds
 from tests.core_cache.native_build import build
 
-RUNS = {"engine": 150, "arena": 100, "snapshot": 100, "text": 10_000}
+RUNS = {"engine": 300, "arena": 200, "snapshot": 300, "text": 10_000}
 
 
 @pytest.fixture(scope="module")

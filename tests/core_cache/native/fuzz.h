@@ -50,7 +50,7 @@ class Input {
  private:
   uint64_t number(size_t n) {
     uint64_t value = 0;
-    std::memcpy(&value, rest_.data(), std::min(n, rest_.size()));
+    if (!rest_.empty()) std::memcpy(&value, rest_.data(), std::min(n, rest_.size()));
     bytes(n);
     return value;
   }
