@@ -21,7 +21,7 @@ Reader::Reader(const std::string& path) : path_(path) {
     bytes_ = static_cast<uint64_t>(st.st_size);
     inode_ = st.st_ino;
     device_ = st.st_dev;
-    p = mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, fd, 0);
+    p = map_for_huge_pages(bytes_, PROT_READ, fd);
   }
   ::close(fd);
   if (p == MAP_FAILED) throw ArenaError("the arena " + path + " cannot be read, or not yet");

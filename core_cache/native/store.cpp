@@ -228,6 +228,8 @@ Store::Store(const StoreOptions& options) {
 Store::~Store() = default;
 
 void Store::set_now(uint64_t unix_ms) { impl_->set_now(unix_ms); }
+void Store::use_huge_pages() { impl_->arena->use_huge_pages(); }
+
 uint64_t Store::now_ms() const { return impl_->now_ms; }
 uint64_t Store::hash(std::string_view key) const { return impl_->index.hash(key); }
 void Store::prefetch_bucket(uint64_t hash) const { impl_->index.prefetch_bucket(hash); }

@@ -65,6 +65,7 @@ class Store {
   // --- time: the caller sets it once per batch; nothing in here reads a clock.
   void set_now(uint64_t unix_ms);
   uint64_t now_ms() const;
+  void use_huge_pages();  // for the arena, from now on; see huge_pages.h
 
   // --- lookup
   uint64_t hash(std::string_view key) const;
