@@ -143,6 +143,7 @@ class Engine {
   uint64_t per_second(size_t metric) const { return rates_[metric]; }  // 0: commands, 1: bytes in, 2: bytes out
   void trim_slowlog();
   void log_warning(std::string text);          // for the server's log; the process takes it from `warnings`
+  static void map_large_buffers();
   static void give_back_memory();  // what malloc keeps of freed buffers
   // What SHUTDOWN calls; without it SHUTDOWN is refused. The engine goes on until its host stops it.
   std::function<void()> on_stop;
@@ -234,6 +235,8 @@ class Engine {
   bool flush(Client& client);  // false when the client must be stalled or is gone
   void protocol_error(Client& client);
   void keep_rest(Client& client, char* data, size_t size, size_t consumed);
+  void expect(Client& client, const char* data, size_t size);  // engine_landing.cpp
+  bool stores_values(const Client& client, const char* data) const;
   void after_processing(Client& client);
   const OutputLimit& output_limit(const Client& client) const;
   void settle();

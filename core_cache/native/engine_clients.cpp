@@ -74,8 +74,12 @@ Engine::Span Engine::read_span(Client& client) {
   char* at = client.input.room(16 * 1024);
   size_t size = client.input.capacity() - held;
   const size_t known = client.partial.known_length();
+<<<<<<< HEAD
   if (!client.held() && known > held) size = std::min(size, known - held);
   if (most < kReadSize) size = std::min(size, most);
+=======
+  if (!client.held() && known > held) size = std::min({size, known - held, kReadSize});
+>>>>>>> w-stall
   return {at, size};
 }
 
@@ -138,6 +142,7 @@ void Engine::keep_rest(Client& client, char* data, size_t size, size_t consumed)
   Bytes& input = client.input;
   const size_t rest = client.closing ? 0 : size - consumed;
   if (rest == 0) {
+    client.landing.reset();
     input.clear();
     if (input.capacity() != 0) input.shrink_to(0);
     return;
@@ -150,7 +155,8 @@ void Engine::keep_rest(Client& client, char* data, size_t size, size_t consumed)
     input.append({data + consumed, rest});
     client.read_mode = ReadMode::own;
   }
-  if (client.held() || client.partial.active()) return;
+  if (client.held()) return;
+  if (client.partial.active()) return expect(client, input.data(), input.size());
   // Reads on in the command that is there in part, to know how much of it is missing.
   ParseLimits limits{config_.max_bulk, !needs_login(client)};
   size_t length = 0;
@@ -158,6 +164,8 @@ void Engine::keep_rest(Client& client, char* data, size_t size, size_t consumed)
   if (client.partial.resume(input.data(), input.size(), limits, args_, length, problem_) == Parse::error) {
     protocol_error(client);
     flush(client);
+  } else {
+    expect(client, input.data(), input.size());
   }
 }
 

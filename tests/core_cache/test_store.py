@@ -24,6 +24,11 @@ def collection_test() -> Path:
     return build("collection_test") / "collection_test"
 
 
+@pytest.fixture(scope="session")
+def landing_test() -> Path:
+    return build("landing_test") / "landing_test"
+
+
 @pytest.mark.parametrize(
     "arguments",
     ["model 1", "model 20", "kill 1", "readers 1", "reclaim", "edges", "resize", "damage 1", "tenants 1", "scan"],
@@ -37,3 +42,8 @@ def test_store_keeps_its_promises(store_test: Path, arguments: str) -> None:
 )
 def test_collections_keep_theirs(collection_test: Path, arguments: str) -> None:
     check(collection_test, arguments)
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_large_values_land_whole(landing_test: Path, seed: str) -> None:
+    check(landing_test, seed)
