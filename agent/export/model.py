@@ -83,8 +83,8 @@ class Limits:
 
     Points older than `oldest` seconds, or more than `newest` in the future, are dropped and counted before they are
     sent; so are values that are not finite or, taken absolutely, above `largest`. `encodings`: in which ways a body may
-    be compressed, of gzip, zstd and deflate. The user's choice counts where it is among them, otherwise the first; none:
-    bodies go out as they are.
+    be compressed, of gzip, zstd and deflate. The user's choice counts where it is among them, otherwise the first;
+    where there are none, bodies go out as they are.
     """
 
     points: int
