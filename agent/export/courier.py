@@ -21,8 +21,11 @@ HANGS_AFTER = 2.0  # times a request's timeout: it is past all that its destinat
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an attempt: `delivered` points of which the vendor `rejected` some, or `dropped` points for a
-    `reason` (the vendor's own, if it `answered`), or an `answer` after which `sent` points are to be sent again; nothing of it: fewer go next time."""
+    """What became of an attempt; nothing of all this when it is to be tried with fewer points.
+
+    `delivered` points, of which the vendor `rejected` some; or `dropped` points for a `reason`, which is the vendor's
+    own if it `answered`; or an `answer` after which the `sent` points have to be sent again.
+    """
 
     delivered: int = 0
     rejected: int = 0
