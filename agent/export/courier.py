@@ -35,6 +35,7 @@ class Outcome:
     answered: bool = False
     answer: Answer | None = None
     sent: int = 0
+    silent: bool = False  # delivered without a request, since there was nothing to say
 
 
 class Courier:
@@ -74,7 +75,7 @@ class Courier:
         except Exception as error:  # noqa: BLE001  # a vendor's half may raise anything
             return self._smaller(lane, points, "encode_failed", describe(error))
         if not raw:
-            return Outcome(delivered=points)
+            return Outcome(delivered=points, silent=True)
         self._sizes.learn(lane, points, len(raw), len(data))
         if len(raw) > limits.raw_bytes or len(data) > limits.compressed_bytes:
             return self._smaller(lane, points, "too_large", f"{len(raw)} bytes, compressed {len(data)}")

@@ -222,7 +222,9 @@ class ExportPipe:
     def _settle(self, work: Work, outcome: Outcome) -> None:
         """Keeps the books of an attempt that needs no second one. The lock is held."""
         points = outcome.delivered + outcome.dropped
-        if outcome.delivered:
+        if outcome.silent:
+            self.account.deliver(points, work.place)  # which tells nothing of the vendor's state
+        elif outcome.delivered:
             self.account.deliver(points, work.place, outcome.rejected)
             self.last_success = self._clock()
             self._waits_since = time.monotonic()
