@@ -14,6 +14,7 @@ from datadog_api_client.v1.model.monitor import Monitor
 
 from agent import own_metrics
 from agent.api import Kind, MetricSpec
+from agent.export import report
 from agent.metrics import self_metrics
 from agent.metrics.docs import shipped_entry_points, specs_of
 from plugins.datadog.names import CHECKS
@@ -23,7 +24,7 @@ DATADOG = ROOT / "plugins" / "datadog" / "dashboards"
 NEW_RELIC = ROOT / "plugins" / "newrelic" / "dashboards" / "overview.json"
 CATALOGUE = {
     spec.name: spec
-    for specs in (own_metrics.SPECS, self_metrics.SPECS, *map(specs_of, shipped_entry_points()))
+    for specs in (own_metrics.SPECS, self_metrics.SPECS, report.SPECS, *map(specs_of, shipped_entry_points()))
     for spec in specs
 }
 IN_DATADOG = re.compile(r"(\w+):(predis_\w+)\{([^}]*)\}(?: by \{([^}]*)\})?(\.as_(?:rate|count)\(\))?")
