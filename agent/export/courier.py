@@ -21,8 +21,11 @@ HANGS_AFTER = 2.0  # times a request's timeout: it is past all that its destinat
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an attempt: `delivered` points of which the vendor `rejected` some, or `dropped` points for a
-    `reason` (the vendor's own, if it `answered`), or an `answer` after which `sent` points are to be sent again; nothing of it: fewer go next time."""
+    """What became of an attempt; nothing of all this when it is to be tried with fewer points.
+
+    `delivered` points, of which the vendor `rejected` some; or `dropped` points for a `reason`, which is the vendor's
+    own if it `answered`; or an `answer` after which the `sent` points have to be sent again.
+    """
 
     delivered: int = 0
     rejected: int = 0
@@ -32,6 +35,7 @@ class Outcome:
     answered: bool = False
     answer: Answer | None = None
     sent: int = 0
+    silent: bool = False  # delivered without a request, since there was nothing to say
 
 
 class Courier:
@@ -71,7 +75,7 @@ class Courier:
         except Exception as error:  # noqa: BLE001  # a vendor's half may raise anything
             return self._smaller(lane, points, "encode_failed", describe(error))
         if not raw:
-            return Outcome(delivered=points)
+            return Outcome(delivered=points, silent=True)
         self._sizes.learn(lane, points, len(raw), len(data))
         if len(raw) > limits.raw_bytes or len(data) > limits.compressed_bytes:
             return self._smaller(lane, points, "too_large", f"{len(raw)} bytes, compressed {len(data)}")

@@ -83,8 +83,8 @@ class ExportPipe:
         self._wake = threading.Event()
         self._stop_at: float | None = None
         self._told: set[str] = set()
-        self._offered_at: float | None = None  # monotonic, when points came last
-        self._waits_since: float | None = None  # monotonic: the last delivery, or the first points before any
+        self.offered_at: float | None = None  # monotonic, when points came last
+        self.waits_since: float | None = None  # monotonic: the last delivery, or the first points before any
         self.spool.open()
         self._thread = threading.Thread(target=self._run, name=f"export {name}", daemon=True)
         self._thread.start()
@@ -110,9 +110,9 @@ class ExportPipe:
                 self.waiting.add(batch)
             self._unsaved = self._tracker.baseline()
         if produced:
-            self._offered_at = time.monotonic()
-            if self._waits_since is None:
-                self._waits_since = self._offered_at
+            self.offered_at = time.monotonic()
+            if self.waits_since is None:
+                self.waits_since = self.offered_at
         self._wake.set()
         return produced
 
@@ -222,10 +222,12 @@ class ExportPipe:
     def _settle(self, work: Work, outcome: Outcome) -> None:
         """Keeps the books of an attempt that needs no second one. The lock is held."""
         points = outcome.delivered + outcome.dropped
-        if outcome.delivered:
+        if outcome.silent:
+            self.account.deliver(points, work.place)  # which tells nothing of the vendor's state
+        elif outcome.delivered:
             self.account.deliver(points, work.place, outcome.rejected)
             self.last_success = self._clock()
-            self._waits_since = time.monotonic()
+            self.waits_since = time.monotonic()
             if self.retry.failures:
                 self._log.info("exporter %s delivers again, after %d failures", self.name, self.retry.failures)
             self.retry.succeeded()
@@ -259,6 +261,21 @@ class ExportPipe:
         """The lock is held."""
         work, self._work = self._work, None
         self.waiting.put_back(work)
+
+    # --- for others to look at; single values, to be read without the lock
+
+    @property
+    def unsupported(self) -> int:
+        """Series that no lane takes."""
+        return self._tracker.unsupported
+
+    @property
+    def lag(self) -> float | None:
+        """Seconds since the time of the oldest point that is not delivered; None when there is none."""
+        work, waits, age = self._work, self.waiting.oldest, self.spool.age
+        now = self._clock()
+        ages = [now - time for time in (work.batch.time if work else None, waits) if time is not None]
+        return max(0.0, *ages, age or 0.0) if ages or age is not None else None
 
     # --- the end
 

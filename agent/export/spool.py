@@ -77,8 +77,8 @@ class Spool:
     @property
     def age(self) -> float | None:
         """Seconds since the oldest point in it; None when it is empty."""
-        segments = list(self._segments)
-        return max(0.0, self._clock() - min(s.oldest for s in segments)) if segments else None
+        oldest = min((segment.oldest for segment in list(self._segments)), default=float("inf"))
+        return max(0.0, self._clock() - oldest) if oldest < float("inf") else None
 
     def __bool__(self) -> bool:
         return bool(self._segments)

@@ -36,9 +36,9 @@ PATHS = {
 }
 _RAW, _COMPRESSED = 5_242_879, 512_000
 _MARGIN = 60.0  # seconds that a request may be under way
-LIMITS = {
+_LIMITS = {
     "series": Limits(5_000, _RAW, _COMPRESSED, 3600 - _MARGIN, 600 - _MARGIN, encodings=("gzip", "zstd", "deflate")),
-    "distributions": Limits(1_000, _RAW, _COMPRESSED, 3600 - _MARGIN, 600 - _MARGIN, encodings=("deflate",)),
+    "distributions": Limits(500, _RAW, _COMPRESSED, 3600 - _MARGIN, 600 - _MARGIN, encodings=("deflate",)),
     "checks": Limits(500, _COMPRESSED, _COMPRESSED, 600 - _MARGIN, 600 - _MARGIN, encodings=()),
     "events": Limits(1, _COMPRESSED, _COMPRESSED, 18 * 3600 - _MARGIN, 600 - _MARGIN, encodings=()),
 }
@@ -71,7 +71,7 @@ class DatadogDestination:
         return ("events",) if event.duration is None else ()
 
     def limits(self, lane: str) -> Limits:
-        return LIMITS[lane]
+        return _LIMITS[lane]
 
     def encode(self, batch: Batch) -> bytes:
         return self._encode[batch.lane](batch)

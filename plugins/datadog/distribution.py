@@ -12,6 +12,7 @@ one value, as often as there were observations in it, up to `most` values in all
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 from agent.api import Histogram
@@ -44,10 +45,12 @@ def _points(histogram: Histogram) -> list[float]:
     spread = sum(width * count for width, count in zip(widths, finite, strict=True))
     share = 0.5
     if not beyond and spread > 0:
-        share = min(1.0, max(0.0, (histogram.sum - least) / spread))
+        share = min(1.0, max(1e-6, (histogram.sum - least) / spread))  # at 0 it would be in the bucket before
     points = [low + share * width for low, width in zip(lows, widths, strict=True)]
     last = histogram.bounds[-1] if histogram.bounds else histogram.sum / histogram.count
-    points.append(max(last, (histogram.sum - least - share * spread) / beyond) if beyond else last)
+    if beyond:
+        last = max(math.nextafter(last, math.inf), (histogram.sum - least - share * spread) / beyond)
+    points.append(last)
     return points
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from agent.config import Config, load_config
 from agent.config.models import Section
+from agent.metrics.docs import shipped_entry_points
 from agent.plugin.manager import PluginManager
 from tests.servers import ROOT
 
@@ -37,15 +38,17 @@ def test_no_other_section_is_there() -> None:
 
 def test_every_shipped_plugin_is_there_with_every_key_and_its_default() -> None:
     # given the plugins that the installed package brings
-    manager = PluginManager(load_config(SHIPPED, (), {}))
+    config = load_config(SHIPPED, (), {})
+    manager = PluginManager(config)
     manager.load()
     own = {name: plugin for name, plugin in manager.plugins.items() if plugin.distribution == "predis-agent"}
     # then agent.toml has exactly their tables, each with exactly the keys of its model, at their defaults
     assert set(tables()["plugins"]) == set(own)
     assert manager.problems == []
-    for name, plugin in own.items():
-        assert set(tables()["plugins"][name]) == set(type(plugin.config).model_fields), name
-        assert plugin.config == type(plugin.config)(), name
+    for point in shipped_entry_points():
+        model = point.load().Config  # the manager does not even import what is disabled
+        assert set(tables()["plugins"][point.name]) == set(model.model_fields), point.name
+        assert config.read_plugin(point.name, model) == (model(), []), point.name
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.parent.name)

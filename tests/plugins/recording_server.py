@@ -84,14 +84,19 @@ def recording(pair: Pair | None = None) -> Iterator[Recorder]:
 def without(module: str, folder: Path) -> Path:
     """A folder that, on PYTHONPATH, makes as if a library were not installed."""
     code = f"""
-import importlib.machinery, sys
+import sys
 
-class _Absent:
+class _Blind:
+    def __init__(self, finder):
+        self._finder = finder
+
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == {module!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        return None if name.partition(".")[0] == {module!r} else self._finder.find_spec(name, path, target)
 
-sys.meta_path.insert(0, _Absent())
+    def __getattr__(self, name):
+        return getattr(self._finder, name)
+
+sys.meta_path[:] = map(_Blind, sys.meta_path)
 """
     (folder / "sitecustomize.py").write_text(code)
     return folder

@@ -6,18 +6,18 @@ SPEC = MetricSpec("predis_a", Kind.gauge, "A.", labels=("b",))
 
 
 def test_it_is_made_once_for_a_series_that_is_there_and_forgotten_when_it_is_not() -> None:
-    now = 0.0
+    clock = [0.0]
     made: list[str] = []
 
     def make(series: Series) -> str:
         made.append(series.labels[0])
         return series.labels[0].upper()
 
-    prepared = Prepared(make, keep=10.0, clock=lambda: now)
+    prepared = Prepared(make, keep=10.0, clock=lambda: clock[0])
     stays, goes = Series(SPEC, ("stays",)), Series(SPEC, ("goes",))
     # given two series, of which one is no longer asked for
     assert [prepared.of(stays), prepared.of(goes)] == ["STAYS", "GOES"]
-    for now in (5.0, 10.0, 15.0, 20.0, 25.0):
+    for clock[0] in (5.0, 10.0, 15.0, 20.0, 25.0):
         prepared.turn()
         assert prepared.of(stays) == "STAYS"
     # then only that one is gone
