@@ -32,6 +32,7 @@ from plugins.otlp.metrics import MetricsEncoder
 from plugins.otlp.names import CONVENTIONS, UCUM, Form
 from plugins.otlp.plugin import Otlp, OtlpConfig, OtlpUnusable
 from tests.plugins.recording_server import Recorder, recording
+from tests.servers import ROOT
 
 NOW = float(int(time.time())) + 0.25
 SINCE = NOW - 3600
@@ -162,6 +163,13 @@ def test_the_table_of_conventions_fits_the_catalogue() -> None:
         assert (spec.kind is Kind.counter) == (convention.form is Form.sum), name
         assert {*convention.labels, *([convention.by] if convention.by else [])} <= set(spec.labels), name
     assert set(UCUM) == BASE_UNITS | {""}
+
+
+def test_the_readme_has_the_table_of_conventions() -> None:
+    readme = (ROOT / "plugins" / "otlp" / "README.md").read_text(encoding="utf-8")
+    for name, convention in CONVENTIONS.items():
+        first = convention.name.format("in") if convention.by else convention.name
+        assert f"| `{name}` | `{first}`" in readme
 
 
 def test_it_says_which_agent_it_is(host: Host) -> None:
