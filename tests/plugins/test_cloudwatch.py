@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
+from agent import own_metrics
 from agent.api import Answer, Batch, Body, Event, Histogram, Host, Kind, MetricSpec, Series, Temporality, Verdict
+from agent.metrics import self_metrics
 from agent.metrics.docs import shipped_entry_points, specs_of
 from plugins.cloudwatch.answers import answer
 from plugins.cloudwatch.destination import HEADERS
@@ -26,6 +28,7 @@ from plugins.cloudwatch.encode import Encoder, dimension, unit_of
 from plugins.cloudwatch.plugin import CHOSEN, CloudWatch, CloudWatchConfig, CloudWatchUnusable
 from plugins.cloudwatch.values import LARGEST, values_and_counts
 from tests.plugins.recording_server import Recorder, recording
+from tests.servers import ROOT
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/canary"
 NOW = float(int(time.time()))
@@ -236,7 +239,7 @@ def test_a_label_becomes_a_dimension_that_cloudwatch_takes(label: str) -> None:
 def test_every_value_is_json_and_keeps_its_worth(values: list[float]) -> None:
     batch = Batch("metrics", NOW, 10.0, [Series(KEYS, ())] * len(values), values)
     body = json.loads(Encoder("N", {}, 60).encode(batch))
-    assert [metric["Value"] for metric in body["MetricData"]] == [v if abs(v) > 1e-108 else 0 for v in values]
+    assert [metric["Value"] for metric in body["MetricData"]] == [v if abs(v) >= 1e-108 else 0 for v in values]
 
 
 def test_a_histogram_without_observations_is_not_sent() -> None:
@@ -270,8 +273,26 @@ def test_units_are_in_amazons_list() -> None:
 
 def test_the_chosen_metrics_are_catalogued() -> None:
     names = {spec.name for point in shipped_entry_points() for spec in specs_of(point)}
-    names |= {"predis_supervisor_restarts_total"}  # the agent's own
+    names |= {spec.name for spec in (*own_metrics.SPECS, *self_metrics.SPECS)}
     assert set(CHOSEN) <= names
+
+
+def test_the_dashboard_asks_for_chosen_metrics_with_their_dimensions(moto: str) -> None:
+    specs = {spec.name: spec for point in shipped_entry_points() for spec in specs_of(point)}
+    specs |= {spec.name: spec for spec in (*own_metrics.SPECS, *self_metrics.SPECS)}
+    body = json.loads((ROOT / "plugins" / "cloudwatch" / "dashboards" / "overview.json").read_text())
+    for widget in body["widgets"]:
+        for (metric,) in widget["properties"]["metrics"]:
+            pattern = r"SEARCH\('\{Predis,host((?:,\w+)*)\} MetricName=\"(\w+)\"', '(\w+)', 60\)"
+            found = re.fullmatch(pattern, metric["expression"])
+            assert found is not None, metric
+            assert found[2] in CHOSEN
+            assert tuple(found[1].split(",")[1:]) == specs[found[2]].labels
+            assert (found[3] == "Sum") == (specs[found[2]].kind is Kind.counter)
+        widget["properties"]["region"] = "eu-west-1"
+    client = boto3.client("cloudwatch", endpoint_url=moto)
+    client.put_dashboard(DashboardName="Predis", DashboardBody=json.dumps(body))
+    assert json.loads(client.get_dashboard(DashboardName="Predis")["DashboardBody"]) == body
 
 
 def error(code: str, message: str = "", status: int = 400, **headers: str) -> Answer:
