@@ -332,5 +332,6 @@ def _is_journal(stream: TextIO) -> bool:
 
 def _set_log_level(level: str) -> None:
     logging.getLogger().setLevel(level.upper())
-    for talkative in ("apscheduler", "uvicorn", "asyncio"):
+    # Those of HTTP clients tell addresses with all that is in them, keys too.
+    for talkative in ("apscheduler", "uvicorn", "asyncio", "urllib3", "botocore", "boto3"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
