@@ -1,8 +1,11 @@
-"""The page on exporters says what the code says."""
+"""The page on exporters says what the code says, and so do the settings that they share."""
 
 import re
 import tomllib
 from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
 
 from agent.api import ExportConfig, PluginConfig
 from agent.export import report
@@ -45,3 +48,16 @@ def test_every_reason_for_a_drop_is_explained() -> None:
     reasons |= {"disk_full", "disk_error", "too_old", "too_new"}
     assert {"not_finite", "spool_full", "rejected", "queue_full", "stopped", "encode_failed"} <= reasons
     assert [reason for reason in reasons - {"retry"} if f"`{reason}`" not in PAGE] == []
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["host", "host:80", "ftp://host", "https://", "https://h:x", "http://[", "https:host"]
+)
+def test_an_endpoint_that_is_no_url_is_refused_with_the_mend(endpoint: str) -> None:
+    with pytest.raises(ValidationError, match="is not the URL of an endpoint"):
+        ExportConfig(endpoint=endpoint)
+
+
+def test_an_endpoint_may_have_a_port_and_a_path() -> None:
+    for endpoint in ("", "http://127.0.0.1:8080/x/y?z", "https://[::1]:1", "https://vendor.example"):
+        assert ExportConfig(endpoint=endpoint).endpoint == endpoint

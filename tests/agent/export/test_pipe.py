@@ -423,6 +423,15 @@ def test_the_baseline_says_no_more_than_has_left_the_memory(make: Make, tmp_path
     wait_until(lambda: (kept := baseline.load(file)) is not None and kept.time == START + 2)
 
 
+def test_the_baseline_follows_the_spool_while_a_vendor_is_waited_for(make: Make, tmp_path: Path) -> None:
+    pipe = make(Scripted(usual=RETRY), retry=patient())
+    for turn in range(5):
+        pipe.offer(snapshot(turn, hits(turn), level(0)))
+    wait_until(lambda: pipe.account.books().spooled == 9)
+    file = tmp_path / "export" / "baseline"
+    wait_until(lambda: (kept := baseline.load(file)) is not None and kept.time == START + 4)
+
+
 def test_it_says_of_itself_how_it_is(make: Make) -> None:
     vendor = Scripted(usual=RETRY)
     pipe = make(vendor, retry=patient())
