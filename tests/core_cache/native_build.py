@@ -1,7 +1,7 @@
 """Builds the native tests and fuzz targets with the sanitizers, by tests/core_cache/native/Makefile.
 
-`python -m tests.core_cache.native_build` builds all of them, as `make pytest` does beforehand: it takes minutes, for which
-no single test is to answer.
+`python -m tests.core_cache.native_build` builds all of them, as `make pytest` does beforehand: it takes minutes, for
+which no single test is to answer.
 """
 
 import os
