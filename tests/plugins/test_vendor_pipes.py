@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from agent.api import Event, Histogram, Kind, MetricSpec, Sample, Snapshot
+from agent.api import Event, Histogram, Host, Kind, MetricSpec, Sample, Snapshot
 from agent.export.pipe import ExportPipe
+from plugins.cloudwatch.plugin import CloudWatch, CloudWatchConfig
 from plugins.datadog.plugin import Datadog, DatadogConfig
 from plugins.newrelic.plugin import NewRelic, NewRelicConfig
+from plugins.otlp.plugin import Otlp, OtlpConfig
 from tests.plugins.recording_server import Recorder, recording
 from tests.waiting import wait_until
 
@@ -134,3 +138,57 @@ def test_new_relic_gets_each_point_once(vendor: Recorder, start: Start) -> None:
     }
     ((event,),) = [json.loads(request.body) for request in vendor.requests if request.path == "/v1/accounts/7/events"]
     assert (event["eventType"], event["title"]) == ("PredisEvent", "The cache was restarted")
+
+
+def test_cloudwatch_gets_each_point_once(
+    vendor: Recorder, start: Start, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+    own = {"enabled": True, "region": "eu-west-1", "endpoint": vendor.url, "metrics": ["*"]}
+    config = CloudWatchConfig.model_validate({**own, "dimensions": {"host": ""}})
+    plugin = CloudWatch(config)
+    plugin.predis_start(host)
+    deliver(start(plugin, config))
+    data = [metric for request in vendor.requests for metric in json.loads(request.body)["MetricData"]]
+    values = {(m["MetricName"], m["Timestamp"] - START): m["Value"] for m in data if "Value" in m}
+    assert values == {
+        ("predis_cache_up", 0): 1.0,
+        ("predis_cache_up", 10): 1.0,
+        ("predis_cache_up", 20): 1.0,
+        ("predis_commands_total", 10): 42.0,
+        ("predis_commands_total", 20): 0.0,
+    }
+    (times,) = [metric for metric in data if "Values" in metric]  # once, since only once something was observed
+    assert times["Timestamp"] == START + 10
+    assert times["Dimensions"] == [{"Name": "command", "Value": "GET"}]
+    assert sum(times["Counts"]) == 4
+    pairs = zip(times["Values"], times["Counts"], strict=True)
+    assert sum(value * count for value, count in pairs) == pytest.approx(0.012)
+
+
+def test_otlp_gets_each_point_once(vendor: Recorder, start: Start, host: Host) -> None:
+    config = OtlpConfig.model_validate({"enabled": True, "endpoint": vendor.url})
+    plugin = Otlp(config)
+    plugin.predis_start(host)
+    deliver(start(plugin, config))
+    values: dict[tuple[str, float], float] = {}
+    for request in vendor.requests:
+        if request.path == "/v1/metrics":
+            message = ExportMetricsServiceRequest.FromString(request.body)
+            for metric in message.resource_metrics[0].scope_metrics[0].metrics:
+                data = getattr(metric, str(metric.WhichOneof("data")))
+                for point in data.data_points:
+                    command = next((one.value.string_value for one in point.attributes), "")
+                    value = point.sum if metric.HasField("histogram") else point.as_double
+                    values[metric.name + command, point.time_unix_nano / 1e9 - START] = value
+    took = "predis_command_duration_seconds"
+    for seconds, commands, total in ((0, 100, 0.0005), (10, 142, 0.0125), (20, 142, 0.0125)):
+        assert values.pop(("predis_cache_up", seconds)) == 1.0
+        assert values.pop(("predis_commands_totalGET", seconds)) == commands
+        assert values.pop((f"{took}GET", seconds)) == pytest.approx(total)
+        assert values.pop((f"{took}SET", seconds)) == 0.0
+    assert values == {}
+    (logs,) = [request.body for request in vendor.requests if request.path == "/v1/logs"]
+    (record,) = ExportLogsServiceRequest.FromString(logs).resource_logs[0].scope_logs[0].log_records
+    assert record.body.string_value == "The cache was restarted"
