@@ -3,6 +3,7 @@
 What `make fuzz` has found lies in native/found, named TARGET-WHAT_WAS_WRONG, and is run first.
 """
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def programs() -> Path:
 def test_targets_stand(programs: Path, tmp_path: Path, target: str) -> None:
     files = write_seeds(tmp_path / "seeds", target)
     command = [programs / f"fuzz_{target}", str(RUNS[target]), "1", tmp_path / "crash", *reversed(files)]
-    run = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=110)
+    environment = {**os.environ, "UBSAN_OPTIONS": "abort_on_error=1:print_stacktrace=1"}  # so that the input is kept
+    run = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=110, env=environment)
     assert run.returncode == 0, run.stderr[-6000:]
     assert run.stdout.endswith("ok\n")
 
