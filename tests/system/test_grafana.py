@@ -1,0 +1,174 @@
+"""Grafana's dashboard and the alert rules over a real Prometheus, which scrapes a real agent with everything in use."""
+
+import json
+import math
+import re
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from core_cache.resp_client import RespClient, RespError
+from tests import servers
+from tests.prometheus import PrometheusServer
+from tests.servers import ROOT, Server
+from tests.vendors.faults import status
+from tests.vendors.running import Vendor, start_vendor
+from tests.waiting import wait_until
+
+FOLDER = ROOT / "plugins" / "prometheus" / "dashboards"
+RULES = FOLDER / "alerts.yml"
+DASHBOARD = json.loads((FOLDER / "overview.json").read_text(encoding="utf-8"))
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+VALUES = {"$__rate_interval": "15s", "$job": ".*", "$instance": ".*"}
+"""What Grafana puts in: four scrapes and a bit, and "all" of each variable."""
+
+pytestmark = pytest.mark.skipif(
+    not all(map(shutil.which, ("prometheus", "promtool", "redis-server"))),
+    reason="prometheus, promtool or redis-server is not installed; `make peers` installs them",
+)
+
+
+def queries(panel: dict[str, Any]) -> list[str]:
+    return [target["expr"] for target in panel["targets"]]
+
+
+def asked(expression: str) -> str:
+    for name, value in VALUES.items():
+        expression = expression.replace(name, value)
+    assert "$" not in expression, expression
+    return expression
+
+
+def needs_a_gpu(panel: dict[str, Any]) -> bool:
+    """Whether it shows a GPU: the only panels that may stay empty, and only on a machine without one."""
+    return any("predis_gpu_" in query for query in queries(panel))
+
+
+@pytest.fixture(scope="module")
+def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vendor]:
+    with start_vendor("datadog", tmp_path_factory.mktemp("vendor")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory, vendor: Vendor) -> Iterator[Server]:
+    """With a tenant, an exporter whose first request is refused, and a collector that gives more than it may."""
+    folder = tmp_path_factory.mktemp("agent")
+    vendor.script([status(403)])
+    redis = servers.start_redis(folder)
+    started = servers.start_agent(
+        folder,
+        "agent.interval=1s",
+        "cache.tenants.shop.prefix=shop:",
+        "cache.tenants.shop.memory=8MiB",
+        "plugins.datadog.enabled=true",
+        f"plugins.datadog.endpoint={vendor.url}",
+        f"plugins.datadog.api_key={vendor.api_key}",
+        f'plugins.redis_metrics.urls=["unix://{redis.unix_socket}"]',
+        "plugins.redis_metrics.max_series=10",
+    )
+    yield started
+    try:
+        started.stop()
+    finally:
+        servers.stop_cache_of(started)
+        redis.stop()
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory, agent: Server) -> Iterator[PrometheusServer]:
+    server = PrometheusServer(tmp_path_factory.mktemp("prometheus"), agent.extra["prometheus"], RULES)
+    try:
+        wait_until(server.ready, 30, "Prometheus' readiness")
+        yield server
+    finally:
+        server.stop()
+
+
+def load(agent: Server) -> None:
+    """Some of everything that panels show, by the default user and by the tenant."""
+    with agent.client() as client:
+        for number in range(50):
+            client.command("SET", f"key {number}", "value", "PX", "1500")
+            client.command("GET", f"key {number}")
+            client.command("GET", "not there")
+        client.command("SET", "text", "abc")
+        with pytest.raises(RespError):
+            client.command("INCR", "text")
+    password = (agent.data_dir / "tenants" / "shop.password").read_text().strip()
+    with RespClient(agent.unix_socket, None, timeout=10.0) as client:
+        client.command("AUTH", "shop", password)
+        client.command("SET", "shop:basket", "3")
+        client.command("GET", "shop:basket")
+        client.command("GET", "shop:nothing")
+
+
+def has_data(prometheus: PrometheusServer, query: str) -> bool:
+    """Whether every series of a query's answer has a number."""
+    result = prometheus.ask("query", query=query)["result"]
+    return bool(result) and any(math.isfinite(float(series["value"][1])) for series in result)
+
+
+def test_every_query_of_every_panel_has_data(agent: Server, prometheus: PrometheusServer) -> None:
+    (gpus,) = [metric["samples"][0]["value"] for metric in _metrics(agent) if metric["name"] == "predis_gpu_devices"]
+    # given panels that this machine can fill
+    wanted = {
+        (panel["title"], query): asked(query)
+        for panel in PANELS
+        for query in queries(panel)
+        if gpus or not needs_a_gpu(panel)
+    }
+    assert len(wanted) > 60
+
+    # when Prometheus has scraped an agent at work for a while
+    def without_data() -> dict[tuple[str, str], str]:
+        load(agent)
+        return {place: query for place, query in wanted.items() if not has_data(prometheus, query)}
+
+    left = dict(wanted)
+
+    def none_is_left() -> bool:
+        nonlocal left
+        left = without_data()
+        return not left
+
+    # then each shows something
+    try:
+        wait_until(none_is_left, 45, "data in every panel")
+    except AssertionError:
+        pytest.fail("no data:\n" + "\n".join(f"{title}: {query}" for (title, _), query in left.items()))
+
+
+def _metrics(agent: Server) -> list[dict[str, Any]]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{agent.extra['http']}/api/v1/metrics", timeout=10) as answer:
+        found: list[dict[str, Any]] = json.load(answer)["metrics"]
+    return found
+
+
+def test_the_variables_offer_what_there_is(agent: Server, prometheus: PrometheusServer) -> None:
+    for variable in DASHBOARD["templating"]["list"]:
+        if variable["type"] == "query":
+            found = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["definition"])
+            assert found is not None
+            selector, label = asked(found[1]), found[2]
+            series = wait_until(lambda s=selector: prometheus.ask("series", **{"match[]": s}), 20, selector)  # type: ignore[misc]
+            assert {one[label] for one in series} == {"predis"} or label == "instance"
+
+
+def test_the_rules_are_good_and_evaluate_without_an_error(agent: Server, prometheus: PrometheusServer) -> None:
+    done = subprocess.run(["promtool", "check", "rules", str(RULES)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def evaluated() -> list[dict[str, Any]] | None:
+        (group,) = prometheus.ask("rules")["groups"]
+        rules: list[dict[str, Any]] = group["rules"]
+        return rules if all(rule["health"] != "unknown" for rule in rules) else None
+
+    rules = wait_until(evaluated, 30, "the evaluation of all rules")
+    assert rules is not None
+    assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
+    assert len(rules) == RULES.read_text().count("- alert:")
