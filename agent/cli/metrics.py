@@ -99,13 +99,13 @@ def _show_bills(bills: Sequence[Bill]) -> None:
     from agent.config.units import format_duration
 
     for bill in bills:
-        dollars = _dollars(bill.dollars)
-        typer.echo(f"{bill.exporter}: {bill.series:,} series every {format_duration(bill.interval)}, {dollars} a month")
+        dollars = _dollars(bill.dollars, " a month")
+        typer.echo(f"{bill.exporter}: {bill.series:,} series every {format_duration(bill.interval)}: {dollars}")
         if bill.charges is None:
             typer.echo("  its plugin knows no prices: they are whatever the receiver asks")
             continue
         rows = [
-            (charge.what, f"{charge.amount:,.6g} {charge.unit}", _dollars(charge.dollars), charge.formula)
+            (charge.what, f"{_amount(charge.amount)} {charge.unit}", _dollars(charge.dollars), charge.formula)
             for charge in bill.charges
         ]
         print_table(("a month", "how much", "list price", "how that comes about"), rows)
@@ -113,8 +113,12 @@ def _show_bills(bills: Sequence[Bill]) -> None:
             typer.echo(f"  by {source}")
 
 
-def _dollars(amount: float | None) -> str:
-    return "price unavailable" if amount is None else f"{amount:,.2f} USD"
+def _dollars(amount: float | None, suffix: str = "") -> str:
+    return "price unavailable" if amount is None else f"{amount:,.2f} USD{suffix}"
+
+
+def _amount(amount: float) -> str:
+    return f"{amount:,.0f}" if amount >= 100 or amount == int(amount) else f"{amount:.3g}"
 
 
 def _show(catalogue: Catalogue) -> None:

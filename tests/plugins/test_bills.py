@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from agent.api import MONTH, Charge, Histogram, Kind, MetricSpec, Sample, Snapshot, tiered
-from agent.http.app import metrics_document
-from agent.metrics.document import snapshot_of
+from agent.config import load_config
+from agent.export.cost import Estimate
+from agent.metrics.document import metrics_document, snapshot_of
+from agent.plugin.manager import PluginManager
 from plugins.cloudwatch.plugin import CloudWatch, CloudWatchConfig
 from plugins.datadog.plugin import Datadog, DatadogConfig
 from plugins.newrelic.plugin import NewRelic, NewRelicConfig
@@ -83,6 +85,41 @@ def test_a_charge_says_where_its_price_stands_and_when_it_was_read() -> None:
 def test_a_snapshot_read_from_the_api_is_the_same() -> None:
     read = snapshot_of(json.loads(json.dumps(metrics_document(SNAPSHOT))))
     assert read == SNAPSHOT
+
+
+def test_a_running_exporters_estimate_is_renewed_now_and_then() -> None:
+    manager = PluginManager(load_config(None, ["plugins.datadog.enabled=true", "plugins.datadog.api_key=k"], {}))
+    manager.load()
+    plugin = manager.plugins["datadog"]
+    later = Estimate(first=3600.0)
+    later.renew(plugin, SNAPSHOT, 10.0)
+    assert later.status() is None
+    estimate = Estimate(first=0.0, again=3600.0)
+    estimate.renew(plugin, SNAPSHOT, 10.0)
+    told = estimate.status()
+    assert told is not None
+    assert (told["dollars_a_month"], told["series"]) == (pytest.approx(0.9), 6)
+    assert told["charges"] == [
+        {"what": "custom metrics", "amount": 18, "unit": "custom metrics", "dollars": pytest.approx(0.9)}
+    ]
+    estimate.renew(plugin, Snapshot(1e9), 10.0)
+    assert estimate.status() == told  # it is not due
+
+
+def test_a_plugin_that_cannot_say_what_it_costs_exports_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = PluginManager(load_config(None, ["plugins.cloudwatch.enabled=true"], {}))
+    manager.load()
+
+    def fails(snapshot: Snapshot, interval: float) -> Any:
+        raise ZeroDivisionError("prices are gone")
+
+    monkeypatch.setattr("plugins.cloudwatch.plugin.bill", fails)
+    estimate = Estimate(first=0.0)
+    estimate.renew(manager.plugins["cloudwatch"], SNAPSHOT, 10.0)
+    assert estimate.status() is None
+    assert "prices are gone" in caplog.text
 
 
 def test_the_command_tells_what_each_exporter_of_a_running_agent_costs(running_agent: Server, tmp_path: Path) -> None:

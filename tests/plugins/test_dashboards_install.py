@@ -229,6 +229,18 @@ def test_the_list_names_files_that_are_there(vendors: dict[str, Vendor], tmp_pat
     assert all(Path(one["file"]).is_file() for one in listed)
 
 
+def test_the_page_tells_how_many_there_are(vendors: dict[str, Vendor], tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "dashboards.md").read_text(encoding="utf-8")
+    (tmp_path / "agent.toml").write_text("".join(table(vendor) for vendor in vendors.values()))
+    listed = json.loads(
+        command(tmp_path, "list", "--json", DD_APP_KEY="", NEW_RELIC_API_KEY="", GRAFANA_TOKEN="").stdout
+    )
+    words = {"monitor": (10, "ten monitors"), "alert condition": (7, "seven alert"), "alarm": (4, "four alarms")}
+    for kind, (number, told) in words.items():
+        assert [one["kind"] for one in listed].count(kind) == number
+        assert told in page
+
+
 def test_an_installation_that_breaks_off_says_what_is_done(vendors: dict[str, Vendor], tmp_path: Path) -> None:
     """Each outcome comes before the next asset is begun, so that what was done is known."""
     (tmp_path / "agent.toml").write_text(table(vendors["grafana"]).replace("${env:GRAFANA_TOKEN}", "x"))
