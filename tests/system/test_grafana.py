@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,3 +173,71 @@ def test_the_rules_are_good_and_evaluate_without_an_error(agent: Server, prometh
     assert rules is not None
     assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
     assert len(rules) == RULES.read_text().count("- alert:")
+
+
+def series(name: str, values: str, **labels: str) -> dict[str, str]:
+    """A series of promtool's unit tests, a value a minute."""
+    where = {"job": "predis", "instance": "box:9090", **labels}
+    return {"series": name + "{" + ",".join(f'{key}="{value}"' for key, value in where.items()) + "}", "values": values}
+
+
+WELL = [
+    series("predis_agent_threads", "12x60"),
+    series("predis_cache_up", "1x60"),
+    series("predis_memory_used_bytes", "50x60"),
+    series("predis_memory_max_bytes", "100x60"),
+    series("predis_keyspace_hits_total", "0+90x60"),
+    series("predis_keyspace_misses_total", "0+10x60"),
+    series("predis_command_duration_seconds_bucket", "0+100x60", le="0.001"),
+    series("predis_command_duration_seconds_bucket", "0+100x60", le="10"),
+    series("predis_command_duration_seconds_bucket", "0+100x60", le="+Inf"),
+    series("predis_connections_rejected_total", "0x60"),
+    series("predis_tls_certificate_expiry_time_seconds", "0x60"),
+    series("predis_config_last_reload_success", "1x60"),
+    series("predis_plugin_failures_total", "0x60", plugin="gpu_metrics", reason="exception"),
+    series("predis_export_dropped_points_total", "0x60", exporter="datadog", reason="http_403"),
+    series("predis_export_lag_seconds", "1x60", exporter="datadog"),
+    series("predis_supervisor_restarts_total", "0x60", reason="killed"),
+]
+"""An hour in which nothing is wrong."""
+
+ILL = {
+    "PredisCacheDown": series("predis_cache_up", "0x60"),
+    "PredisAgentSilent": series("predis_agent_threads", "12x30 _x30"),
+    "PredisRestartedOften": series("predis_supervisor_restarts_total", "0+1x60", reason="killed"),
+    "PredisMemoryFull": series("predis_memory_used_bytes", "99x60"),
+    "PredisHitRatioLow": series("predis_keyspace_hits_total", "0+5x60"),
+    "PredisCommandsSlow": series("predis_command_duration_seconds_bucket", "0+10x60", le="0.001"),
+    "PredisConnectionsRefused": series("predis_connections_rejected_total", "0+1x60"),
+    "PredisCertificateEnds": series("predis_tls_certificate_expiry_time_seconds", "86400x60"),
+    "PredisConfigRefused": series("predis_config_last_reload_success", "0x60"),
+    "PredisPluginFails": series("predis_plugin_failures_total", "0+1x60", plugin="gpu_metrics", reason="exception"),
+    "PredisPointsLost": series("predis_export_dropped_points_total", "0+9x60", exporter="datadog", reason="http_403"),
+    "PredisExporterLate": series("predis_export_lag_seconds", "900x60", exporter="datadog"),
+}
+"""What makes each alert fire, instead of the series of the same name when all is well."""
+
+
+@pytest.mark.parametrize("alert", [None, *ILL])
+def test_an_alert_fires_when_it_should_and_no_other(alert: str | None, tmp_path: Path) -> None:
+    # given an hour in which one thing, or nothing, is wrong
+    ill = None if alert is None else ILL[alert]
+    lines = [ill if ill is not None and one["series"] == ill["series"] else one for one in WELL]
+    assert ill is None or ill in lines
+    # when its rules are evaluated at the end of it; promtool compares whole alerts, so it asks for their names alone
+    names = "group by (alertname) (ALERTS{alertstate='firing'})"
+    firing = [] if alert is None else [{"labels": f'{{alertname="{alert}"}}', "value": 1}]
+    test = {
+        "interval": "1m",
+        "input_series": lines,
+        "promql_expr_test": [{"expr": names, "eval_time": "60m", "exp_samples": firing}],
+    }
+    file = tmp_path / "test.yml"  # JSON is YAML
+    file.write_text(json.dumps({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [test]}))
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True)
+    # then that one fires
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_has_its_case() -> None:
+    assert set(ILL) == set(re.findall(r"- alert: (\w+)", RULES.read_text()))
