@@ -1,6 +1,7 @@
 """Grafana's dashboard and the alert rules over a real Prometheus, which scrapes a real agent with everything in use."""
 
 import json
+import logging
 import math
 import re
 import shutil
@@ -12,8 +13,14 @@ from typing import Any
 
 import pytest
 
+from agent.api import CacheAddress, Host
+from agent.metrics.catalogue import Catalogue
+from agent.metrics.pipeline import Pipeline
 from core_cache.resp_client import RespClient, RespError
+from plugins.gpu_metrics.plugin import GpuMetrics, GpuMetricsConfig
+from plugins.prometheus.plugin import Prometheus, PrometheusConfig
 from tests import servers
+from tests.plugins.nvml_recording import RecordedNvml
 from tests.prometheus import PrometheusServer
 from tests.servers import ROOT, Server
 from tests.vendors.faults import status
@@ -142,6 +149,33 @@ def test_every_query_of_every_panel_has_data(agent: Server, prometheus: Promethe
         wait_until(none_is_left, 45, "data in every panel")
     except AssertionError:
         pytest.fail("no data:\n" + "\n".join(f"{title}: {query}" for (title, _), query in left.items()))
+
+
+def test_the_panels_of_gpus_have_data_where_there_are_some(tmp_path: Path) -> None:
+    # given what NVML says on a machine with two GPUs, played back, on an exporter's page
+    recording = json.loads((ROOT / "tests" / "plugins" / "data" / "nvml_datacentre.json").read_text())
+    cache = CacheAddress(tmp_path / "cache.sock", "127.0.0.1", 0, None, tmp_path / "cache.arena")
+    host = Host(tmp_path, cache, "0", logging.getLogger("test"))
+    gpus, exporter = GpuMetrics(GpuMetricsConfig(), RecordedNvml(recording)), Prometheus(PrometheusConfig(port=0))
+    pipeline = Pipeline(Catalogue())
+    pipeline.catalogue.add("gpu_metrics", gpus.predis_metric_specs())
+    gpus.predis_start(host)
+    exporter.predis_start(host)
+    pipeline.accept("gpu_metrics", gpus.predis_collect())
+    exporter.predis_export(pipeline.snapshot())
+    # when Prometheus scrapes it
+    server = PrometheusServer(tmp_path, exporter.port)
+    try:
+        wait_until(server.ready, 30, "Prometheus' readiness")
+        wanted = [asked(query) for panel in PANELS if needs_a_gpu(panel) for query in queries(panel)]
+        # then these panels show something, too
+        assert len(wanted) >= 6
+        for query in wanted:
+            wait_until(lambda query=query: has_data(server, query), 20, query)  # type: ignore[misc]
+    finally:
+        server.stop()
+        exporter.predis_stop()
+        gpus.predis_stop()
 
 
 def _metrics(agent: Server) -> list[dict[str, Any]]:
