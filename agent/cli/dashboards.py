@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from agent.cli.options import ConfigOption, DebugOption, JsonOption, SetOption, load
+from agent.errors import PredisError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +66,9 @@ def install_dashboards(
     """Create what is not there yet, and replace what an earlier installation made."""
     from agent.dashboards.install import choose, install
 
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query):
+        raise PredisError("--url is no address: write https://HOST:PORT, with a path if need be, and no keys")
     with contextlib.closing(choose(_manager(config, set_), vendor, url)) as dashboards:
         typer.echo(f"{vendor}: {dashboards.where}" + (", nothing is changed" if dry_run else ""))
         for outcome in install(dashboards, dry_run=dry_run):

@@ -49,6 +49,8 @@ def choose(manager: PluginManager, vendor: str, url: str = "") -> Dashboards:
             dashboards.close()
     if vendor in found:
         return found[vendor]
+    if errors and any(plugin.name == vendor for plugin in manager.active):
+        raise PredisError("\n".join(map(str, errors)))
     told = [f"there are no dashboards for {vendor!r}: enabled plugins have some for {', '.join(found) or 'nobody'}"]
     off = [plugin.name for plugin in manager.plugins.values() if plugin.state == "disabled"]
     if vendor in off:

@@ -126,7 +126,7 @@ class DatadogDashboards:
         except ApiException as error:
             raise VendorError(self._said(error)) from None
         except (OpenApiException, urllib3.exceptions.HTTPError, OSError) as error:
-            text = " ".join(str(error).split())[:_LONGEST]
+            text = " ".join(str(getattr(error, "reason", error)).split())[:_LONGEST]  # urllib3's is wrapped twice
             raise VendorError(f"{self._url} gave no answer that Datadog's client can use: {text}") from None
 
     def _said(self, error: Any) -> str:

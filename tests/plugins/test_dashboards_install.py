@@ -14,7 +14,7 @@ import pytest
 from agent.config import load_config
 from agent.dashboards.install import install, offered
 from agent.plugin.manager import PluginManager
-from tests.servers import ROOT
+from tests.servers import ROOT, free_port
 from tests.vendors.running import Vendor, start_vendor
 
 APP_KEY = "ddapp_0123456789012345678901234567890123456789"
@@ -217,6 +217,29 @@ def test_an_unknown_vendor_and_a_disabled_one_are_told_from_each_other(tmp_path:
     assert unknown.returncode == 1
     assert "no dashboards for 'datadgo': enabled plugins have some for grafana" in unknown.stderr
     assert "plugins.datadog.enabled is false" in command(tmp_path, "install", "datadog").stderr
+
+
+@pytest.mark.parametrize("url", ["localhost:3000", "ftp://grafana", "https://me:pass@grafana", "https://?a=b"])
+def test_an_address_that_is_none_is_told_before_anything_is_done(tmp_path: Path, url: str) -> None:
+    done = command(tmp_path, "install", "grafana", "--url", url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("--url")
+    assert "write https://HOST:PORT" in done.stderr
+
+
+def test_a_plugin_that_cannot_be_set_up_says_why(tmp_path: Path) -> None:
+    done = command(tmp_path, "install", "cloudwatch", "--set", "plugins.cloudwatch.enabled=true", AWS_REGION="")
+    assert done.returncode == 1
+    assert "set [plugins.cloudwatch] region" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_nobody_at_the_address_is_a_sentence(vendors: dict[str, Vendor], tmp_path: Path, name: str) -> None:
+    done = run(tmp_path, vendors[name], "--url", f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "refused" in done.stderr or "Could not connect" in done.stderr
 
 
 def test_the_list_names_files_that_are_there(vendors: dict[str, Vendor], tmp_path: Path) -> None:
