@@ -43,15 +43,16 @@ def _points(histogram: Histogram) -> list[float]:
     *finite, beyond = histogram.counts
     least = sum(low * count for low, count in zip(lows, finite, strict=True))
     spread = sum(width * count for width, count in zip(widths, finite, strict=True))
-    share = 0.5
-    if not beyond and spread > 0:
-        share = min(1.0, max(1e-6, (histogram.sum - least) / spread))  # at 0 it would be in the bucket before
-    points = [low + share * width for low, width in zip(lows, widths, strict=True)]
-    last = histogram.bounds[-1] if histogram.bounds else histogram.sum / histogram.count
+    share, last = 0.5, histogram.bounds[-1] if histogram.bounds else histogram.sum / histogram.count
     if beyond:
-        last = max(math.nextafter(last, math.inf), (histogram.sum - least - share * spread) / beyond)
-    points.append(last)
-    return points
+        least_beyond = math.nextafter(last, math.inf)
+        last = (histogram.sum - least - share * spread) / beyond
+    if not beyond or last < least_beyond:  # then the others lie lower than in the middle of their buckets
+        last = least_beyond if beyond else last
+        if spread > 0:
+            inside = histogram.sum - least - last * beyond
+            share = min(1.0, max(1e-6, inside / spread))  # at 0 it would be in the bucket before
+    return [*(low + share * width for low, width in zip(lows, widths, strict=True)), last]
 
 
 def _thinned(counts: tuple[int, ...], total: int, most: int) -> tuple[int, ...]:

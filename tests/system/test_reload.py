@@ -161,6 +161,8 @@ def test_nothing_new_changes_nothing(agent: Agent) -> None:
     after = agent.status()
     assert after["cache"]["pid"] == before["cache"]["pid"]
     for earlier, later in zip(before["plugins"], after["plugins"], strict=True):
+        if earlier["state"] == "disabled":
+            continue
         assert later["runs"] >= earlier["runs"] > 0, "plugins that did not change keep their counters"
 
 
