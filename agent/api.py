@@ -19,6 +19,7 @@ of its table ``[plugins.NAME]``:
 from agent.config.models import ConfigPath, OrDefault, PluginConfig, Port
 from agent.config.units import Duration, Size, duration_between, size_between
 from agent.export.config import ExportConfig
+from agent.export.http import HttpSender, answer_of
 from agent.export.model import Answer, Batch, Body, Destination, Event, Limits, Series, Temporality, Verdict
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
 from agent.plugin.host import CacheAddress, Host
@@ -37,6 +38,7 @@ __all__ = [
     "ExportConfig",
     "Histogram",
     "Host",
+    "HttpSender",
     "Kind",
     "Limits",
     "MetricSpec",
@@ -49,6 +51,7 @@ __all__ = [
     "Snapshot",
     "Temporality",
     "Verdict",
+    "answer_of",
     "duration_between",
     "hookimpl",
     "size_between",

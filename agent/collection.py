@@ -6,6 +6,7 @@ export follows each plugin's first delivery, so that nobody waits an interval fo
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import itertools
 import logging
@@ -18,6 +19,8 @@ from typing import Any
 from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from agent.export.model import Event
+from agent.incidents.events import EventLog
 from agent.metrics.model import MetricSpec, Sample
 from agent.metrics.pipeline import Pipeline
 from agent.metrics.self_metrics import PLUGIN_NAME, SelfMetrics
@@ -45,7 +48,8 @@ class _Job:
 class Collection:
     """The active plugins of a manager, their pipeline and their scheduler.
 
-    own: gives the agent's own samples. beat: called by the scheduler's thread every few seconds.
+    own: gives the agent's own samples. beat: called by the scheduler's thread every few seconds. events: what exporters
+    are told of.
     """
 
     def __init__(
@@ -56,10 +60,12 @@ class Collection:
         *,
         own: Callable[[], Iterable[Sample]],
         beat: Callable[[], None],
+        events: EventLog | None = None,
     ) -> None:
         self.manager = manager
         self.pipeline = pipeline
         self._self_metrics, self._own, self._beat = self_metrics, own, beat
+        self.events = events or EventLog()
         self._workers: dict[str, PluginWorker] = {}
         self._lock = threading.Lock()
         self._first_runs: set[str] = set()  # whose next run is followed by an export
@@ -167,9 +173,10 @@ class Collection:
         self.manager.declare(add)
 
     def _add(self, plugin: LoadedPlugin, host: Host) -> None:
-        own_host = Host(host.data_dir, host.cache, host.version, logging.getLogger(f"predis.plugins.{plugin.name}"))
+        logger = logging.getLogger(f"predis.plugins.{plugin.name}")
+        own_host = Host(host.data_dir, host.cache, host.version, logger, self.events.emit)
         interval = plugin.config.interval or self._interval
-        worker = PluginWorker(plugin, own_host, self.pipeline, interval, self._ran)
+        worker = PluginWorker(plugin, own_host, self.pipeline, interval, self._ran, self._changed, self.events)
         with self._lock:
             self._workers[plugin.name] = worker
             self._first_runs.add(plugin.name)
@@ -188,7 +195,18 @@ class Collection:
         )
 
     def _collect_own(self) -> None:
-        self.pipeline.accept(PLUGIN_NAME, self._own())
+        with self._lock:
+            workers = list(self._workers.values())
+        of_exporters = itertools.chain.from_iterable(worker.export_samples() for worker in workers)
+        self.pipeline.accept(PLUGIN_NAME, itertools.chain(self._own(), of_exporters))
+
+    def _changed(self, name: str, change: str, what: str) -> None:
+        """A plugin went into quarantine, or works again; on the plugin's thread."""
+        if change == "quarantined":
+            event = Event(time.time(), "plugin_quarantined", f"Plugin {name} is in quarantine", what, "error")
+        else:
+            event = Event(time.time(), "plugin_recovered", f"Plugin {name} works again", what)
+        self.events.emit(dataclasses.replace(event, attributes={"plugin": name}))
 
     def _ran(self, name: str, seconds: float, outcome: str) -> None:
         """After each run, on the plugin's thread."""
@@ -196,7 +214,9 @@ class Collection:
         with self._lock:
             first = name in self._first_runs
             self._first_runs.discard(name)
-            exporters = [worker for worker in self._workers.values() if worker.exports] if first else []
+            # Not those with a destination: each export is a point of every series.
+            workers = self._workers.values() if first else ()
+            exporters = [worker for worker in workers if worker.exports and not worker.ships]
         for worker in exporters:
             if worker.plugin.name != name:
                 worker.export()

@@ -8,16 +8,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from agent.export import report
+from agent.export.config import ExportConfig
+from agent.export.pipe import ExportPipe
+from agent.incidents.events import EventLog
 from agent.metrics.model import Sample, Snapshot
 from agent.metrics.pipeline import Pipeline
 from agent.plugin.guard import Guarded, Overdue, Raised, describe
 from agent.plugin.host import Host
 from agent.plugin.loaded import LoadedPlugin
-from agent.plugin.runner import OnRun, PluginRunner
+from agent.plugin.runner import OnChange, OnRun, PluginRunner
 
 log = logging.getLogger(__name__)
 
-LATE_INTERVALS = 3  # a collector is late when it delivered nothing for so many intervals, and a deadline
+LATE_INTERVALS = 3  # a plugin is late when it delivered nothing for so many intervals, and a deadline
+_LEAST_DRAIN = 0.5  # seconds that an exporter's pipe has to put everything away, though a run hangs
 
 
 class PluginWorker:
@@ -34,14 +39,20 @@ class PluginWorker:
         pipeline: Pipeline,
         interval: float,
         on_run: OnRun = lambda name, seconds, outcome: None,
+        on_change: OnChange = lambda name, change, what: None,
+        events: EventLog | None = None,
     ) -> None:
         self.plugin = plugin
         self.interval = interval
         self.collects = plugin.implements("predis_collect")
-        self.exports = plugin.implements("predis_export")
+        self.ships = plugin.implements("predis_destination")
+        self.exports = self.ships or plugin.implements("predis_export")
+        self._on_change, self._events = on_change, events
+        self._pipe: ExportPipe | None = None
+        self._stopped = False
         self._host, self._pipeline = host, pipeline
         self._deadline = plugin.config.deadline
-        self._start_lock = threading.Lock()
+        self._start_lock, self._pipe_lock = threading.Lock(), threading.Lock()
         self._started = False
         self._began = time.monotonic()
         self._delivered: float | None = None
@@ -58,6 +69,7 @@ class PluginWorker:
             interval=self.interval,
             keep_newest=keep_newest,
             on_run=on_run,
+            on_change=self._on_change,
         )
 
     def collect(self) -> None:
@@ -73,10 +85,16 @@ class PluginWorker:
     def stop(self, timeout: float) -> None:
         """Lets a run end, then calls predis_stop; `timeout` seconds in all. A plugin that hangs is left behind."""
         deadline = time.monotonic() + timeout
-        for runner in self._runners():
-            if not runner.stop(max(0.0, deadline - time.monotonic())):
-                log.warning("plugin %s still hangs in a run: it is left behind", self.plugin.name)
-                return
+        ended = [runner.stop(max(0.0, deadline - time.monotonic())) for runner in self._runners()]
+        with self._pipe_lock:
+            self._stopped = True
+        if self._pipe is not None:  # what it holds is to be kept, whatever hangs
+            if self._events is not None:
+                self._events.unsubscribe(self.plugin.name)
+            self._pipe.stop(max(_LEAST_DRAIN, (deadline - time.monotonic()) / 2))
+        if not all(ended):
+            log.warning("plugin %s still hangs in a run: it is left behind", self.plugin.name)
+            return
         if not self._started:
             return
         try:
@@ -87,10 +105,17 @@ class PluginWorker:
             log.warning("plugin %s failed in predis_stop: %s", self.plugin.name, describe(raised.error))
 
     def late(self) -> str | None:
-        """Why it counts as not delivering, in a sentence; None for one that delivers, or that does not collect."""
-        if not self.collects:
-            return None
+        """Why it counts as not delivering, in a sentence; None for one that delivers, or has nothing to deliver.
+
+        An exporter with a destination delivers when its vendor takes points; a collector, when it gives samples.
+        """
         now, patience = time.monotonic(), LATE_INTERVALS * self.interval + self._deadline
+        if self._pipe is not None and (reason := report.late(self._pipe, patience)) is not None:
+            return reason
+        # Before its first snapshot, an exporter has no pipe; that is wrong only if it stays like this.
+        unstarted = self.ships and self._pipe is None and (now - self._began > patience or self._failing())
+        if not self.collects and not unstarted:
+            return None
         if self._delivered is not None and now - self._delivered <= patience:
             return None
         error = self.status()["error"]
@@ -123,7 +148,12 @@ class PluginWorker:
             "note": self._note,
             "error": None if healthy else run["last_error"],
             **self._pipeline.status(self.plugin.name),
+            **({"export": report.status(self._pipe)} if self._pipe is not None else {}),
         }
+
+    def export_samples(self) -> Iterable[Sample]:
+        """What its pipe measures of itself; nothing when it has none."""
+        return report.collect(self._pipe) if self._pipe is not None else ()
 
     def _runners(self) -> list[PluginRunner]:
         return [runner for runner in (self._collector, self._exporter) if runner is not None]
@@ -148,9 +178,27 @@ class PluginWorker:
 
     def _export(self, _: object) -> None:
         self._ensure_started()
+        if self.ships and self._pipe is None:
+            self._open_pipe()
         snapshot: Snapshot = self._pipeline.snapshot()
+        if self._pipe is not None:
+            self._pipe.offer(snapshot)
         self.plugin.export(snapshot)
         self._note = self.plugin.note()
+
+    def _open_pipe(self) -> None:
+        destination = self.plugin.destination()
+        config = self.plugin.config if isinstance(self.plugin.config, ExportConfig) else ExportConfig()
+        folder = self._host.data_dir / "export" / self.plugin.name
+        with self._pipe_lock:
+            if self._stopped:  # it hung for so long that the plugin has been stopped: the folder may be another's
+                return
+            self._pipe = ExportPipe(self.plugin.name, destination, config, folder, log=self._host.logger)
+        if self._events is not None:
+            self._events.subscribe(self.plugin.name, self._pipe.emit)
+
+    def _failing(self) -> bool:
+        return any(runner.status()["failures_in_a_row"] for runner in self._runners())
 
 
 class _Counted:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
@@ -18,6 +19,7 @@ from agent.collection import Collection
 from agent.config.diff import plan
 from agent.config.load import LoadedConfig
 from agent.errors import ConfigError, PredisError
+from agent.export.model import Event
 from agent.own_metrics import ReloadState
 from agent.plugin.host import Host
 from agent.plugin.manager import PluginChanges
@@ -30,7 +32,8 @@ class Reloader:
     """Brings new configurations into force, one at a time, on a thread that may take its time.
 
     `move_http` makes the HTTP server listen elsewhere, or raises PredisError and leaves it where it is. `use_log`
-    cannot fail. `host` makes what plugins are told. `loaded` is the configuration in force.
+    cannot fail. `host` makes what plugins are told. `emit` is told of the outcome, as an event. `loaded` is the
+    configuration in force.
     """
 
     def __init__(
@@ -43,11 +46,13 @@ class Reloader:
         move_http: Callable[[LoadedConfig], None],
         use_log: Callable[[LoadedConfig], None],
         host: Callable[[LoadedConfig], Host],
+        emit: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.loaded = loaded
         self.state = state
         self._supervisor, self._collection = supervisor, collection
         self._move_http, self._use_log, self._host = move_http, use_log, host
+        self._emit = emit
         self._thread: threading.Thread | None = None
         self._stopping, self._superseded = threading.Event(), threading.Event()
 
@@ -76,14 +81,19 @@ class Reloader:
         try:
             changed = self._reload()
         except PredisError as error:
-            self.state.refused(str(error))
+            self._refused(str(error))
             log.error("the new configuration is not used, the old one goes on:\n%s", error)
         except Exception as error:
-            self.state.refused(f"unexpected {type(error).__name__}: {error}")
+            self._refused(f"unexpected {type(error).__name__}: {error}")
             log.exception("the reload failed unexpectedly")
         else:
             self.state.applied(changed)
             log.info("configuration reloaded: %s", "; ".join(changed) or "nothing has changed")
+            self._emit(Event(time.time(), "config_applied", "A configuration came into force", "\n".join(changed)))
+
+    def _refused(self, error: str) -> None:
+        self.state.refused(error)
+        self._emit(Event(time.time(), "config_refused", "A configuration was refused", error, "warning"))
 
     def plan(self) -> list[str]:
         """What a reload would change now, in sentences; empty when nothing. Raises PredisError where it would."""

@@ -28,7 +28,10 @@ from agent.cache.wanted import CacheRefused
 from agent.collection import Collection
 from agent.config.load import LoadedConfig
 from agent.errors import PredisError
+from agent.export import report as export_report
+from agent.export.model import Event
 from agent.http.site import HttpSite
+from agent.incidents.events import EventLog
 from agent.logs import AgentLog, is_journal
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Sample
@@ -78,14 +81,16 @@ class Service:
         self._catalogue = Catalogue()
         self._pipeline = Pipeline(self._catalogue, interval=loaded.config.agent.interval)
         self._self_metrics = SelfMetrics(__version__, self._pipeline)
-        self._catalogue.add(PLUGIN_NAME, (*self._self_metrics.specs(), *SPECS))
+        self._catalogue.add(PLUGIN_NAME, (*self._self_metrics.specs(), *SPECS, *export_report.SPECS))
         self._reloads = ReloadState()
+        self._events = EventLog()
         self._supervisor = CacheSupervisor(
             CacheSettings.of(loaded.config),
             self._files,
             restarted=self._self_metrics.restart,
             beat=lambda: self._pulse.beat("supervisor"),
             heartbeat=arena_heartbeat(self._files.arena),
+            emit=self._events.emit,
             command=command,
             timings=timings,
         )
@@ -112,6 +117,7 @@ class Service:
                 self._self_metrics,
                 own=self._own_samples,
                 beat=lambda: self._pulse.beat("scheduler"),
+                events=self._events,
             )
             reloader = Reloader(
                 self._loaded,
@@ -121,6 +127,7 @@ class Service:
                 move_http=site.move,
                 use_log=self._log.use,
                 host=self._host,
+                emit=self._events.emit,
             )
             report = Report(
                 self._pulse,
@@ -141,6 +148,7 @@ class Service:
             self._log.use(self._loaded)  # the passwords and tokens that were made just now are secrets, too
             watchdog = notify.Watchdog(notifier, self._pulse, period)
             self._start_up(report, collection, watchdog, new_password)
+            self._events.emit(Event(time.time(), "agent_started", "The agent was started", f"version {__version__}"))
             if not self._stopping:
                 # Not into the journal: there a password would stay, for others to read.
                 banner = report.banner(None if is_journal(self._out) else new_password)
@@ -148,6 +156,7 @@ class Service:
                     print(banner, file=self._out, flush=True)
             self._main_loop(report, notifier, watchdog, reloader, collection)
             report.stopping = True
+            self._events.emit(Event(time.time(), "agent_stopping", "The agent is stopping"))
             notifier.stopping("draining")
             log.info("stopping: the cache answers what it has received, plugins end their runs")
             self._supervisor.stop(timeout=0)  # begins to drain, while the plugins are stopped

@@ -29,6 +29,8 @@ from agent.cache.upgrade import Outcome, Upgrades, discard, facts_of, wait_for_t
 from agent.cache.waker import Waker
 from agent.cache.wanted import CacheRefused, WantedSettings
 from agent.errors import EX_CONFIG, EX_FAILURE, PredisError
+from agent.export.model import Event
+from agent.incidents.cache import CacheIncidents
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ class CacheSupervisor:
     """`start` returns at once; `first` is done when the cache answers for the first time, or has failed to.
 
     restarted: told the reason when the process was started again. beat: called at least every second while the loop
-    makes progress. heartbeat: see CacheHealth.
+    makes progress. heartbeat: see CacheHealth. emit: told of incidents, as events.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class CacheSupervisor:
         restarted: Callable[[str], None] = lambda reason: None,
         beat: Callable[[], None] = lambda: None,
         heartbeat: Callable[[], float | None] = lambda: None,
+        emit: Callable[[Event], None] = lambda event: None,
         command: CommandLine = command_line,
         timings: Timings | None = None,
     ) -> None:
@@ -64,6 +67,7 @@ class CacheSupervisor:
         self._reason: str | None = None  # why the next start is a restart
         self._backoff = Backoff(self._t.first_delay, self._t.longest_delay)
         self._changes = LiveChanges(files, self._t)
+        self._incidents = CacheIncidents(emit)
         self.upgrades = Upgrades()
         # For status; single values that one thread writes.
         self._state = State.starting
@@ -195,6 +199,7 @@ class CacheSupervisor:
         if self._reason is not None:
             self._restarts[self._reason] += 1
             self._restarted(self._reason)
+            self._incidents.restarting()
             self._reason = None
         if self._wanted.now.auth:
             self.files.make_password()  # by now there is one, unless a reload asks for it or somebody removed it
@@ -338,6 +343,7 @@ class CacheSupervisor:
             return None
         self.upgrades.succeed(new.pid, facts_of(settings, self.files, self._t.answer))
         log.info("the cache process %d has taken over from %d", new.pid, old.pid)
+        self._incidents.upgraded(f"process {new.pid}, {self._health.version}, has taken over from {old.pid}")
         return new
 
     def _judge(self, process: CacheProcess) -> bool:
@@ -345,6 +351,7 @@ class CacheSupervisor:
         if self._health.answered_within(self._t.unresponsive_after):
             if self._state is State.unresponsive:
                 log.info("the cache process %d answers again", process.pid)
+                self._incidents.answers()
             self._error = None
             self._set(State.running)
             return False
@@ -353,12 +360,14 @@ class CacheSupervisor:
             self._unresponsive += 1
             self._set(State.unresponsive)
             log.error("%s", self._error)
+            self._incidents.down("unresponsive", self._error or "")
         return self._health.silent_for > self._t.restart_after
 
     def _ready(self, process: CacheProcess) -> None:
         self._error = None
         self._set(State.running)
         log.info("the cache process %d answers", process.pid)
+        self._incidents.answers()
         self._wanted.proved("restarted")
         if not self.first.done():
             self.first.set_result(None)
@@ -371,11 +380,14 @@ class CacheSupervisor:
         self._forget()
         self._reason = reason or ("killed" if status is not None and status < 0 else "exited")
         if expected:
+            if reason is not None:
+                self._incidents.down(reason, f"the cache process {process.pid} was ended, to be started again")
             return
         words = cache_process.last_words(self.files.log, process.log_start) if not process.adopted else []
         what = f"the cache process {process.pid} {cache_process.describe_exit(status)}"
         words = [in_terms_of_keys(line) for line in words]
         self._last_exit = "\n".join([what, *words])
+        self._incidents.down(self._reason, what)
         if stable:
             self._backoff.reset()
         self._backoff.failed()

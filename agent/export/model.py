@@ -21,9 +21,12 @@ class Temporality(StrEnum):
     delta = "delta"  # since the point before; the batch says how long that is
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Series:
-    """One series as one exporter knows it. The same object each time, so that what was prepared can be kept by it."""
+    """One series as one exporter knows it. The same object each time, so that what was prepared can be kept by it.
+
+    Weak references to it are possible, so that what was prepared goes with a series that vanishes.
+    """
 
     spec: MetricSpec
     labels: tuple[str, ...]
@@ -126,7 +129,11 @@ class Answer:
 
 
 class Destination(Protocol):
-    """The vendor's half of an exporter. Called on one thread of its own, so it may block within its timeouts."""
+    """The vendor's half of an exporter.
+
+    `encode`, `send` and `close` are called on one thread of the exporter's own, so they may block within the timeouts.
+    The others may be called from other threads as well, and only say what they know.
+    """
 
     temporality: Temporality
 

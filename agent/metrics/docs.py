@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from agent import own_metrics
 from agent.errors import PluginError
+from agent.export import report
 from agent.metrics import self_metrics
 from agent.metrics.model import MetricSpec
 from agent.plugin.markers import ENTRY_POINT_GROUP
@@ -43,6 +44,8 @@ def shipped_entry_points() -> list[EntryPoint]:
 def specs_of(point: EntryPoint) -> Sequence[MetricSpec]:
     """What a plugin declares under its default configuration. Imports it, but starts nothing."""
     plugin = point.load()
+    if not hasattr(plugin, "predis_metric_specs"):
+        return ()
     return tuple(plugin(plugin.Config()).predis_metric_specs())
 
 
@@ -57,7 +60,7 @@ def table(specs: Iterable[MetricSpec]) -> str:
 
 def page() -> str:
     """The whole of docs/metrics.md."""
-    parts = [HEAD, f"## The agent\n\n{table((*self_metrics.SPECS, *own_metrics.SPECS))}"]
+    parts = [HEAD, f"## The agent\n\n{table((*self_metrics.SPECS, *own_metrics.SPECS, *report.SPECS))}"]
     parts += [
         f"## [{point.name}](../plugins/{point.name}/README.md)\n\n{table(specs)}"
         for point in shipped_entry_points()

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from agent.export.model import Event
+
+
+def _to_nobody(event: Event) -> None:
+    """Where nobody listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +27,13 @@ class CacheAddress:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The agent as a plugin sees it: its folder, its version, the hosted cache, and a logger of the plugin's own."""
+    """The agent as a plugin sees it: its folder, its version, the hosted cache, and a logger of the plugin's own.
+
+    `emit` tells all exporters of an event; it returns at once and may be called from any thread.
+    """
 
     data_dir: Path
     cache: CacheAddress
     version: str
     logger: logging.Logger
+    emit: Callable[[Event], None] = _to_nobody

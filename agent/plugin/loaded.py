@@ -9,11 +9,14 @@ from typing import Any, Literal
 import pluggy
 
 from agent.config.models import PluginConfig
-from agent.errors import Problem
+from agent.errors import PluginError, Problem
+from agent.export.model import Destination
 from agent.metrics.model import MetricSpec, Sample, Snapshot
 from agent.plugin.host import Host
 
 State = Literal["active", "failed", "disabled"]
+
+_DESTINATION = ("temporality", "lanes", "event_lanes", "limits", "encode", "send", "close")
 
 
 @dataclass
@@ -76,6 +79,18 @@ class LoadedPlugin:
     def export(self, snapshot: Snapshot) -> None:
         """Call predis_export."""
         self._call("predis_export", snapshot=snapshot)
+
+    def destination(self) -> Destination:
+        """Call predis_destination. Raises PluginError when what it gives is none."""
+        given = [destination for destination in self._call("predis_destination") if destination is not None]
+        if len(given) != 1:
+            raise PluginError(self.name, "predis_destination gave nothing", "return a Destination")
+        missing = [name for name in _DESTINATION if not hasattr(given[0], name)]
+        if missing:
+            what = f"predis_destination gave a {type(given[0]).__name__} without {', '.join(missing)}"
+            raise PluginError(self.name, what, "return an object with all that agent.api.Destination has")
+        destination: Destination = given[0]
+        return destination
 
     def _call(self, hook: str, **arguments: object) -> list[Any]:
         if self.caller is None:

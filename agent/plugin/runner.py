@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from agent.plugin.guard import describe, origin
@@ -23,6 +24,9 @@ log = logging.getLogger("predis.plugins")
 
 OnRun = Callable[[str, float, str], None]
 """Called after each run with the plugin's name, seconds, and "ok", "exception" or "overdue"."""
+
+OnChange = Callable[[str, str, str], None]
+"""Called with the plugin's name, "quarantined" or "recovered" (from a quarantine), and what is wrong or was."""
 
 
 class PluginRunner:
@@ -42,6 +46,7 @@ class PluginRunner:
         interval: float = 10.0,
         keep_newest: bool = False,
         on_run: OnRun | None = None,
+        on_change: OnChange | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -50,6 +55,7 @@ class PluginRunner:
         self._interval = interval
         self._keep_newest = keep_newest
         self._on_run = on_run or (lambda name, seconds, outcome: None)
+        self._on_change = on_change or (lambda name, change, what: None)
         self._clock = clock
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -67,6 +73,7 @@ class PluginRunner:
         self._error: str | None = None
         self._error_time: float | None = None
         self._outcomes: list[tuple[float, str]] = []  # not yet told to on_run
+        self._news: list[tuple[str, str]] = []  # not yet told to on_change
 
     def trigger(self, argument: Any = None) -> bool:
         """Ask for a run. Never blocks on plugin code. False if none will start for it: busy, backing off or stopped."""
@@ -187,6 +194,8 @@ class PluginRunner:
             else:
                 if self._in_a_row:
                     log.info("plugin %s works again, after %d failures in a row", self.name, self._in_a_row)
+                    if self._in_a_row >= QUARANTINE_AFTER:
+                        self._news.append(("recovered", self._error or ""))
                 self._in_a_row, self._retry_at = 0, 0.0
             if error is None:
                 self._series = series
@@ -210,12 +219,18 @@ class PluginRunner:
         self._outcomes.append((seconds, "overdue"))
 
     def _report(self) -> None:
-        """Tell on_run what has ended. Without the lock: it may trigger other runners, and they this one."""
+        """Tell on_run what has ended, and on_change what is different now.
+
+        Without the lock: they may trigger other runners, and those this one.
+        """
         with self._changed:
             outcomes, self._outcomes = self._outcomes, []
-        for seconds, outcome in outcomes:
+            news, self._news = self._news, []
+        calls = [partial(self._on_run, self.name, seconds, outcome) for seconds, outcome in outcomes]
+        calls += [partial(self._on_change, self.name, change, what) for change, what in news]
+        for call in calls:
             try:
-                self._on_run(self.name, seconds, outcome)
+                call()
             except Exception:  # this thread must live: it is the plugin's
                 log.exception("counting a run of plugin %s failed", self.name)
 
@@ -230,6 +245,7 @@ class PluginRunner:
             log.warning("plugin %s: %s", self.name, what)
         elif self._in_a_row == QUARANTINE_AFTER:
             log.error("plugin %s is in quarantine after %d failures in a row: %s", self.name, self._in_a_row, what)
+            self._news.append(("quarantined", what))
 
     def _wait_longer(self) -> None:
         # One failure alone does not skip a turn; then 1, 3, 7, … turns are skipped.

@@ -1,0 +1,322 @@
+"""What lies between snapshots and a vendor: points wait, go out in order, and all of them are accounted for.
+
+offer → tracker → waiting (queue, spool) → courier → vendor
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.export import baseline
+from agent.export.account import Account
+from agent.export.batch import out_of_time, sift
+from agent.export.config import ExportConfig
+from agent.export.courier import Courier, Outcome
+from agent.export.deltas import Tracker, chosen
+from agent.export.model import Destination, Event
+from agent.export.retry import Circuit, Retry
+from agent.export.spool import Spool
+from agent.export.waiting import Waiting, Work
+from agent.metrics.model import Snapshot
+from agent.plugin.guard import Guarded, Overdue, Raised, describe
+
+MOST_EVENTS = 1000  # that wait to be looked at
+IDLE = 30.0  # seconds after which a thread that was not woken looks whether there is something to do
+_DRAINING = 0.7  # of the time for a stop
+
+
+class ExportPipe:
+    """Everything of one exporter but the vendor's half. `offer` and `emit` never wait for the vendor.
+
+    `folder` keeps the spool and the counters' baseline. `offer` is called by one thread, all else by any.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        destination: Destination,
+        config: ExportConfig,
+        folder: Path,
+        *,
+        log: logging.Logger | None = None,
+        clock: Callable[[], float] = time.time,
+        retry: Retry | None = None,
+    ) -> None:
+        self.name = name
+        self.account = Account()
+        self.retry = retry or Retry()
+        self.last_success: float | None = None  # Unix time
+        self.last_error: str | None = None
+        self.last_error_time: float | None = None
+        self._destination, self._config, self._clock = destination, config, clock
+        self._log = log or logging.getLogger(f"predis.plugins.{name}")
+        self._baseline_file = folder / "baseline"
+        self._tracker = Tracker(
+            destination.temporality,
+            destination.lanes,
+            chosen(config.metrics, config.exclude),
+            baseline.load(self._baseline_file),
+        )
+        self.courier = Courier(destination, config, self._log)
+        self.spool = Spool(
+            folder,
+            self.account,
+            self._tracker.find,
+            most_bytes=config.spool,
+            oldest=config.spool_age or float("inf"),
+            clock=clock,
+            log=self._log,
+        )
+        self._lock = threading.Lock()  # of all below, and of the spool
+        self.waiting = Waiting(
+            self.account, self.spool, config.queue, lambda: self.retry.failures > 0, lambda what: self._note(what)
+        )
+        self._work: Work | None = None
+        self._unsaved: baseline.Baseline | None = None
+        self._closed = False
+        self._events: deque[Event] = deque()
+        self._wake = threading.Event()
+        self._stop_at: float | None = None
+        self._told: set[str] = set()
+        self.offered_at: float | None = None  # monotonic, when points came last
+        self.waits_since: float | None = None  # monotonic: the last delivery, or the first points before any
+        self.spool.open()
+        self._thread = threading.Thread(target=self._run, name=f"export {name}", daemon=True)
+        self._thread.start()
+
+    # --- what comes in
+
+    def offer(self, snapshot: Snapshot) -> int:
+        """Takes the points of a snapshot; how many there were."""
+        good, bad = [], 0
+        for batch in self._tracker.take(snapshot):
+            kept, reasons = sift(batch, self._destination.limits(batch.lane).largest)
+            for reason, points in reasons.items():
+                self.account.lose(points, reason)
+                bad += points
+            if len(kept):
+                good.append(kept)
+        produced = sum(map(len, good)) + bad
+        with self._lock:
+            if self._closed:
+                return 0
+            self._take_events()
+            for batch in good:
+                self.waiting.add(batch)
+            self._unsaved = self._tracker.baseline()
+        if produced:
+            self.offered_at = time.monotonic()
+            if self.waits_since is None:
+                self.waits_since = self.offered_at
+        self._wake.set()
+        return produced
+
+    def emit(self, event: Event) -> None:
+        """Takes an event; returns at once, whatever the disk and the vendor do."""
+        if len(self._events) >= MOST_EVENTS:
+            self.account.lose(1, "queue_full")
+            return
+        self._events.append(event)
+        self._wake.set()
+
+    def _take_events(self) -> None:
+        """Puts events that came into the queue. The lock is held."""
+        while self._events:
+            event = self._events.popleft()
+            try:
+                lanes = tuple(self._destination.event_lanes(event))
+            except Exception as error:  # noqa: BLE001  # a vendor's half may raise anything
+                self._note(f"an event of kind {event.kind} could not be taken: {describe(error)}")
+                self.account.lose(1, "exception")
+                continue
+            for lane in lanes:
+                self.waiting.add_event(lane, event)
+
+    # --- the thread that sends
+
+    def _run(self) -> None:
+        while True:
+            try:
+                if not self._step():
+                    return
+            except Exception as error:  # noqa: BLE001  # a mistake of ours must not end the thread
+                self._log.exception("exporter %s failed unexpectedly and goes on", self.name)
+                self._note(f"unexpected {describe(error)}")
+                with self._lock:
+                    self._put_back()
+                    self.retry.failed()
+
+    def _step(self) -> bool:
+        """Does what is to be done next; False at the end."""
+        if self._stop_at is not None and time.monotonic() > self._stop_at:
+            return False
+        if (wait := self.retry.wait) > 0:
+            if self._stop_at is not None:
+                return False
+            self._sleep(wait)
+            return True
+        with self._lock:
+            if self._closed:
+                return False
+            self._take_events()
+            work = self._work = self.waiting.next()
+            unsaved = None
+            if not self.waiting.in_memory and (work is None or work.place == "spooled"):
+                unsaved, self._unsaved = self._unsaved, None
+        if unsaved is not None:
+            self._save(unsaved)
+        if work is not None:
+            self._deliver(work)
+        elif self._stop_at is not None:
+            return False
+        else:
+            self._sleep(IDLE)
+        return True
+
+    def _sleep(self, seconds: float) -> None:
+        self._wake.wait(seconds)
+        self._wake.clear()
+        if self.retry.failures:
+            with self._lock:
+                if not self._closed:
+                    self._take_events()
+
+    def _deliver(self, work: Work) -> None:
+        """Sends a batch, request by request, until it is done or has to wait."""
+        while work.left:
+            if self._stop_at is not None and time.monotonic() > self._stop_at:
+                with self._lock:
+                    self._put_back()
+                return
+            limits = self._destination.limits(work.batch.lane)
+            late = out_of_time(work.batch, limits, self._clock(), self._config.spool_age)
+            if late is not None:
+                outcome = Outcome(dropped=work.left, reason=late, detail="the vendor takes no points of that time")
+            else:
+                outcome = self.courier.attempt(
+                    work.batch, work.done, limits, lambda points: self._about_to_send(work, points)
+                )
+            with self._lock:
+                if self._closed:  # `stop` did not wait for it, and has put the rest away
+                    return
+                work.sending = 0
+                if outcome.answer is not None:
+                    self._failed(outcome)
+                    return
+                self._settle(work, outcome)
+        with self._lock:
+            if not self._closed:
+                self._work = None
+
+    def _about_to_send(self, work: Work, points: int) -> None:
+        with self._lock:
+            work.sending = points
+            if work.place == "spooled" and not self._closed:
+                self.spool.sending(points)
+
+    def _settle(self, work: Work, outcome: Outcome) -> None:
+        """Keeps the books of an attempt that needs no second one. The lock is held."""
+        points = outcome.delivered + outcome.dropped
+        if outcome.delivered:
+            self.account.deliver(points, work.place, outcome.rejected)
+            self.last_success = self._clock()
+            self.waits_since = time.monotonic()
+            if self.retry.failures:
+                self._log.info("exporter %s delivers again, after %d failures", self.name, self.retry.failures)
+            self.retry.succeeded()
+            self._told.clear()
+            if outcome.rejected:
+                self._note(f"{outcome.rejected} points were rejected: {outcome.detail}", "rejected")
+        elif outcome.dropped:
+            self.account.drop(points, work.place, outcome.reason)
+            self._note(f"{outcome.dropped} points dropped ({outcome.reason}): {outcome.detail}", outcome.reason)
+            if outcome.answered:
+                self.retry.succeeded()  # there is nothing to wait for
+        if points:
+            work.done += points
+            if work.place == "spooled":
+                self.spool.done(points)
+
+    def _failed(self, outcome: Outcome) -> None:
+        """No answer, or one to wait after: all that waits goes to the spool. The lock is held."""
+        answer = outcome.answer
+        assert answer is not None
+        if answer.maybe_taken:
+            self.account.duplicate(outcome.sent)
+        self.retry.failed(answer.retry_after)
+        what = f"a request failed ({answer.reason or 'retry'}): {answer.detail}"
+        self._note(what, "retry")
+        if self.retry.circuit is Circuit.open:
+            self._note(f"{self.retry.failures} failures in a row, points are spooled; {what}", "open")
+        self._put_back()
+
+    def _put_back(self) -> None:
+        """The lock is held."""
+        work, self._work = self._work, None
+        self.waiting.put_back(work)
+
+    # --- for others to look at; single values, to be read without the lock
+
+    @property
+    def unsupported(self) -> int:
+        """Series that no lane takes."""
+        return self._tracker.unsupported
+
+    @property
+    def lag(self) -> float | None:
+        """Seconds since the time of the oldest point that is not delivered; None when there is none."""
+        work, waits, age = self._work, self.waiting.oldest, self.spool.age
+        now = self._clock()
+        ages = [now - time for time in (work.batch.time if work else None, waits) if time is not None]
+        return max(0.0, *ages, age or 0.0) if ages or age is not None else None
+
+    # --- the end
+
+    def stop(self, timeout: float) -> None:
+        """Delivers for a moment, keeps the rest on the disk, and closes; little more than `timeout` seconds in all."""
+        deadline = time.monotonic() + timeout
+        self._stop_at = time.monotonic() + timeout * _DRAINING
+        self._wake.set()
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._take_events()
+            if self._work is not None and self._work.sending:
+                self._log.warning("exporter %s: a request still hangs: it is left behind", self.name)
+                if self._work.place == "queued":  # else the cursor of the spool says so
+                    self.account.duplicate(self._work.sending)
+            self._put_back()
+            self.waiting.give_up("stopped")  # what the disk did not take
+            self.spool.close()
+        if self._unsaved is not None:
+            self._save(self._unsaved)
+        if not self._thread.is_alive():
+            try:
+                Guarded(self._destination.close, f"close {self.name}").result(max(0.1, deadline - time.monotonic()))
+            except Overdue:
+                self._log.warning("exporter %s hangs in close: it is left behind", self.name)
+            except Raised as raised:
+                self._log.warning("exporter %s failed in close: %s", self.name, describe(raised.error))
+
+    def _save(self, what: baseline.Baseline) -> None:
+        try:
+            self._baseline_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            baseline.save(what, self._baseline_file)
+        except OSError as error:
+            self._note(f"{self._baseline_file}: {error.strerror or error}", "baseline")
+        else:
+            self._told.discard("baseline")
+
+    def _note(self, what: str, topic: str = "spool") -> None:
+        """For status, and once for the log, until something is delivered again."""
+        self.last_error, self.last_error_time = what, self._clock()
+        if topic not in self._told:
+            self._told.add(topic)
+            self._log.warning("exporter %s: %s", self.name, what)
