@@ -21,6 +21,7 @@ from agent.config.models import PluginConfig
 from agent.errors import PredisError, Problem
 from agent.metrics.model import MetricSpec
 from agent.plugin import hookspecs
+from agent.plugin.declared import Versions, as_versions, declared_versions
 from agent.plugin.guard import Guarded, Overdue, Raised, describe, origin
 from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.markers import API_VERSION, ENTRY_POINT_GROUP, PROJECT
@@ -200,6 +201,10 @@ class PluginManager:
         return plugin
 
     def _import(self, plugin: LoadedPlugin, entry_point: importlib.metadata.EntryPoint) -> Any:
+        value = plugin.entry_point
+        versions = self._guarded(lambda: declared_versions(value), plugin, "be found", _uninstall(plugin))
+        if versions is not None:
+            _check_range(versions)
         factory = self._guarded(entry_point.load, plugin, "be imported", _uninstall(plugin))
         if not isinstance(factory, type):
             what = f"its entry point {plugin.entry_point} is a {type(factory).__name__}, not a class"
@@ -259,11 +264,15 @@ def _distribution(entry_point: importlib.metadata.EntryPoint) -> str:
 
 
 def _check_version(factory: Any) -> None:
-    declared = getattr(factory, "api_version", None)
-    low, high = declared if isinstance(declared, tuple) and len(declared) == 2 else (declared, declared)
-    if not isinstance(low, int) or not isinstance(high, int):
+    versions = as_versions(getattr(factory, "api_version", None))
+    if versions is None:
         mend = f"write api_version = {API_VERSION} in the class, or a range: (1, {API_VERSION})"
         raise _Unusable(f"{factory.__name__} does not say which version of the plugin API it is written for", mend)
+    _check_range(versions)
+
+
+def _check_range(versions: Versions) -> None:
+    low, high = versions
     if not low <= API_VERSION <= high:
         wants = str(low) if low == high else f"{low} to {high}"
         mend = "install a newer version of the plugin" if high < API_VERSION else "install a newer predis-agent"
