@@ -168,6 +168,9 @@ class Service:
 
     def _run_plugins(self, manager: PluginManager, collection: Collection) -> None:
         manager.load()
+        for warning in manager.warnings:
+            log.warning("%s", warning)
+        manager.remember()
         collection.run_plugins(self._host(self._loaded))
 
     def _start_up(

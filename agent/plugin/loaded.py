@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import Distribution
 from typing import Any, Literal
 
 import pluggy
@@ -14,7 +15,7 @@ from agent.export.model import Destination
 from agent.metrics.model import MetricSpec, Sample, Snapshot
 from agent.plugin.host import Host
 
-State = Literal["active", "failed", "disabled"]
+State = Literal["active", "failed", "disabled", "missing"]
 
 _DESTINATION = ("temporality", "lanes", "event_lanes", "limits", "encode", "send", "close")
 
@@ -24,13 +25,17 @@ class LoadedPlugin:
     """A plugin that was found, whether or not it works.
 
     ``state`` "active": its hooks may be called. "failed": it could not be imported, configured or registered, and
-    ``problems`` say why. "disabled": the configuration says so. How its runs go is the runner's to say.
+    ``problems`` say why. "disabled": the configuration says so. "missing": it was there at an earlier start, and its
+    package is gone; ``wanted`` is False then if the configuration does not name it. How its runs go is the runner's to
+    say.
     """
 
     name: str
     entry_point: str
     distribution: str
+    package: Distribution | None = field(default=None, repr=False)
     state: State = "disabled"
+    wanted: bool = True
     problems: list[Problem] = field(default_factory=list)
     config: PluginConfig = field(default_factory=PluginConfig)
     instance: object | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,10 @@ from agent.plugin import hookspecs
 from agent.plugin.declared import Versions, as_versions, declared_versions
 from agent.plugin.guard import Guarded, Overdue, Raised, describe, origin
 from agent.plugin.loaded import LoadedPlugin
+from agent.plugin.lock import PluginLock, installed
 from agent.plugin.markers import API_VERSION, ENTRY_POINT_GROUP, PROJECT
+
+log = logging.getLogger(__name__)
 
 _LOAD_DEADLINE = 20.0  # seconds for each of import, configuration, constructor and specs
 _MOST_SPECS = 10_000
@@ -79,7 +83,7 @@ class PluginManager:
     @property
     def problems(self) -> list[Problem]:
         """Why plugins could not be loaded."""
-        return [problem for plugin in self.plugins.values() for problem in plugin.problems]
+        return _problems(self.plugins.values())
 
     def declare(self, add: Callable[[str, tuple[MetricSpec, ...]], None]) -> None:
         """Give each active plugin's specs to ``add`` (a catalogue's); a plugin whose specs are refused fails."""
@@ -111,7 +115,7 @@ class PluginManager:
             plugins=fresh,
             started=tuple(p for p in fresh.values() if p.instance is not None and p.name not in kept),
             stopped=tuple(plugin for name, plugin in running.items() if name not in kept),
-            problems=tuple(problem for plugin in fresh.values() for problem in plugin.problems),
+            problems=tuple(_problems(fresh.values())),
         )
 
     def commit(self, changes: PluginChanges) -> None:
@@ -119,14 +123,34 @@ class PluginManager:
         self.config = changes.config
         self.plugins = dict(changes.plugins)
 
+    def remember(self) -> None:
+        """Note in the lock file which packages the plugins in force come from; a failure is logged, no more."""
+        packages: dict[str, importlib.metadata.Distribution] = {}
+        names: dict[str, list[str]] = {}
+        for plugin in self.plugins.values():
+            if plugin.package is not None and plugin.distribution not in ("", _OWN_DISTRIBUTION):
+                packages[plugin.distribution] = plugin.package
+                names.setdefault(plugin.distribution, []).append(plugin.name)
+        now = [entry for name in packages if (entry := installed(packages[name], names[name])) is not None]
+        lock = PluginLock(self.config.config.agent.data_dir)
+        try:
+            lock.remember(now)
+        except OSError as error:
+            log.warning("%s cannot be written: %s", lock.path, error.strerror or error)
+
+    def found(self) -> list[str]:
+        """The names of the installed plugins; none of them is imported."""
+        return list(self._find())
+
     def _load(self, config: LoadedConfig, running: Mapping[str, LoadedPlugin]) -> dict[str, LoadedPlugin]:
         found = self._find()
         plugins = {
             name: self._load_one(name, entry_point, config, running.get(name))
             for name, entry_point in sorted(found.items())
         }
+        plugins |= self._missing(config, set(found))
         for name, table in sorted(config.config.plugins.items()):
-            if name in found:
+            if name in plugins:
                 continue
             plugin = plugins[name] = LoadedPlugin(name, "", "")
             if table.get("enabled") is not False and not config.plugins_off:
@@ -134,7 +158,26 @@ class PluginManager:
                 guess = nearest(name, list(found))
                 mend = f'did you mean "{guess}"?' if guess else "installed plugins: " + (", ".join(found) or "none")
                 plugin.problems = [self._problem(config, name, "no installed plugin has this name", mend)]
-        return plugins
+        return dict(sorted(plugins.items()))
+
+    def _missing(self, config: LoadedConfig, found: set[str]) -> dict[str, LoadedPlugin]:
+        """The plugins of the lock file that are gone."""
+        missing: dict[str, LoadedPlugin] = {}
+        locked, trouble = PluginLock(config.config.agent.data_dir).read()
+        if trouble is not None:
+            self.warnings.append(Problem(None, None, "", trouble, ""))
+        for entry in locked:
+            for name in set(entry.plugins) - found:
+                plugin = missing[name] = LoadedPlugin(name, "", entry.name)
+                if config.plugins_off or config.config.plugins.get(name, {}).get("enabled") is False:
+                    continue
+                plugin.state, plugin.wanted = "missing", name in config.config.plugins
+                what = f"its package {entry.name} {entry.version} is gone; this gets it back: {entry.command}"
+                mend = f"or do without it: predis-agent plugins forget {name}"
+                plugin.problems = [self._problem(config, name, what, mend)]
+                if not plugin.wanted:
+                    self.warnings += plugin.problems
+        return missing
 
     def _find(self) -> dict[str, importlib.metadata.EntryPoint]:
         """Entry points by name. When two packages claim a name, the agent's own wins, else the first by name."""
@@ -171,7 +214,7 @@ class PluginManager:
         config: LoadedConfig,
         running: LoadedPlugin | None,
     ) -> LoadedPlugin:
-        plugin = LoadedPlugin(name, entry_point.value, _distribution(entry_point))
+        plugin = LoadedPlugin(name, entry_point.value, _distribution(entry_point), package=entry_point.dist)
         table = config.config.plugins.get(name, {})
         if config.plugins_off or table.get("enabled") is False:
             return plugin  # without importing it: it may be what one wants to be rid of
@@ -277,6 +320,11 @@ def _check_range(versions: Versions) -> None:
         wants = str(low) if low == high else f"{low} to {high}"
         mend = "install a newer version of the plugin" if high < API_VERSION else "install a newer predis-agent"
         raise _Unusable(f"is written for plugin API {wants}, this agent has {API_VERSION}", mend)
+
+
+def _problems(plugins: Iterable[LoadedPlugin]) -> list[Problem]:
+    """Not of those that are missing while nobody asks for them: nothing is wrong with the configuration then."""
+    return [problem for plugin in plugins if plugin.wanted for problem in plugin.problems]
 
 
 def _uninstall(plugin: LoadedPlugin) -> str:
