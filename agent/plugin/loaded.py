@@ -85,6 +85,13 @@ class LoadedPlugin:
         """Call predis_export."""
         self._call("predis_export", snapshot=snapshot)
 
+    def abandon(self) -> None:
+        """It is stopped, or hangs: whatever can be ended of it is to end."""
+
+    def details(self) -> dict[str, Any]:
+        """What `status` shows of how it is run, besides its runs."""
+        return {}
+
     def destination(self) -> Destination:
         """Call predis_destination. Raises PluginError when what it gives is none."""
         given = [destination for destination in self._call("predis_destination") if destination is not None]

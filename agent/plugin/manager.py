@@ -10,20 +10,22 @@ import itertools
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pluggy
+from pydantic import ConfigDict
 
 from agent.config.explain import nearest
 from agent.config.load import LoadedConfig
-from agent.config.locate import format_key
+from agent.config.locate import format_key, parse_key
 from agent.config.models import PluginConfig
 from agent.errors import PredisError, Problem
 from agent.metrics.model import MetricSpec
 from agent.plugin import hookspecs
 from agent.plugin.declared import Versions, as_versions, declared_versions
 from agent.plugin.guard import Guarded, Overdue, Raised, describe, origin
+from agent.plugin.isolated import IsolatedPlugin
 from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.lock import PluginLock, installed
 from agent.plugin.markers import API_VERSION, ENTRY_POINT_GROUP, PROJECT
@@ -35,6 +37,12 @@ _MOST_SPECS = 10_000
 _MEND_SPECS = "mend what predis_metric_specs returns"
 _OWN_DISTRIBUTION = "predis-agent"
 _ARGUMENTS = re.compile(r"for hook '(\w+)'\nhookimpl definition: (.*)\nArgument\(s\) \{(.*)\}", re.DOTALL)
+
+
+class _HostKeys(PluginConfig):
+    """What every plugin's table has, read from one that has more."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 class _Unusable(Exception):
@@ -57,19 +65,24 @@ class PluginChanges:
 
 
 class PluginManager:
-    """The plugins of one agent. ``entry_points`` replaces those of the installed packages (tests)."""
+    """The plugins of one agent. ``entry_points`` replaces those of the installed packages (tests).
+
+    Without ``isolate``, none gets a process of its own: this one is it already.
+    """
 
     def __init__(
         self,
         config: LoadedConfig,
         entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
         load_deadline: float = _LOAD_DEADLINE,
+        *,
+        isolate: bool = True,
     ) -> None:
         self.config = config
         self.plugins: dict[str, LoadedPlugin] = {}
         self.warnings: list[Problem] = []
         self._given = None if entry_points is None else list(entry_points)
-        self._deadline = load_deadline
+        self._deadline, self._isolate = load_deadline, isolate
 
     def load(self) -> None:
         """Load every installed plugin that is enabled. Never raises for a plugin's sake."""
@@ -219,6 +232,13 @@ class PluginManager:
         if config.plugins_off or table.get("enabled") is False:
             return plugin  # without importing it: it may be what one wants to be rid of
         try:
+            if self._isolate and "isolation" in table:  # before the import: that is to happen in the process
+                keys, plugin.problems = config.read_plugin(name, _HostKeys)
+                if keys is None:
+                    plugin.state = "failed"
+                    return plugin
+                if keys.isolation == "process":
+                    return self._load_isolated(plugin, keys, config, running)
             factory = self._import(plugin, entry_point)
             model = _config_model(factory)
             remedy = f"mend {model.__qualname__}'s validators, or set plugins.{name}.enabled = false"
@@ -231,6 +251,8 @@ class PluginManager:
             plugin.config = settings
             if not settings.enabled:
                 return plugin
+            if self._isolate and settings.isolation == "process":  # its own default
+                return self._load_isolated(plugin, settings, config, running)
             if running is not None and running.instance is not None and _same(running, factory, settings):
                 return running
             self._register(plugin, factory, settings)
@@ -242,6 +264,22 @@ class PluginManager:
                 problem = Problem(unusable.file, unusable.line, problem.key, problem.what, problem.mend)
             plugin.problems.append(problem)
         return plugin
+
+    def _load_isolated(
+        self, plugin: LoadedPlugin, keys: PluginConfig, config: LoadedConfig, running: LoadedPlugin | None
+    ) -> LoadedPlugin:
+        versions = declared_versions(plugin.entry_point)
+        if versions is not None:
+            _check_range(versions)
+        isolated = IsolatedPlugin.of(plugin, keys, config, self._deadline)
+        if running is not None and running.instance == isolated.instance:
+            return running
+        problems = isolated.load()
+        plugin.problems = [self._located(config, plugin.name, problem) for problem in problems]
+        if plugin.problems or isolated.state != "active":
+            plugin.state, plugin.config = isolated.state, isolated.config
+            return plugin
+        return isolated
 
     def _import(self, plugin: LoadedPlugin, entry_point: importlib.metadata.EntryPoint) -> Any:
         value = plugin.entry_point
@@ -288,6 +326,18 @@ class PluginManager:
             raise _Unusable(f"cannot {doing}: not done after {self._deadline:g} s", remedy) from None
         except Raised as raised:
             raise _Unusable(f"cannot {doing}: {describe(raised.error)}", remedy, *origin(raised.error)) from None
+
+    @staticmethod
+    def _located(config: LoadedConfig, name: str, problem: Problem) -> Problem:
+        """A problem that was found where nobody knows the files of the configuration."""
+        if problem.file is not None:
+            return problem
+        try:
+            path = parse_key(problem.key)
+        except ValueError:  # of an item in a list
+            path = ("plugins", name)
+        place = config.sources.place(path)
+        return problem if place is None else replace(problem, file=place.file, line=place.line)
 
     @staticmethod
     def _problem(config: LoadedConfig, name: str, what: str, mend: str) -> Problem:
