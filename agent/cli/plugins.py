@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.plugin.loaded import LoadedPlugin
+    from agent.plugin.manager import PluginManager
 
 app = typer.Typer(no_args_is_help=True, help="See which plugins are installed, and switch them off and on.")
 
@@ -33,7 +34,7 @@ def list_plugins(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """List installed plugins: their state, package and metrics, and the reason when one cannot be used."""
+    """List installed plugins: state, package, metrics, whether they are certified, and why one cannot be used."""
     from agent.metrics.catalogue import Catalogue
     from agent.plugin.manager import PluginManager
 
@@ -41,8 +42,9 @@ def list_plugins(
     manager.load()
     manager.declare(Catalogue().add)
     plugins = list(manager.plugins.values())
+    certified = _certified(manager)
     if as_json:
-        typer.echo(json.dumps([_as_json(plugin) for plugin in plugins], indent=2))
+        typer.echo(json.dumps([{**_as_json(p), "certified": certified[p.name]} for p in plugins], indent=2))
         return
     if not plugins:
         typer.echo("no plugins are installed")
@@ -55,11 +57,12 @@ def list_plugins(
             plugin.state,
             plugin.distribution or "-",
             str(len(plugin.specs) or "-"),
+            certified[plugin.name],
             plugin.entry_point or "-",
         )
         for plugin in plugins
     ]
-    print_table(("plugin", "state", "package", "metrics", "class"), rows, state_column=1)
+    print_table(("plugin", "state", "package", "metrics", "certified", "class"), rows, state_column=1)
     for problem in (*manager.warnings, *manager.problems):
         typer.echo(str(problem), err=True)
 
@@ -121,6 +124,27 @@ def forget(name: NameArgument, config: ConfigOption = None, set_: SetOption = No
     typer.echo(f"{name} (of {entry.name} {entry.version}) is forgotten")
     if name in loaded.config.plugins:
         typer.echo(f"its table is still in the configuration ({loaded.locate(('plugins', name))}): remove it there")
+
+
+def _certified(manager: PluginManager) -> dict[str, str]:
+    """What `plugin certify` found out about each plugin; for those that come with the agent, that they do."""
+    from importlib.metadata import EntryPoint
+
+    from agent.certify.record import fingerprint, read
+    from agent.plugin.manager import OWN_DISTRIBUTION
+    from agent.plugin.markers import ENTRY_POINT_GROUP
+
+    kept = read(manager.config.config.agent.data_dir)
+    shown: dict[str, str] = {}
+    for name, plugin in manager.plugins.items():
+        if not plugin.entry_point:
+            shown[name] = "-"
+        elif name in kept:
+            point = EntryPoint(name, plugin.entry_point, ENTRY_POINT_GROUP)
+            shown[name] = kept[name].shown(fingerprint(point))
+        else:
+            shown[name] = "shipped" if plugin.distribution == OWN_DISTRIBUTION else "no"
+    return shown
 
 
 def _as_json(plugin: LoadedPlugin) -> dict[str, Any]:

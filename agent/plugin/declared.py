@@ -29,7 +29,7 @@ def declared_versions(entry_point: str) -> Versions | None:
 
 
 def _in_module(module: str, name: str, hops: int) -> Versions | None:
-    spec = _spec(module)
+    spec = find_module(module)
     if spec is None or not name or not isinstance(spec.loader, SourceFileLoader):
         return None
     tree = ast.parse(spec.loader.get_data(spec.loader.path))
@@ -44,8 +44,8 @@ def _in_module(module: str, name: str, hops: int) -> Versions | None:
     return None
 
 
-def _spec(module: str) -> ModuleSpec | None:
-    """As importlib.util.find_spec gives it, which however imports the parents."""
+def find_module(module: str) -> ModuleSpec | None:
+    """A module's spec, or None. importlib.util.find_spec gives the same, and imports the parents."""
     path, spec = None, None
     parts = module.split(".")
     for depth in range(1, len(parts) + 1):

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 _LOAD_DEADLINE = 20.0  # seconds for each of import, configuration, constructor and specs
 _MOST_SPECS = 10_000
 _MEND_SPECS = "mend what predis_metric_specs returns"
-_OWN_DISTRIBUTION = "predis-agent"
+OWN_DISTRIBUTION = "predis-agent"
 _ARGUMENTS = re.compile(r"for hook '(\w+)'\nhookimpl definition: (.*)\nArgument\(s\) \{(.*)\}", re.DOTALL)
 
 
@@ -141,7 +141,7 @@ class PluginManager:
         packages: dict[str, importlib.metadata.Distribution] = {}
         names: dict[str, list[str]] = {}
         for plugin in self.plugins.values():
-            if plugin.package is not None and plugin.distribution not in ("", _OWN_DISTRIBUTION):
+            if plugin.package is not None and plugin.distribution not in ("", OWN_DISTRIBUTION):
                 packages[plugin.distribution] = plugin.package
                 names.setdefault(plugin.distribution, []).append(plugin.name)
         now = [entry for name in packages if (entry := installed(packages[name], names[name])) is not None]
@@ -196,7 +196,7 @@ class PluginManager:
         """Entry points by name. When two packages claim a name, the agent's own wins, else the first by name."""
         self.warnings = []
         points = self._given if self._given is not None else self._installed()
-        points = sorted(points, key=lambda point: (_distribution(point) != _OWN_DISTRIBUTION, _distribution(point)))
+        points = sorted(points, key=lambda point: (_distribution(point) != OWN_DISTRIBUTION, _distribution(point)))
         found: dict[str, importlib.metadata.EntryPoint] = {}
         for point in points:
             first = found.setdefault(point.name, point)
