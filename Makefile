@@ -13,12 +13,12 @@ BIN := $(VENV)/bin
 NATIVE := $(wildcard core_cache/native/*.cpp core_cache/native/*.h)
 
 .NOTPARALLEL:
-.PHONY: help setup native peers run test lint types pytest stress bench clean
+.PHONY: help setup native peers run test lint types pytest sanitize fuzz stress bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^$$/p'
-	@echo "targets: setup run test lint types pytest stress bench peers clean"
+	@echo "targets: setup run test lint types pytest sanitize fuzz stress bench peers clean"
 
 # --- set-up: virtual environment, packages, native extension; each step only when what it reads has changed ---
 
@@ -59,6 +59,15 @@ types: setup
 
 pytest: setup
 	$(BIN)/python -m pytest $(TESTS)
+
+# The cache core's tests on an engine built with AddressSanitizer and UndefinedBehaviorSanitizer; TESTS=… for a part.
+sanitize: setup peers
+	$(BIN)/python -m tests.core_cache.sanitize $(if $(filter-out tests,$(TESTS)),$(TESTS))
+
+# The engine and its arena under libFuzzer, SECONDS=n for each target; TARGETS="arena text" for some of them.
+fuzz: setup
+	@sh packaging/install-packages.sh "fuzzing with make fuzz" clang libclang-rt-dev || true
+	$(BIN)/python -m tests.core_cache.fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
 
 # At least 10^7 checked reads by local readers while the cache evicts, expires, flushes and is killed; READS=n for more.
 stress: setup

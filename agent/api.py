@@ -21,6 +21,7 @@ from agent.config.units import Duration, Size, duration_between, size_between
 from agent.export.config import ExportConfig
 from agent.export.http import HttpSender, answer_of
 from agent.export.model import Answer, Batch, Body, Destination, Event, Limits, Series, Temporality, Verdict
+from agent.export.prepared import Prepared
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
 from agent.plugin.host import CacheAddress, Host
 from agent.plugin.markers import API_VERSION, hookimpl
@@ -45,6 +46,7 @@ __all__ = [
     "OrDefault",
     "PluginConfig",
     "Port",
+    "Prepared",
     "Sample",
     "Series",
     "Size",

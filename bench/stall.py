@@ -1,4 +1,4 @@
-"""How long the event loop is held up: by writes into a full cache, mass expiry, FLUSHALL, a change of policy."""
+"""How long the event loop is held up: by writes into a full cache, large values, big collections, expiry, FLUSHALL."""
 
 import os
 import random
@@ -13,12 +13,14 @@ from core_cache import _native
 LONGEST_MS = 5.0
 CRON_BUDGET_US = 1000  # as core_cache.server gives it
 READ_BYTES = 64 * 1024  # what the event loop hands over at once
+PIPELINE = 16  # commands on one collection
 METHOD = """\
 The engine runs in the measuring process; it gets what a client sends in pieces of at most {read} KiB, as from the
 event loop, and its upkeep is called after every tenth piece. Each call into it is one turn of the event loop: the
 longest is how long other clients have to wait. Times are the thread's CPU time, so that other programs on the machine
-do not count; page faults and system calls do. {keys:,} keys; the cache of {memory} MiB is full where it says so. Values
-over 1 MiB take longer in a full cache, some ms per MiB: the room for each of them is made in one go."""
+do not count; page faults and system calls do. {keys:,} keys; the cache of {memory} MiB is full where it says so. Large
+values come in such pieces too. Collections grow to {keys:,} elements, {pipeline} commands at a time; then each element
+is overwritten, or taken out and another put in, and at last the collection is deleted."""
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Loop:
 
 
 def run(_: Path, *, keys: int = 1_000_000, memory_mib: int = 512) -> Result:
-    """About 2 minutes."""
+    """About 4 minutes."""
     rows, data, targets = [], {}, {}
     for name, scenario in SCENARIOS.items():
         arena = Path(f"/dev/shm/predis-bench-{os.getpid()}.arena")
@@ -95,7 +97,7 @@ def run(_: Path, *, keys: int = 1_000_000, memory_mib: int = 512) -> Result:
     return Result(
         name="stall",
         title="Longest stall of the event loop",
-        method=METHOD.format(read=READ_BYTES >> 10, keys=keys, memory=memory_mib),
+        method=METHOD.format(read=READ_BYTES >> 10, keys=keys, memory=memory_mib, pipeline=PIPELINE),
         tables=[Table("CPU time of one turn", columns, rows)],
         data=data,
         targets=targets,
@@ -145,12 +147,35 @@ def _full_load(loop: Loop, keys: int, memory: int) -> None:
         loop.send(piece)
 
 
-def _large_values(loop: Loop, keys: int, memory: int) -> None:
-    """Values of 1 MiB into a cache that is full of small ones."""
-    _fill(loop, keys * memory // (200 << 20))
-    value = b"y" * (1 << 20)
-    for n in range(300):
-        loop.send(_command(b"SET", b"large:%d" % n, value))
+def _large_values(size_mib: int, count: int) -> Callable[[Loop, int, int], None]:
+    """Values of one size into a cache that is full of small ones."""
+
+    def scenario(loop: Loop, keys: int, memory: int) -> None:
+        _fill(loop, keys * memory // (200 << 20))
+        value = b"y" * (size_mib << 20)
+        for n in range(count):
+            loop.send(_command(b"SET", b"large:%d" % n, value))
+
+    return scenario
+
+
+def _collection(grow: str, *change: str) -> Callable[[Loop, int, int], None]:
+    """Commands as people type them, in which N stands for the element's number."""
+
+    def send(loop: Loop, keys: int, lines: tuple[str, ...]) -> None:
+        for start in range(0, keys, PIPELINE):
+            numbers = range(start, min(keys, start + PIPELINE))
+            texts = (line.replace("N", str(n)) for n in numbers for line in lines)
+            loop.send(b"".join(_command(*text.encode().split()) for text in texts))
+
+    def scenario(loop: Loop, keys: int, _: int) -> None:
+        send(loop, keys, (grow,))
+        send(loop, keys, change)
+        loop.send(_command(b"del", b"c"))
+        while loop.upkeep():
+            pass
+
+    return scenario
 
 
 def _expiry(loop: Loop, keys: int, _: int) -> None:
@@ -188,7 +213,13 @@ def _policies(loop: Loop, keys: int, memory: int) -> None:
 SCENARIOS: dict[str, Callable[[Loop, int, int], None]] = {
     "the cache grows": _growth,
     "full, values of 16 bytes to 32 KiB": _full_load,
-    "full, values of 1 MiB": _large_values,
+    "full, values of 1 MiB": _large_values(1, 300),
+    "full, values of 8 MiB": _large_values(8, 100),
+    "full, values of 100 MiB": _large_values(100, 8),
+    "a hash of a million fields": _collection("hset c field:N value", "hdel c field:N", "hset c field:N new"),
+    "a set of a million members": _collection("sadd c member:N", "srem c member:N", "sadd c member:N"),
+    "a list of a million elements": _collection("rpush c element:N", "lpop c", "rpush c element:N"),
+    "a sorted set of a million members": _collection("zadd c N member:N", "zadd c 5 member:N"),
     "a million keys expire at once": _expiry,
     "FLUSHALL": _flush,
     "changes of policy in a full cache": _policies,

@@ -35,6 +35,7 @@ TENANT_POLICIES = tuple(p for p in POLICIES if p in ("s3fifo", "learned", "noevi
 MIN_TENANT_QUOTA = 1 << 20
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ACCESS_LOG_KEYS = ("hashed", "plain")
+HUGE_PAGES = ("auto", "never")
 MOST_LOGGED = 1 / 256  # what costs a lookup nothing: see native/access_log.h
 MIN_MEMORY = 8 * 1024 * 1024
 LARGEST_SIZE = 2**63 - 1  # sizes end up in signed 64-bit integers
@@ -88,6 +89,7 @@ class Options:
     log_level: str
     access_log: float
     access_log_keys: str
+    huge_pages: str
     tls: TlsOptions
     take_over: bool
     snapshot: SnapshotOptions
@@ -172,6 +174,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--access-log-keys", choices=ACCESS_LOG_KEYS, default="hashed", help="how keys appear in the access log"
     )
+    parser.add_argument("--huge-pages", choices=HUGE_PAGES, default="auto", help="pages of 2 MiB, where the kernel can")
     parser.add_argument(
         "--take-over",
         action="store_true",
@@ -209,6 +212,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         log_level=given.log_level,
         access_log=given.access_log,
         access_log_keys=given.access_log_keys,
+        huge_pages=given.huge_pages,
         tls=TlsOptions(
             given.tls_port,
             given.tls_cert,

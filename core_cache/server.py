@@ -121,6 +121,8 @@ async def _serve(options: Options, data_dir: Path, tls: Tls | None, legacy: Lega
         stack.callback(engine.close)
         if options.access_log:
             engine.start_access_log(str(arena), options.access_log, options.access_log_keys == "plain")
+        if options.huge_pages == "auto":
+            engine.use_huge_pages()
         _load_policy_model(engine, data_dir / POLICY_MODEL)
         engine.on_stop = functools.partial(_stop_asked, stop)
         turns = Turns(engine, loop)

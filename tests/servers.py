@@ -16,7 +16,7 @@ from pathlib import Path
 
 from core_cache.places import remove_arena
 from core_cache.resp_client import RespClient, RespError
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 30.0
@@ -51,10 +51,11 @@ class Server:
 
     def client(self, timeout: float = 10.0) -> RespClient:
         """A new authenticated connection over the unix socket."""
-        return RespClient(self.unix_socket, self.password, timeout=timeout)
+        return RespClient(self.unix_socket, self.password, timeout=timeout * PATIENCE)
 
     def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = 20.0) -> int:
         """Sends the signal, waits for the end, and returns the exit status; a server that stays is killed and named."""
+        timeout *= PATIENCE
         if self.process.poll() is None:
             self.process.send_signal(how)
         try:

@@ -105,8 +105,8 @@ def test_every_plugin_folder_is_a_plugin() -> None:
 def test_every_library_that_is_imported_is_declared() -> None:
     declared = configparser.ConfigParser()
     declared.read(ROOT / "setup.cfg")
-    extras = {name: text for name, text in declared["options.extras_require"].items() if name != "dev"}
-    lines = "\n".join([declared["options"]["install_requires"], *extras.values()]).splitlines()
+    extras = [lines for name, lines in declared["options.extras_require"].items() if name != "dev"]
+    lines = "\n".join([declared["options"]["install_requires"], *extras]).splitlines()
     names = {re.split(r"[<>=;\[ ]", line)[0].lower() for line in lines if line}
     distributions = importlib.metadata.packages_distributions()
     distributions["pydantic_core"] = ["pydantic"]  # pydantic requires it in the one version that fits

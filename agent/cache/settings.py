@@ -46,6 +46,7 @@ _OPTIONS = {
     "--log-level": "log_level",
     "--access-log": "access_log",
     "--access-log-keys": "access_log_keys",
+    "--huge-pages": "huge_pages",
 }
 _TLS_OPTIONS = {
     "--tls-port": "tls_port",
@@ -90,6 +91,7 @@ class CacheSettings:
     acl_file: str = ""
     access_log: float = 0.001
     access_log_keys: str = "hashed"
+    huge_pages: str = "auto"
     tls_port: int = 0  # 0: no TLS, and then the rest of it is as here
     tls_cert: str = ""
     tls_key: str = ""
@@ -123,6 +125,7 @@ class CacheSettings:
             acl_file=os.path.abspath(cache.acl_file) if cache.acl_file is not None else "",
             access_log=cache.access_log,
             access_log_keys=cache.access_log_keys,
+            huge_pages=cache.huge_pages,
             **_tls_settings(cache.tls),
             snapshot_enabled=cache.snapshot.enabled,
             snapshot_path=_path(cache.snapshot.path),

@@ -186,6 +186,9 @@ class CacheSection(Section):
     access_log_keys: Literal["hashed", "plain"] = Field(
         default="hashed", description="keys may be personal data: the log has them keyed and hashed, or as they are"
     )
+    huge_pages: Literal["auto", "never"] = Field(
+        default="auto", description="the arena in pages of 2 MiB, where the kernel can; never: in small ones"
+    )
     tls: TlsSection = TlsSection()
     snapshot: SnapshotSection = SnapshotSection()
     tenants: dict[str, TenantSection] = Field(default={}, description="by name")

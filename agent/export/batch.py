@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable
@@ -84,13 +85,22 @@ def out_of_time(batch: Batch, limits: Limits, now: float, oldest: float | None =
 
 
 def compressor(encoding: str) -> Callable[[bytes], bytes]:
-    """What compresses for a Content-Encoding: "gzip", "zstd" or "" for not at all."""
+    """What compresses for a Content-Encoding: "gzip", "zstd", "deflate" or "" for not at all."""
     if encoding == "gzip":
         return lambda data: gzip.compress(data, _GZIP_LEVEL, mtime=0)
     if encoding == "zstd":
         compress: Callable[[bytes], bytes] = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress
         return compress
+    if encoding == "deflate":  # which means zlib's format (RFC 9110, 8.4.1.2)
+        return lambda data: zlib.compress(data, _GZIP_LEVEL)
     return lambda data: data
+
+
+def encoding_for(wanted: str, limits: Limits) -> str:
+    """How a body for this lane is compressed, when the user wants "gzip", "zstd" or "none"."""
+    if wanted == "none" or not limits.encodings:
+        return ""
+    return wanted if wanted in limits.encodings else limits.encodings[0]
 
 
 @dataclass(slots=True)

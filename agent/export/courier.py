@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.export.batch import Sizes, compressor, cut
+from agent.export.batch import Sizes, compressor, cut, encoding_for
 from agent.export.config import ExportConfig
 from agent.export.model import Answer, Batch, Body, Destination, Limits, Verdict
 from agent.metrics.model import Histogram
@@ -35,6 +35,7 @@ class Outcome:
     answered: bool = False
     answer: Answer | None = None
     sent: int = 0
+    silent: bool = False  # delivered without a request, since there was nothing to say
 
 
 class Courier:
@@ -43,8 +44,8 @@ class Courier:
     def __init__(self, destination: Destination, config: ExportConfig, log: logging.Logger) -> None:
         self._destination, self._log = destination, log
         self._timeout = config.timeout
-        self._encoding = "" if config.compression == "none" else config.compression
-        self._compress = compressor(self._encoding)
+        self._wanted = config.compression
+        self._compressors: dict[str, Callable[[bytes], bytes]] = {}
         self._sizes = Sizes()
         self._began: float | None = None
         self.requests: Counter[str] = Counter(dict.fromkeys(map(_word, Verdict), 0))
@@ -67,16 +68,19 @@ class Courier:
         """Sends points from `begin` on, as many as fit into one request."""
         lane = batch.lane
         points = self._sizes.points(lane, limits, len(batch) - begin)
+        encoding = encoding_for(self._wanted, limits)
         try:
             raw = self._destination.encode(cut(batch, begin, begin + points))
-            data = self._compress(raw)
+            data = self._compress(encoding, raw)
         except Exception as error:  # noqa: BLE001  # a vendor's half may raise anything
             return self._smaller(lane, points, "encode_failed", describe(error))
+        if not raw:
+            return Outcome(delivered=points, silent=True)
         self._sizes.learn(lane, points, len(raw), len(data))
         if len(raw) > limits.raw_bytes or len(data) > limits.compressed_bytes:
             return self._smaller(lane, points, "too_large", f"{len(raw)} bytes, compressed {len(data)}")
         about_to_send(points)
-        answer = self._send(Body(lane, data, self._encoding))
+        answer = self._send(Body(lane, data, encoding))
         self.requests[_word(answer.verdict)] += 1
         if answer.verdict is Verdict.accepted:
             self._sizes.taken(lane)
@@ -86,6 +90,12 @@ class Courier:
         if answer.verdict is Verdict.refused:
             return Outcome(dropped=points, reason=answer.reason or "refused", detail=answer.detail, answered=True)
         return Outcome(answer=answer, sent=points)
+
+    def _compress(self, encoding: str, raw: bytes) -> bytes:
+        compress = self._compressors.get(encoding)
+        if compress is None:
+            compress = self._compressors[encoding] = compressor(encoding)
+        return compress(raw)
 
     def _send(self, body: Body) -> Answer:
         self._began = began = time.monotonic()

@@ -82,7 +82,9 @@ class Limits:
     """What one request to a lane may hold. Bytes are counted of what `encode` gives (raw) and of that compressed.
 
     Points older than `oldest` seconds, or more than `newest` in the future, are dropped and counted before they are
-    sent; so are values that are not finite or, taken absolutely, above `largest`.
+    sent; so are values that are not finite or, taken absolutely, above `largest`. `encodings`: in which ways a body may
+    be compressed, of gzip, zstd and deflate. The user's choice counts where it is among them, otherwise the first;
+    where there are none, bodies go out as they are.
     """
 
     points: int
@@ -91,6 +93,7 @@ class Limits:
     oldest: float
     newest: float = 600.0
     largest: float = 1.7976931348623157e308
+    encodings: tuple[str, ...] = ("gzip", "zstd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,8 @@ class Destination(Protocol):
         """What one request may hold."""
 
     def encode(self, batch: Batch) -> bytes:
-        """The batch in the vendor's format, not compressed."""
+        """The batch in the vendor's format, not compressed; empty if there is nothing in it to say, such as a histogram
+        without observations: that counts as delivered and is not sent."""
 
     def send(self, body: Body) -> Answer:
         """Send it once: no retries. What it raises counts as no answer."""

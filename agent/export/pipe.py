@@ -20,7 +20,7 @@ from agent.export.courier import Courier, Outcome
 from agent.export.deltas import Tracker, chosen
 from agent.export.model import Destination, Event
 from agent.export.retry import Circuit, Retry
-from agent.export.spool import Spool
+from agent.export.spool import Spool, make_private
 from agent.export.waiting import Waiting, Work
 from agent.metrics.model import Snapshot
 from agent.plugin.guard import Guarded, Overdue, Raised, describe
@@ -148,6 +148,8 @@ class ExportPipe:
                 self._log.exception("exporter %s failed unexpectedly and goes on", self.name)
                 self._note(f"unexpected {describe(error)}")
                 with self._lock:
+                    if self._closed:
+                        return
                     self._put_back()
                     self.retry.failed()
 
@@ -155,19 +157,15 @@ class ExportPipe:
         """Does what is to be done next; False at the end."""
         if self._stop_at is not None and time.monotonic() > self._stop_at:
             return False
-        if (wait := self.retry.wait) > 0:
-            if self._stop_at is not None:
-                return False
-            self._sleep(wait)
-            return True
+        wait, work, unsaved = self.retry.wait, None, None
         with self._lock:
             if self._closed:
                 return False
             self._take_events()
-            work = self._work = self.waiting.next()
-            unsaved = None
-            if not self.waiting.in_memory and (work is None or work.place == "spooled"):
+            if not self.waiting.in_memory:  # and nothing is being sent: all is delivered, or on the disk
                 unsaved, self._unsaved = self._unsaved, None
+            if wait == 0:
+                work = self._work = self.waiting.next()
         if unsaved is not None:
             self._save(unsaved)
         if work is not None:
@@ -175,23 +173,17 @@ class ExportPipe:
         elif self._stop_at is not None:
             return False
         else:
-            self._sleep(IDLE)
+            self._wake.wait(wait or IDLE)
+            self._wake.clear()
         return True
-
-    def _sleep(self, seconds: float) -> None:
-        self._wake.wait(seconds)
-        self._wake.clear()
-        if self.retry.failures:
-            with self._lock:
-                if not self._closed:
-                    self._take_events()
 
     def _deliver(self, work: Work) -> None:
         """Sends a batch, request by request, until it is done or has to wait."""
         while work.left:
             if self._stop_at is not None and time.monotonic() > self._stop_at:
                 with self._lock:
-                    self._put_back()
+                    if not self._closed:
+                        self._put_back()
                 return
             limits = self._destination.limits(work.batch.lane)
             late = out_of_time(work.batch, limits, self._clock(), self._config.spool_age)
@@ -222,7 +214,9 @@ class ExportPipe:
     def _settle(self, work: Work, outcome: Outcome) -> None:
         """Keeps the books of an attempt that needs no second one. The lock is held."""
         points = outcome.delivered + outcome.dropped
-        if outcome.delivered:
+        if outcome.silent:
+            self.account.deliver(points, work.place)  # which tells nothing of the vendor's state
+        elif outcome.delivered:
             self.account.deliver(points, work.place, outcome.rejected)
             self.last_success = self._clock()
             self.waits_since = time.monotonic()
@@ -307,7 +301,7 @@ class ExportPipe:
 
     def _save(self, what: baseline.Baseline) -> None:
         try:
-            self._baseline_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._baseline_file.parent)
             baseline.save(what, self._baseline_file)
         except OSError as error:
             self._note(f"{self._baseline_file}: {error.strerror or error}", "baseline")

@@ -50,7 +50,10 @@ def specs_of(point: EntryPoint) -> Sequence[MetricSpec]:
 
 
 def table(specs: Iterable[MetricSpec]) -> str:
-    """A Markdown table of metrics, by name."""
+    """A Markdown table of metrics, by name; nothing for none."""
+    specs = list(specs)
+    if not specs:
+        return ""
     rows = ["| metric | kind | labels | what it is |", "| --- | --- | --- | --- |"]
     for spec in sorted(specs, key=lambda spec: spec.name):
         labels = ", ".join(f"`{label}`" for label in spec.labels)

@@ -91,12 +91,13 @@ Arena::Arena(const std::string& path, uint64_t capacity, int64_t readers_group) 
 }
 
 Arena::~Arena() {
+  huge_pages_.reset();
   munmap(base_, mapped_);
   ::close(fd_);
 }
 
 void Arena::map(uint64_t bytes) {
-  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+  void* p = map_for_huge_pages(bytes, PROT_READ | PROT_WRITE, fd_);
   if (p == MAP_FAILED) throw ArenaError("cannot map " + mebibytes(bytes) + " of the arena " + path_ + ": " + reason());
   base_ = static_cast<char*>(p);
   mapped_ = bytes;
@@ -171,6 +172,10 @@ bool Arena::reserve(uint32_t first_page, uint32_t pages) {
 
 void Arena::release(uint32_t first_page, uint32_t pages) {
   madvise(page(first_page), size_t{pages} * kPageSize, MADV_REMOVE);
+}
+
+void Arena::use_huge_pages() {
+  if (!huge_pages_) huge_pages_ = std::make_unique<HugePages>(base_, mapped_, fd_);
 }
 
 void Arena::rename(const std::string& path) {

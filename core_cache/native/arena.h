@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
+#include "huge_pages.h"
 #include "layout.h"
 
 namespace predis {
@@ -65,6 +67,7 @@ class Arena {
   bool reserve(uint32_t first_page, uint32_t pages);
   void release(uint32_t first_page, uint32_t pages);  // gives the memory back to the system
   void rename(const std::string& path);
+  void use_huge_pages();  // from now on, by and by; see huge_pages.h
 
  private:
   void create(uint64_t capacity);
@@ -77,6 +80,7 @@ class Arena {
   uint64_t mapped_ = 0;
   unsigned unit_shift_ = 4;
   bool fresh_ = false;
+  std::unique_ptr<HugePages> huge_pages_;
 };
 
 }  // namespace predis

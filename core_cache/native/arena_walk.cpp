@@ -35,7 +35,8 @@ ArenaWalk::ArenaWalk(const std::string& path) {
   const uint64_t directories = uint64_t{pages_} * sizeof(uint32_t);
   if (load_acquire(header_->magic) != kMagic || header_->layout_version != kLayoutVersion ||
       header_->check != header_check(*header_) || header_->capacity != bytes_ ||
-      uint64_t{pages_} * kPageSize != bytes_ || shift_ > 12 || header_->directory_offset + directories > bytes_ ||
+      uint64_t{pages_} * kPageSize != bytes_ || shift_ > 12 || (header_->directory_offset | header_->overflow_offset) % 64 != 0 ||
+      header_->directory_offset + directories > bytes_ ||
       header_->overflow_offset + directories > bytes_) {
     munmap(p, bytes_);
     throw ArenaError("the file " + path + " is not an arena that this build reads");

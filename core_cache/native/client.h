@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "bytes.h"
+#include "landing.h"
 #include "pubsub.h"
 #include "resp.h"
 #include "tracking.h"
@@ -76,6 +77,7 @@ struct Client {
   Outlet* outlet = nullptr;
   Bytes input;             // the beginning of a command, or everything that came while stalled
   PartialCommand partial;  // how far that command has been read
+  std::unique_ptr<Landing> landing;  // for a large value in it
   size_t unsent = 0;       // as of the last write
   Bytes pushed;            // what others have sent it in the running batch
 

@@ -169,6 +169,16 @@ bool Edit::begin(size_t bytes) {
   return begun_ = true;
 }
 
+bool Edit::begin_removal(size_t bytes) {
+  if (begun_ || log_capacity(entry_) - used_ >= bytes) return begin(bytes);
+  if (relocate(bytes, dead_ > used_ / 4)) return begun_ = true;
+  store_.use_reserve(true);
+  begun_ = relocate(bytes, true);
+  store_.use_reserve(false);
+  if (!begun_) reply_.error(errors::kOutOfMemory);
+  return begun_;
+}
+
 size_t Edit::compact_size() const {
   size_t bytes = kLogHead;
   const auto add = [&](const Record& r, std::string_view key) {
@@ -190,6 +200,19 @@ uint32_t Edit::write_compact(char* to, SideIndex* side) const {
       if (side != nullptr) side->sequence.push_back(at);
       at = write_record(to, at, seed_, Op::push_right, 0, 0, {}, value(place));
     }
+    return at;
+  }
+  if (side != nullptr && type_ == Type::zset) {  // in their order, which need not be found anew
+    std::vector<Ranking::Item> items;
+    items.reserve(count_);
+    side_->ranking.each(0, count_, false, [&](const Ranking::Item& item) {
+      const Record r = record(item.place);
+      const std::string_view key = key_of(log_, r);
+      side->members.insert(hash_of(key), at);
+      items.push_back({item.score, at});
+      at = write_record(to, at, seed_, Op::put, 0, 0, key, r.value);
+    });
+    side->ranking.take(items);
     return at;
   }
   each([&](const Record& r, std::string_view key) {
@@ -227,7 +250,6 @@ bool Edit::relocate(size_t bytes, bool compact) {
   ranked_.reset();
   log_ = to;
   entry_ = fresh_;
-  if (compact && side_ != nullptr && type_ == Type::zset) rank_all(side_->ranking);
   return true;
 }
 

@@ -82,6 +82,7 @@ class Edit : public Collection {
   // Finds room for records of so many bytes (record_room() each) and answers with an error where there is none. Places
   // that were found before it are good no longer.
   bool begin(size_t bytes);
+  bool begin_removal(size_t bytes);  // which may use memory that is kept for it
   bool begun() const { return begun_; }
   // Instead of changing what the key holds: puts the new collection in its place, whatever it is. nullptr: a new key.
   // keep_expiry: what it is now goes on to expire when the old one would have.

@@ -19,7 +19,7 @@ int64_t remove_members(Context& ctx, Entry* entry, Type type, NotifyClass event_
     ctx.store.erase(entry, ctx.key_hash);
     removed = 1;
   } else {
-    if (!edit.begin((members.size() - i) * kRemoveRoom)) return -1;
+    if (!edit.begin_removal((members.size() - i) * kRemoveRoom)) return -1;
     for (; i < members.size() && edit.size() != 0; ++i) {
       const uint32_t at = edit.find(members[i]);
       if (at == 0) continue;

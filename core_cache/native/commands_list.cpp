@@ -38,7 +38,7 @@ bool pop_elements(Context& ctx, std::string_view key, uint64_t hash, Entry* entr
   {
     Edit edit(ctx, key, hash, entry, kList);
     const bool all = count == edit.size();
-    if (!all && !edit.begin(kRemoveRoom)) return false;
+    if (!all && !edit.begin_removal(kRemoveRoom)) return false;
     const Sequence& places = edit.sequence();
     for (uint32_t i = 0; i < count; ++i) {
       ctx.reply.bulk(edit.value(left ? places[i] : places[places.size() - 1 - i]));
@@ -194,7 +194,7 @@ void lrem(Context& ctx) {
     if (removed.size() == size) {
       ctx.store.erase(entry, ctx.key_hash);
     } else if (removed.size() <= kFew) {
-      if (!edit.begin(removed.size() * kRemoveRoom)) return;
+      if (!edit.begin_removal(removed.size() * kRemoveRoom)) return;
       for (size_t i = removed.size(); i-- > 0;) edit.erase(removed[i], 1);
       left = edit.finish();
     }
@@ -220,7 +220,7 @@ void ltrim(Context& ctx) {
     left = false;
   } else if (start > 0 || end < length - 1) {
     Edit edit(ctx, ctx.args[1], ctx.key_hash, entry, kList);
-    if (!edit.begin(2 * kRemoveRoom)) return;
+    if (!edit.begin_removal(2 * kRemoveRoom)) return;
     if (start > 0) edit.pop(true, static_cast<uint32_t>(start));
     if (end < length - 1) edit.pop(false, static_cast<uint32_t>(length - 1 - end));
     edit.finish();
@@ -300,7 +300,7 @@ void move_generic(Context& ctx, bool from_left, bool to_left) {
       left = false;
     } else if (source != nullptr) {
       Edit popping(ctx, from, ctx.key_hash, source, kList);
-      if (!popping.begin(kRemoveRoom)) return;
+      if (!popping.begin_removal(kRemoveRoom)) return;
       popping.pop(from_left, 1);
       popping.finish();
     }

@@ -103,7 +103,7 @@ void smove(Context& ctx) {
       ctx.store.erase(source, ctx.key_hash);
       left = false;
     } else {
-      if (!edit.begin(kRemoveRoom)) return;
+      if (!edit.begin_removal(kRemoveRoom)) return;
       edit.remove(edit.find(member));
       left = edit.finish();
     }
@@ -145,7 +145,7 @@ void spop(Context& ctx) {
   }
   if (left) {
     Edit edit(ctx, key, ctx.key_hash, entry, kSet);
-    if (!edit.begin(static_cast<size_t>(count) * kRemoveRoom)) return;
+    if (!edit.begin_removal(static_cast<size_t>(count) * kRemoveRoom)) return;
     if (counted) ctx.reply.set(static_cast<size_t>(count));
     for (const uint32_t place : pick_places(edit, static_cast<size_t>(count))) {
       ctx.reply.bulk(edit.key(place));

@@ -249,8 +249,33 @@ void set_with_time_to_live(Context& ctx, std::string_view command, bool seconds)
 void setex(Context& ctx) { set_with_time_to_live(ctx, "setex", true); }
 void psetex(Context& ctx) { set_with_time_to_live(ctx, "psetex", false); }
 
-// Stores all pairs. One that finds no room stops it with an error; those before it stay.
+// Where nothing may be evicted: finds the room for all pairs first, so that none is stored if it is not enough.
+bool set_all_or_none(Context& ctx) {
+  std::vector<Entry*> prepared;
+  for_each_key(ctx, 1, 2, [&](size_t i, uint64_t) {
+    const std::string_view value = ctx.args[i + 1];
+    Entry* fresh = ctx.store.prepare(ctx.args[i], value.size());
+    if (fresh == nullptr) return false;
+    if (!value.empty()) std::memcpy(fresh->value_data(), value.data(), value.size());
+    prepared.push_back(fresh);
+    return true;
+  });
+  if (prepared.size() != ctx.args.size() / 2) {
+    for (Entry* fresh : prepared) ctx.store.abandon(fresh);
+    ctx.reply.error(errors::kOutOfMemory);
+    return false;
+  }
+  for_each_key(ctx, 1, 2, [&](size_t i, uint64_t hash) {
+    ctx.store.commit(prepared[i / 2], hash, ctx.store.find(ctx.args[i], hash));
+    notify(ctx, kNotifyString, "set", ctx.args[i]);
+    return true;
+  });
+  return true;
+}
+
+// Stores all pairs. One that finds no room, for which others could not be evicted, stops it with an error.
 bool set_pairs(Context& ctx) {
+  if (!any_may_go(ctx.store.policy())) return set_all_or_none(ctx);
   bool stored = true;
   for_each_key(ctx, 1, 2, [&](size_t i, uint64_t hash) {
     stored = store_value(ctx, ctx.args[i], hash, ctx.store.find(ctx.args[i], hash), ctx.args[i + 1]);

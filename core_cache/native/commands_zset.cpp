@@ -187,7 +187,7 @@ bool pop_scored(Context& ctx, std::string_view key, uint64_t hash, Entry* entry,
   {
     Edit edit(ctx, key, hash, entry, kZset);
     const bool all = count == edit.size();
-    if (!all && !edit.begin(count * kRemoveRoom)) return false;
+    if (!all && !edit.begin_removal(count * kRemoveRoom)) return false;
     std::vector<uint32_t> places;
     edit.ranking().each(least ? 0 : edit.size() - 1, count, !least,
                         [&](const Ranking::Item& item) { places.push_back(item.place); });

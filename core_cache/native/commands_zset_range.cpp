@@ -176,7 +176,7 @@ void remove_generic(Context& ctx, By by, std::string_view event) {
     if (slice.count == edit.size()) {
       ctx.store.erase(entry, ctx.key_hash);
     } else {
-      if (!edit.begin(slice.count * kRemoveRoom)) return;
+      if (!edit.begin_removal(slice.count * kRemoveRoom)) return;
       std::vector<uint32_t> places;
       edit.ranking().each(slice.first, slice.count, false,
                           [&](const Ranking::Item& item) { places.push_back(item.place); });

@@ -42,6 +42,7 @@ Engine::Engine(const StoreOptions& options, ServerConfig config)
     : config_(std::move(config)), store_(std::make_unique<Store>(options)),
       sample_(store_->access_sample()), local_reads_(options.path, options.readers_group),
       shared_(new char[kSharedHead + kReadSize]) {
+  map_large_buffers();
   started_ms_ = unix_us() / 1000;
   store_->set_now(started_ms_);
   run_id = random_hex(20);
@@ -88,6 +89,7 @@ size_t Engine::process_input(Client& client, char* data, size_t size) {
   char* const end = data + size;
   bool more = true;
   ticks_ = 0;
+  if (__builtin_expect(client.landing != nullptr, 0)) store_->offer(*client.landing, data + client.landing->at);
   while (more && at < end && !client.closing && !client.held() && ticks_ < turn_end_) {
     char* next = at;
     const Parse parsed = parse_batch(client, next, end);
@@ -97,6 +99,10 @@ size_t Engine::process_input(Client& client, char* data, size_t size) {
     if (client.closing || client.held()) break;
     if (parsed == Parse::error) protocol_error(client);
     more = parsed == Parse::complete;
+  }
+  if (__builtin_expect(client.landing != nullptr, 0)) {
+    store_->withdraw(*client.landing);
+    if (at != data) client.landing.reset();
   }
   if (!client.stalled) flush(client);
   current_ = nullptr;

@@ -143,6 +143,7 @@ class Engine {
   uint64_t per_second(size_t metric) const { return rates_[metric]; }  // 0: commands, 1: bytes in, 2: bytes out
   void trim_slowlog();
   void log_warning(std::string text);          // for the server's log; the process takes it from `warnings`
+  static void map_large_buffers();
   static void give_back_memory();  // what malloc keeps of freed buffers
   // What SHUTDOWN calls; without it SHUTDOWN is refused. The engine goes on until its host stops it.
   std::function<void()> on_stop;
@@ -203,6 +204,7 @@ class Engine {
   void put_aside(Client& client);
   void take_turn(Client& client);
   void count_for_tenant(Tenant& tenant, uint64_t ns);
+  size_t read_size_in_turn(const Client& client);  // how much to read of a tenant's connection at once
   void start_tenants(const std::vector<TenantOptions>& options);
   const char* tenant_problem(const Client& client, const CommandSpec& spec, Args args) const;
   Parse parse_batch(Client& client, char*& at, char* end);
@@ -233,6 +235,8 @@ class Engine {
   bool flush(Client& client);  // false when the client must be stalled or is gone
   void protocol_error(Client& client);
   void keep_rest(Client& client, char* data, size_t size, size_t consumed);
+  void expect(Client& client, const char* data, size_t size);  // engine_landing.cpp
+  bool stores_values(const Client& client, const char* data) const;
   void after_processing(Client& client);
   const OutputLimit& output_limit(const Client& client) const;
   void settle();
@@ -281,6 +285,8 @@ class Engine {
   size_t batch_limit_ = kBatch;
   std::unique_ptr<Tenants> tenants_;
   bool working_ = false;  // in work()
+  const Client* reading_ = nullptr;  // the tenant's that read_span() was called for last, to be compared only
+  uint64_t read_began_ns_ = 0;       // then, of the thread's time
   uint64_t started_ms_ = 0;
   uint64_t samples_ = 0;
 

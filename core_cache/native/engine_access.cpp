@@ -179,7 +179,8 @@ void Engine::forget_secrets(Client& client, Args args) {
     explicit_bzero(const_cast<char*>(args[i].data()), args[i].size());
   }
   // The beginning of a command that came in pieces lay here before it was put in front of the rest.
-  if (client.read_mode == ReadMode::shared) explicit_bzero(client.input.data(), client.input.capacity());
+  if (client.read_mode == ReadMode::shared && client.input.capacity() != 0)
+    explicit_bzero(client.input.data(), client.input.capacity());
 }
 
 }  // namespace predis

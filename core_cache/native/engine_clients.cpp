@@ -61,12 +61,12 @@ Client* Engine::find_client(uint64_t id) const {
 
 Engine::Span Engine::read_span(Client& client) {
   const size_t held = client.input.size();
+  const size_t most = __builtin_expect(client.tenant != nullptr, 0) ? read_size_in_turn(client) : kReadSize;
   if (!client.held() && held <= kSharedHead && client.partial.known_length() <= kSharedHead) {
     if (held != 0) std::memcpy(shared_.get(), client.input.data(), held);
     client.read_mode = ReadMode::shared;
     client.shared_head = held;
-    const bool short_turns = __builtin_expect(client.tenant != nullptr, 0) && tenants_->crowded();
-    return {shared_.get() + held, short_turns ? kTurnReadSize : kReadSize};
+    return {shared_.get() + held, most};
   }
   client.read_mode = ReadMode::own;
   // The buffer grows with what has arrived, not with what is announced, and a large bulk is read up to its end only,
@@ -74,7 +74,8 @@ Engine::Span Engine::read_span(Client& client) {
   char* at = client.input.room(16 * 1024);
   size_t size = client.input.capacity() - held;
   const size_t known = client.partial.known_length();
-  if (!client.held() && known > held) size = std::min(size, known - held);
+  if (!client.held() && known > held) size = std::min({size, known - held, kReadSize});
+  if (most < kReadSize) size = std::min(size, most);
   return {at, size};
 }
 
@@ -137,6 +138,7 @@ void Engine::keep_rest(Client& client, char* data, size_t size, size_t consumed)
   Bytes& input = client.input;
   const size_t rest = client.closing ? 0 : size - consumed;
   if (rest == 0) {
+    client.landing.reset();
     input.clear();
     if (input.capacity() != 0) input.shrink_to(0);
     return;
@@ -149,7 +151,8 @@ void Engine::keep_rest(Client& client, char* data, size_t size, size_t consumed)
     input.append({data + consumed, rest});
     client.read_mode = ReadMode::own;
   }
-  if (client.held() || client.partial.active()) return;
+  if (client.held()) return;
+  if (client.partial.active()) return expect(client, input.data(), input.size());
   // Reads on in the command that is there in part, to know how much of it is missing.
   ParseLimits limits{config_.max_bulk, !needs_login(client)};
   size_t length = 0;
@@ -157,6 +160,8 @@ void Engine::keep_rest(Client& client, char* data, size_t size, size_t consumed)
   if (client.partial.resume(input.data(), input.size(), limits, args_, length, problem_) == Parse::error) {
     protocol_error(client);
     flush(client);
+  } else {
+    expect(client, input.data(), input.size());
   }
 }
 

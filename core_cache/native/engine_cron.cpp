@@ -12,6 +12,7 @@ constexpr uint64_t kCloseGraceMs = 10'000;  // for a client that does not read i
 constexpr uint64_t kTrimEvery = 100;        // samples of the rates, which are ten a second
 constexpr size_t kTrimOver = 16 << 20;      // bytes that malloc keeps
 constexpr uint64_t kLocalReadsBudgetUs = 500;
+constexpr int kMapFrom = 1 << 20;           // bytes
 
 size_t free_heap() {
 #ifdef __GLIBC__
@@ -21,6 +22,14 @@ size_t free_heap() {
 #endif
 }
 }  // namespace
+
+// A buffer that the system maps on its own grows without being copied, and its memory goes back when it is freed. Left to
+// itself, malloc stops mapping such buffers as soon as it has seen one freed.
+void Engine::map_large_buffers() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, kMapFrom);
+#endif
+}
 
 void Engine::give_back_memory() {
 #ifdef __GLIBC__

@@ -94,6 +94,7 @@ void Engine::forget(Client& client) {
   tracking.disable(client);
   discard(client);
   client.put_off.reset();
+  client.landing.reset();
 }
 
 void Engine::run_queue(Client& client) {

@@ -83,12 +83,15 @@ bool store_value(Context& ctx, std::string_view key, uint64_t hash, Entry* old, 
 // A value over this share of the memory may need the room of the one that it replaces.
 constexpr uint64_t kBigShare = 16;
 
+constexpr size_t kLargeCopy = 64 * 1024;  // a value over this may lie where it belongs already
+
 inline bool store_value(Context& ctx, std::string_view key, uint64_t hash, Entry* old, std::string_view value,
                         Attributes attributes = {}) {
   const bool may_evict_old =
       value.size() > ctx.store.max_memory() / kBigShare && any_may_go(ctx.store.policy());
   return store_value(ctx, key, hash, old, may_evict_old ? nullptr : old, value.size(), attributes, [&](char* out) {
-    if (!value.empty()) std::memcpy(out, value.data(), value.size());
+    if (value.size() > kLargeCopy) ctx.store.fill(out, value, ctx.client.landing.get());
+    else if (!value.empty()) std::memcpy(out, value.data(), value.size());
   });
 }
 

@@ -159,6 +159,13 @@ PyObject* engine_start_access_log(PyObject* self, PyObject* args) {
   Py_RETURN_NONE;
 }
 
+PyObject* engine_use_huge_pages(PyObject* self, PyObject*) {
+  Engine* engine = engine_of(self);
+  if (engine == nullptr) return nullptr;
+  engine->store().use_huge_pages();
+  Py_RETURN_NONE;
+}
+
 PyObject* engine_abort_all(PyObject* self, PyObject*) {
   Engine* engine = engine_of(self);
   if (engine == nullptr) return nullptr;
@@ -281,6 +288,8 @@ PyMethodDef engine_methods[] = {
     {"start_access_log", engine_start_access_log, METH_VARARGS,
      "start_access_log(arena_path, rate, plain_keys)\n\nLogs the accesses to this share of the keys, chosen by their hash,\n"
      "into the ring beside the arena. Raises ArenaError."},
+    {"use_huge_pages", engine_use_huge_pages, METH_NOARGS,
+     "use_huge_pages()\n\nFrom now on a thread has the arena's memory put into pages of 2 MiB, where the kernel can."},
     {"load_policy_model", engine_load_policy_model, METH_VARARGS,
      "load_policy_model(path, name)\n\nGives the policy learned the model in this file; CONFIG GET policy-model then tells\n"
      "the name. Raises ValueError, with the reason, when the file is no good."},

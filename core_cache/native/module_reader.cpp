@@ -74,11 +74,11 @@ bool ready(ReaderObject* self, uint64_t now_ms) {
   return follow(self);
 }
 
-// One call's reads: asks for what they need some keys ahead, in steps that each find in the cache what they look at,
-// and counts them at the end.
+// One call's reads: takes the keys through the reader's steps, and counts them at the end.
 class Pipeline {
  public:
-  explicit Pipeline(ReaderObject* self) : self_(self), now_ms_(coarse_ms()), ready_(ready(self, now_ms_)) {}
+  explicit Pipeline(ReaderObject* self)
+      : self_(self), now_ms_(coarse_ms()), ready_(ready(self, now_ms_)), reader_(*self->reader) {}
   ~Pipeline() {
     self_->slot->count(hits_, misses_);
     if (unavailable_) follow(self_);  // the next call reads the new arena; this one stays with what it has begun with
@@ -90,7 +90,7 @@ class Pipeline {
   struct Item {
     std::string_view key;
     uint64_t hash;
-    Reader::Place place;
+    Reader::Trail trail;
   };
 
   // Calls each(i, item) for all keys until it gives false. `entry_bytes`: what will be read of an entry behind its key.
@@ -98,7 +98,7 @@ class Pipeline {
   bool run(const Keys& keys, size_t entry_bytes, Each&& each) {
     constexpr Py_ssize_t kBlock = 16;
     Item items[4][kBlock];
-    const Reader& reader = *self_->reader;
+    Reader::View views[4];
     const Py_ssize_t count = keys.count(), blocks = (count + kBlock - 1) / kBlock;
     // A block of keys is at each of the four steps at a time.
     for (Py_ssize_t block = 0; block < blocks + 3; ++block) {
@@ -106,21 +106,22 @@ class Pipeline {
         const Py_ssize_t at = block - behind;
         if (at < 0 || at >= blocks) return true;
         const Py_ssize_t first = at * kBlock, n = std::min(kBlock, count - first);
+        view_ = views[at % 4];
         for (Py_ssize_t i = 0; i < n; ++i)
           if (!work(first + i, items[at % 4][i])) return false;
         return true;
       };
       step(0, [&](Py_ssize_t i, Item&) { return keys.fetch(i), true; });
+      if (block > 0) views[(block - 1) % 4] = reader_.view();
       const bool keys_ok = step(1, [&](Py_ssize_t i, Item& item) {
         if (!keys.view(i, item.key)) return false;
-        item.hash = reader.hash(item.key);
-        item.place = reader.place(item.hash);
-        prefetch_far(item.place.first);
+        item.hash = reader_.hash(item.key);
+        reader_.find_bucket(item.trail, item.hash, view_);
         return true;
       });
       if (!keys_ok) return false;
       step(2, [&](Py_ssize_t, Item& item) {
-        reader.prefetch_entry(item.place, item.hash, sizeof(Entry) + item.key.size() + entry_bytes);
+        reader_.find_entry(item.trail, item.hash, sizeof(Entry) + item.key.size() + entry_bytes);
         return true;
       });
       if (block % 8 == 7) now_ms_ = coarse_ms();
@@ -129,10 +130,14 @@ class Pipeline {
     return true;
   }
 
+  // `ahead`: how much of the entry to fetch at once; 0 for what has come through the pipeline.
   template <typename Copy>
   ReadStatus read(const Item& item, size_t ahead, Copy&& copy) {
-    const ReadStatus status = ready_ ? self_->reader->get(item.key, item.hash, item.place, now_ms_, ahead, copy)
-                                     : ReadStatus::unavailable;
+    ReadStatus status = ReadStatus::unavailable;
+    if (__builtin_expect(ready_, 1)) {
+      if (__builtin_expect(reader_.take_value(item.trail, item.key, view_, now_ms_, copy), 1)) status = ReadStatus::hit;
+      else status = reader_.get(item.key, item.hash, now_ms_, ahead, copy);
+    }
     if (__builtin_expect(status == ReadStatus::hit, 1)) {
       ++hits_;
       self_->slot->hit(item.hash);
@@ -146,18 +151,21 @@ class Pipeline {
   // The value as bytes, None for a miss; nullptr with an exception set when memory runs out.
   PyObject* value(const Item& item, size_t ahead) {
     PyObject* value = nullptr;
+    bool no_memory = false;
     const auto copy = [&](const char* data, size_t size) {
       // A torn length is bounded by the arena; what is right almost always is right the first time.
       if (value == nullptr || static_cast<size_t>(PyBytes_GET_SIZE(value)) != size) {
         Py_XDECREF(value);
         value = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size));
+        no_memory = value == nullptr;
+        if (no_memory) PyErr_Clear();  // the length may have been a torn one
       }
       if (value != nullptr) std::memcpy(PyBytes_AS_STRING(value), data, size);
       return value != nullptr;
     };
     if (__builtin_expect(read(item, ahead, copy) == ReadStatus::hit, 1)) return value;
     Py_XDECREF(value);
-    if (PyErr_Occurred()) return nullptr;
+    if (__builtin_expect(no_memory, 0)) return PyErr_NoMemory();
     Py_RETURN_NONE;
   }
 
@@ -165,6 +173,8 @@ class Pipeline {
   ReaderObject* self_;
   uint64_t now_ms_;
   bool ready_, unavailable_ = false;
+  const Reader& reader_;
+  Reader::View view_{};  // of the block of keys in hand
   uint64_t hits_ = 0, misses_ = 0;
 };
 
@@ -174,7 +184,6 @@ PyObject* reader_get(PyObject* object, PyObject* key_object) {
   ReaderObject* self = reader_of(object);
   Pipeline pipeline(self);
   item.hash = self->reader->hash(item.key);
-  item.place = self->reader->place(item.hash);
   return pipeline.value(item, kEntryAhead);
 }
 

@@ -124,7 +124,7 @@ void Pages::reset() {
   PageDesc* descs = arena_.descs();
   for (uint32_t page = first_; page < end_; ++page) descs[page] = PageDesc{};
   std::fill(used_bits_.begin(), used_bits_.end(), 0);
-  used_ = backed_free_ = 0;
+  used_ = backed_free_ = promised_ = 0;
   for (const uint64_t word : backed_bits_) backed_free_ += static_cast<uint32_t>(__builtin_popcountll(word));
   hint_ = first_;
   high_hint_ = end_ - 1;

@@ -23,6 +23,9 @@ class Pages {
   void hold(uint32_t page) { mark(page, 1, true); }  // keeps a free page from being handed out
   void unhold(uint32_t page) { mark(page, 1, false); }
 
+  void promise(uint32_t before, uint32_t now) { promised_ += now - before; }  // so many free pages are for somebody
+  bool back(uint32_t first, uint32_t count) { return back_with_memory(first, count); }
+
   // Recovery: marks a run that the descriptors name as in use.
   void adopt(uint32_t first, uint32_t count);
   void reset();  // every page becomes free
@@ -31,8 +34,9 @@ class Pages {
   void set_limit(uint32_t pages) { limit_ = pages; }
   uint32_t used() const { return used_; }
   uint32_t available() const {
-    const uint32_t room = used_ < limit_ ? limit_ - used_ : 0;
-    return starved_ ? std::min(room, backed_free_) : room;
+    uint32_t room = used_ < limit_ ? limit_ - used_ : 0;
+    if (starved_) room = std::min(room, backed_free_);
+    return room > promised_ ? room - promised_ : 0;
   }
   uint32_t first() const { return first_; }
   uint32_t end() const { return end_; }
@@ -58,6 +62,7 @@ class Pages {
   std::vector<uint64_t> used_bits_;
   std::vector<uint64_t> backed_bits_; // pages for which the file system has set memory aside
   uint32_t backed_free_ = 0;          // of them, how many are free
+  uint32_t promised_ = 0;
   bool starved_ = false;              // it had no memory to give: only pages that have theirs are handed out
 };
 

@@ -36,6 +36,10 @@ class Ranking {
     std::sort(items.begin(), items.end(), [&](const Item& a, const Item& b) {
       return before(a, b.score, key_of(log, read_record(log, b.place)), log);
     });
+    take(items);
+  }
+
+  void take(const std::vector<Item>& items) {  // which are in their order
     blocks_.clear();
     size_ = items.size();
     for (size_t at = 0; at < items.size(); at += kMost / 2) {

@@ -21,7 +21,7 @@ Reader::Reader(const std::string& path) : path_(path) {
     bytes_ = static_cast<uint64_t>(st.st_size);
     inode_ = st.st_ino;
     device_ = st.st_dev;
-    p = mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, fd, 0);
+    p = map_for_huge_pages(bytes_, PROT_READ, fd);
   }
   ::close(fd);
   if (p == MAP_FAILED) throw ArenaError("the arena " + path + " cannot be read, or not yet");
@@ -30,7 +30,9 @@ Reader::Reader(const std::string& path) : path_(path) {
   const bool whole = load_acquire(header_->magic) == kMagic;
   const Header head = *header_;
   const uint64_t directories = uint64_t{head.pages} * sizeof(uint32_t);
-  const auto fits = [&](uint64_t offset, uint64_t size) { return offset <= bytes_ && size <= bytes_ - offset; };
+  const auto fits = [&](uint64_t offset, uint64_t size) {
+    return offset % 64 == 0 && offset <= bytes_ && size <= bytes_ - offset;
+  };
   if (!whole || head.layout_version != kLayoutVersion || head.check != header_check(head) || head.capacity != bytes_ ||
       uint64_t{head.pages} * kPageSize != bytes_ || head.unit_shift > 12 || !fits(head.directory_offset, directories) ||
       !fits(head.overflow_offset, directories) || !fits(head.stats_offset, sizeof(Stats))) {

@@ -5,8 +5,9 @@
 // length and offset is held against the arena's bounds before it is used.
 //
 // A cold read waits for memory three times: for the bucket, the entry's head, the value. `get` asks for all of the entry
-// as soon as it knows where it lies; reads of many keys ask for everything some keys ahead (see Pipeline in
-// module_reader.cpp), so that they wait for memory's bandwidth and not for its latency.
+// as soon as it knows where it lies. Reads of many keys take three steps, each some keys behind the one before: find_bucket()
+// asks for the bucket, find_entry() picks the entry out of it and asks for that, take_value() copies the value. So they wait
+// for memory's bandwidth and not for its latency. What is not straightforward is left to `get`.
 #pragma once
 
 #include <time.h>
@@ -41,32 +42,58 @@ class Reader {
   Reader(const Reader&) = delete;
 
   uint64_t hash(std::string_view key) const { return hash_bytes(key, seed_[0], seed_[1]); }
-  // Where a key is looked for, with what was true when it was found out.
-  struct Place {
-    const Bucket* first;  // nullptr: out of bounds, or not known
+  // What was true of the whole index when a key's place was found out.
+  struct View {
+    uint32_t generation;  // looked at before all else: when it has changed by the end, a bucket's page may be another's
     uint32_t buckets;
-    uint32_t generation;  // looked at before all else: when it has changed by the end, the bucket's page may be another's
+  };
+  View view() const {
+    const uint32_t generation = load_acquire(header_->generation);
+    return {generation, load_acquire(header_->buckets)};
+  }
+  // Where a key is looked for.
+  struct Place {
+    const Bucket* first;  // nullptr: out of bounds
+    View view;
   };
   Place place(uint64_t hash) const {
-    const uint32_t generation = load_acquire(header_->generation);
-    const uint32_t buckets = load_acquire(header_->buckets);
-    return {bucket(directory_, bucket_number(hash, buckets)), buckets, generation};
+    const View now = view();
+    return {bucket(directory_, bucket_number(hash, now.buckets)), now};
   }
-  // `bytes`: how much of the entry is going to be read, as far as one knows. The bucket should be in the cache by now. To
-  // prefetch what is garbage, or not mapped, does nothing.
-  void prefetch_entry(const Place& at, uint64_t hash, size_t bytes) const {
-    const uint32_t mask = at.first ? match_tags(*at.first, tag_of(hash)) : 0;
+
+  // A key on its way to its value.
+  struct Trail {
+    const Bucket* first = nullptr;
+    const Entry* entry = nullptr;  // the first one with the key's tag; nullptr: none
+    uint32_t seq = 0;              // of the bucket, before that was read
+  };
+  void find_bucket(Trail& trail, uint64_t hash, View view) const {
+    trail.first = bucket(directory_, bucket_number(hash, view.buckets));
+    prefetch_far(trail.first);  // of nothing it does nothing
+  }
+  // `bytes`: how much of the entry is going to be read, as far as one knows. The bucket should be in the cache by now.
+  void find_entry(Trail& trail, uint64_t hash, size_t bytes) const {
+    trail.entry = nullptr;
+    if (!trail.first) return;
+    trail.seq = load_acquire(trail.first->seq);
+    const uint32_t mask = match_tags(*trail.first, tag_of(hash));
     if (mask == 0) return;
-    const uint64_t offset = uint64_t{at.first->refs[__builtin_ctz(mask)]} << shift_;
-    const char* line = base_ + (offset & ~uint64_t{63});
-    for (const char* end = base_ + offset + std::min(bytes, kMostPrefetched); line < end; line += 64) prefetch_far(line);
+    const uint64_t offset = uint64_t{trail.first->refs[__builtin_ctz(mask)]} << shift_;
+    if (offset + sizeof(Entry) > bytes_) return;
+    const char* line = base_ + offset;
+    trail.entry = reinterpret_cast<const Entry*>(line);
+    const char* const end = line + std::min(bytes, kMostPrefetched);
+    for (line -= offset & 63; line < end; line += 64) prefetch_far(line);
   }
+  // Hands the value to copy(data, size) as get() does. false: it is not as simple as that, and get() has to say what it is.
+  template <typename Copy>
+  bool take_value(const Trail& trail, std::string_view key, View view, uint64_t now_ms, Copy&& copy) const;
 
   // Hands the value to copy(data, size), which gives false where it cannot take it. It may be called several times: what it
   // was given last before a hit or a refusal is the value, anything before may be garbage. `now_ms`: see coarse_ms().
-  // `at`: place(hash), now or earlier. `ahead`: how much of the entry to fetch at once; 0 where that has been done.
+  // `ahead`: how much of the entry to fetch at once; 0 where that has been done.
   template <typename Copy>
-  ReadStatus get(std::string_view key, uint64_t hash, Place at, uint64_t now_ms, size_t ahead, Copy&& copy) const;
+  ReadStatus get(std::string_view key, uint64_t hash, uint64_t now_ms, size_t ahead, Copy&& copy) const;
 
   // Whether the cache process has given a sign of life lately. While it has, the arena is the one in use.
   bool in_use(uint64_t now_ms) const {
@@ -84,6 +111,11 @@ class Reader {
   enum class Attempt { hit, miss, refused, disturbed };
   template <typename Copy>
   Attempt attempt(std::string_view key, uint64_t hash, Place at, uint64_t now_ms, size_t ahead, Copy&& copy) const;
+  // A split of the bucket before the first look at its number shows in the table's size, one after that in the number.
+  bool is_undisturbed(const Bucket& first, uint32_t seq, uint32_t buckets) const {
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return __atomic_load_n(&first.seq, __ATOMIC_RELAXED) == seq && load_acquire(header_->buckets) == buckets;
+  }
   const Bucket* bucket(const uint32_t* directory, uint32_t number) const {  // nullptr: out of bounds
     if (number / kBucketsPerPage >= pages_) return nullptr;
     const uint32_t page = load_acquire(directory[number / kBucketsPerPage]);
@@ -119,11 +151,7 @@ Reader::Attempt Reader::attempt(std::string_view key, uint64_t hash, Place at, u
   if (!first) return Attempt::disturbed;
   const uint32_t seq = load_acquire(first->seq);
   if (seq & 1) return Attempt::disturbed;
-  // A split of the bucket before the first look at its number shows in the table's size, one after that in the number.
-  const auto undisturbed = [&] {
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    return __atomic_load_n(&first->seq, __ATOMIC_RELAXED) == seq && load_acquire(header_->buckets) == at.buckets;
-  };
+  const auto undisturbed = [&] { return is_undisturbed(*first, seq, at.view.buckets); };
   int hops = 0;
   for (const Bucket* b = first; b;) {
     for (uint32_t mask = match_tags(*b, tag_of(hash)); mask; mask &= mask - 1) {
@@ -155,10 +183,29 @@ Reader::Attempt Reader::attempt(std::string_view key, uint64_t hash, Place at, u
 }
 
 template <typename Copy>
-ReadStatus Reader::get(std::string_view key, uint64_t hash, Place at, uint64_t now_ms, size_t ahead, Copy&& copy) const {
+bool Reader::take_value(const Trail& trail, std::string_view key, View view, uint64_t now_ms, Copy&& copy) const {
+  if (!trail.entry || ((trail.seq | view.generation) & 1)) return false;
+  // Each field is read once: a second look could give another value than the one that was held against the bounds.
+  const auto field = [](const auto& word) { return __atomic_load_n(&word, __ATOMIC_RELAXED); };
+  const Entry& entry = *trail.entry;
+  const uint64_t key_len = field(entry.key_len16), size = field(entry.value_len);
+  const uint64_t expires = field(entry.expire_and_tenant) & Entry::kExpireMask;
+  const char* const begin = entry.payload();
+  const bool is_string = (field(entry.kind) & kTypeMask) == static_cast<uint8_t>(Type::string);
+  if (key_len != key.size() || key_len == Entry::kLongKey || !is_string || (expires != 0 && expires < now_ms) ||
+      static_cast<uint64_t>(begin - base_) + key_len + size > bytes_ ||
+      !same_bytes(begin, key.data(), key_len) || !copy(begin + key_len, size_t{size}))
+    return false;
+  return is_undisturbed(*trail.first, trail.seq, view.buckets) &&
+         __atomic_load_n(&header_->generation, __ATOMIC_RELAXED) == view.generation;
+}
+
+template <typename Copy>
+ReadStatus Reader::get(std::string_view key, uint64_t hash, uint64_t now_ms, size_t ahead, Copy&& copy) const {
   constexpr int kTries = 10000;  // a change takes well under a microsecond; this waits for about a millisecond
   for (int i = 0; i < kTries; ++i) {
-    const uint32_t generation = at.generation;
+    const Place at = place(hash);
+    const uint32_t generation = at.view.generation;
     if (generation & 1) return ReadStatus::unavailable;
     const Attempt result = attempt(key, hash, at, now_ms, ahead, copy);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
@@ -168,7 +215,6 @@ ReadStatus Reader::get(std::string_view key, uint64_t hash, Place at, uint64_t n
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
-    at = place(hash);
   }
   return ReadStatus::unavailable;
 }

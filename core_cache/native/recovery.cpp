@@ -20,6 +20,11 @@ bool plausible(Entry* entry, size_t room, LogSeed seed) {
   return entry->type() == Type::string || recover_log(entry, seed);
 }
 
+// Versions count writes, and nobody lives to see so many: a number beyond is damage. To go on from it would end in a
+// counter that begins anew, and entries that the next recovery takes for free or flushed.
+constexpr uint64_t kMostVersions = uint64_t{1} << 62;
+uint64_t sane_version(uint64_t version) { return version < kMostVersions ? version : 0; }
+
 constexpr uint8_t kDropped = 0x80;  // in Entry::kind, during recovery: a twin with a higher version was found
 
 // Sorts by age, oldest first: two rounds of counting over 22 bits of the age. (LSD radix sort)
@@ -50,12 +55,12 @@ void Store::Impl::recover() {
   PageDesc* descs = arena->descs();
   Stats& stats = arena->stats();
   std::vector<Ref> found;
-  h.cleared_version = h.cleared_again = std::max(h.cleared_version, h.cleared_again);
-  uint64_t highest = std::max(h.next_version, h.cleared_version);
+  h.cleared_version = h.cleared_again = std::max(sane_version(h.cleared_version), sane_version(h.cleared_again));
+  uint64_t highest = std::max(sane_version(h.next_version), h.cleared_version);
 
   const auto live = [&](Entry* entry, size_t room, int size_class) {
     if (entry->version == 0) return false;
-    if (entry->version <= h.cleared_version || !plausible(entry, room, log_seed()) ||
+    if (entry->version <= h.cleared_version || sane_version(entry->version) == 0 || !plausible(entry, room, log_seed()) ||
         slabs.class_of(bytes_of(entry)) != size_class || (size_class < 0 && slabs.footprint(bytes_of(entry)) != room)) {
       entry->version = 0;
       return false;
@@ -65,6 +70,7 @@ void Store::Impl::recover() {
       ++stats.expired_active;
       return false;
     }
+    entry->kind = static_cast<uint8_t>(entry->kind & ~kDropped);  // a recovery that was cut short has left it, or damage
     found.push_back(arena->ref(entry));
     return true;
   };

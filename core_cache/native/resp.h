@@ -43,6 +43,10 @@ class PartialCommand {
     return bulk_length_ < 0 ? position_ : position_ + static_cast<size_t>(bulk_length_) + 2;
   }
   size_t arguments() const { return spans_.size(); }
+  std::string_view argument(const char* base, size_t i) const { return {base + spans_[i].offset, spans_[i].length}; }
+  // The bulk under way: how long it is, 0 where its header has not been read, and where in the command it begins.
+  size_t bulk_length() const { return bulk_length_ < 0 ? 0 : static_cast<size_t>(bulk_length_); }
+  size_t position() const { return position_; }
   size_t memory() const { return spans_.capacity() * sizeof(Span); }
   bool active() const { return position_ != 0; }
   void reset();

@@ -48,6 +48,14 @@ void Store::Impl::share_out() {
   }
 }
 
+// A removal is a record in a log, for which there may be no room: then the log is written anew, and the old one freed.
+void Store::Impl::set_reserve() {
+  const uint32_t before = reserve;
+  constexpr uint32_t kSlab = 17;  // pages: the longest slab, and one for the index
+  reserve = any_may_go(policy_kind) ? 0 : std::max(pages.limit() / 64, std::min(kSlab, pages.limit() / 16));
+  pages.promise(before, reserve);
+}
+
 bool Store::Impl::make_room(size_t bytes, const Entry* pin, uint32_t tenant) {
   constexpr int kEvictionsBeforeCompaction = 64;
   const int size_class = slabs.class_of(bytes);
@@ -149,7 +157,7 @@ bool Store::Impl::expire(uint64_t deadline_ns) {
     if (!pages.is_used(sweep_page)) continue;
     const uint32_t page = sweep_page;
     const auto use = static_cast<PageUse>(descs[page].use);
-    const uint32_t run = descs[page].run_pages;
+    const uint32_t run = run_of(page);
     if ((use == PageUse::slab || use == PageUse::large) && slabs.min_expire(page) <= now_s) {
       if (monotonic_ns() >= deadline_ns) return true;
       const uint32_t slots = use == PageUse::large ? 1 : slabs.slots_in(page);
@@ -175,7 +183,7 @@ bool Store::Impl::adopt_orphans(uint64_t deadline_ns) {
   for (; orphans_page < pages.end(); ++orphans_page) {
     if (!pages.is_used(orphans_page)) continue;
     if (monotonic_ns() >= deadline_ns) return true;
-    const uint32_t page = orphans_page, run = std::max(1u, descs[page].run_pages);
+    const uint32_t page = orphans_page, run = run_of(page);
     const auto use = static_cast<PageUse>(descs[page].use);
     const uint32_t slots = use == PageUse::slab ? slabs.slots_in(page) : use == PageUse::large ? 1 : 0;
     for (uint32_t i = 0; i < slots; ++i) {

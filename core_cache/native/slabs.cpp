@@ -107,8 +107,10 @@ Entry* Slabs::allocate(size_t bytes) {
   const int size_class = class_of(bytes);
   if (size_class < 0) {
     const uint32_t count = pages_for(bytes);
-    const uint32_t page = pages_.allocate(count);
+    const bool offered = offered_ != 0 && offered_pages_ == count;
+    const uint32_t page = offered ? offered_ : pages_.allocate(count);
     if (page == 0) return nullptr;
+    if (offered) offered_ = 0;
     auto* entry = reinterpret_cast<Entry*>(arena_.page(page));
     entry->version = 0;
     infos_[page] = SlabInfo{};
@@ -233,7 +235,7 @@ void Slabs::reset() {
   for (SizeClass& c : classes_) c.partial = c.slabs = c.held = 0, c.free = 0;
   std::fill(infos_.begin(), infos_.end(), SlabInfo{});
   free_bytes_ = live_bytes_ = 0;
-  evacuating_ = 0;
+  evacuating_ = offered_ = 0;
 }
 
 }  // namespace predis

@@ -28,6 +28,16 @@ class Slabs {
 
   // Memory for an entry, version word 0; nullptr when neither a slot nor a run is free.
   Entry* allocate(size_t bytes);
+  // A run of pages in use with nothing in it, which is what the next entry of this length gets.
+  void offer(uint32_t first_page, uint32_t count) {
+    offered_ = first_page;
+    offered_pages_ = count;
+  }
+  bool withdraw() {  // false: it is taken
+    const bool left = offered_ != 0;
+    offered_ = 0;
+    return left;
+  }
   // The slot's version word is 0 already.
   void free(Entry* entry, size_t bytes);
 
@@ -116,6 +126,7 @@ class Slabs {
   std::vector<uint32_t> heads_;          // page → first page of its run
   size_t free_bytes_ = 0, live_bytes_ = 0;
   uint32_t evacuating_ = 0;              // slabs that are being emptied
+  uint32_t offered_ = 0, offered_pages_ = 0;
 };
 
 template <typename Live>

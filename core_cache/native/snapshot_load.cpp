@@ -118,6 +118,7 @@ void check_blocks(const MappedFile& file) {
 bool take(Store& store, const EntryHead& head, std::string_view key, std::string_view value, LogSeed source) {
   const auto type = static_cast<Type>(head.kind & kTypeMask);
   if (type > Type::hash) return false;
+  if (type != Type::string && value.size() < kLogHead) return false;  // it is written to below
   const size_t padding = type == Type::string ? 0 : log_padding(key.size());
   const uint64_t hash = store.hash(key);
   Entry* old = store.find(key, hash);  // it was copied twice, while the table grew: the later copy counts

@@ -42,6 +42,7 @@ void Store::Impl::make_policy(PolicyKind kind) {
   partitions.make_policies([&](uint32_t, uint32_t arm) { return new_policy(kind, footprint_of, arm); }, second);
   testing = second != 0;
   share_out();
+  set_reserve();
 }
 
 // The memory of queues that are no longer used is given back piece by piece: a million keys' worth takes milliseconds.
@@ -87,6 +88,15 @@ Entry* Store::Impl::prepare(std::string_view key, size_t value_len, Type type, E
     if (!make_room(kPageSize, pin, tenant)) return nullptr;
   Entry* entry = slabs.allocate(bytes);
   while (!entry) {
+    if (offered != nullptr && slabs.class_of(bytes) < 0) {
+      Landing& landing = *offered;
+      withdraw(landing);
+      if (!landing.failed) {  // not ready, or of another length, but not taken by a value before this one
+        give_up(landing);
+        entry = slabs.allocate(bytes);
+        continue;
+      }
+    }
     if (!make_room(bytes, pin, tenant)) {
       full = policy_kind == PolicyKind::noeviction && pages.available() == 0;
       return nullptr;
@@ -184,8 +194,14 @@ void Store::Impl::clear() {
   store_release(h.cleared_again, h.cleared_version);
   partitions.each([](Policy& policy) { policy.clear(); });
   for (uint32_t i = 0; i < partitions.size(); ++i) partitions[i].keys = partitions[i].bytes = 0;
+  for (Landing* landing : landings) {
+    landing->promised = 0;
+    landing->held.clear();
+    landing->failed = true;
+  }
   slabs.reset();
   pages.reset();
+  pages.promise(0, reserve);
   index.build(0);
   sides.clear();
   expires = 0;
@@ -228,6 +244,8 @@ Store::Store(const StoreOptions& options) {
 Store::~Store() = default;
 
 void Store::set_now(uint64_t unix_ms) { impl_->set_now(unix_ms); }
+void Store::use_huge_pages() { impl_->arena->use_huge_pages(); }
+
 uint64_t Store::now_ms() const { return impl_->now_ms; }
 uint64_t Store::hash(std::string_view key) const { return impl_->index.hash(key); }
 void Store::prefetch_bucket(uint64_t hash) const { impl_->index.prefetch_bucket(hash); }
@@ -273,7 +291,10 @@ Entry* Store::prepare(std::string_view key, size_t value_len, Type type, Entry* 
   return impl_->prepare(key, value_len, type, pin);
 }
 void Store::commit(Entry* fresh, uint64_t hash, Entry* old) { impl_->commit(fresh, hash, old); }
-void Store::abandon(Entry* fresh) { impl_->slabs.free(fresh, bytes_of(fresh)); }
+void Store::abandon(Entry* fresh) {
+  impl_->slabs.free(fresh, bytes_of(fresh));
+  impl_->full = false;
+}
 void Store::erase(Entry* entry, uint64_t hash, EraseReason reason) { impl_->erase(entry, hash, reason); }
 
 void Store::set_expire_at(Entry* entry, uint64_t hash, uint64_t unix_ms) {
@@ -298,6 +319,7 @@ void Store::changed_in_place(Entry* entry) {
 void Store::set_observer(KeyObserver* observer) { impl_->observer = observer; }
 
 void Store::clear() { impl_->clear(); }
+void Store::use_reserve(bool yes) { impl_->pages.promise(yes ? impl_->reserve : 0, yes ? 0 : impl_->reserve); }
 
 uint64_t Store::scan(uint64_t cursor, size_t count, const Visit& visit) {
   std::vector<Ref> refs;
@@ -399,6 +421,7 @@ bool Store::set_max_memory(uint64_t bytes) {
   s.max_memory = bytes;
   s.pages.set_limit(static_cast<uint32_t>((bytes - fixed) / kPageSize));
   s.share_out();
+  s.set_reserve();
   s.full = false;
   return true;  // upkeep evicts what is too much
 }
@@ -410,6 +433,7 @@ void Store::set_policy(PolicyKind kind) {
   if (has_queues(kind) && has_queues(impl_->policy_kind)) {  // they stay as they are
     impl_->policy_kind = kind;
     impl_->set_scorers();
+    impl_->set_reserve();
     return;
   }
   impl_->renew_policies(kind);

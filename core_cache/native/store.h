@@ -17,6 +17,7 @@
 
 namespace predis {
 
+class Landing;      // landing.h
 struct LogSeed;     // collection_log.h
 class SideIndexes;  // side_index.h
 
@@ -65,6 +66,7 @@ class Store {
   // --- time: the caller sets it once per batch; nothing in here reads a clock.
   void set_now(uint64_t unix_ms);
   uint64_t now_ms() const;
+  void use_huge_pages();  // for the arena, from now on; see huge_pages.h
 
   // --- lookup
   uint64_t hash(std::string_view key) const;
@@ -88,6 +90,20 @@ class Store {
   // it as its pin) or as a new key where old is nullptr. The overwritten key's place in the policy's queue passes on.
   void commit(Entry* fresh, uint64_t hash, Entry* old);
   void abandon(Entry* fresh);  // gives a prepared slot back
+
+  // Where a full cache evicts nothing, some memory is kept for changes that make a collection smaller: whether it may be used.
+  void use_reserve(bool yes);
+
+  // --- room ahead of time (landing.cpp), for a value that is still arriving
+  std::unique_ptr<Landing> land(std::string_view key, size_t value_len);  // nullptr: it needs none, or cannot have any
+  void advance(Landing& landing, std::string_view arrived);  // a slice of work; `arrived`: the value as far as it is there
+  void leave(Landing& landing);                              // its end
+  // What is prepared between these two may lie there. `source`: where the value lies that the landing is for.
+  void offer(Landing& landing, const char* source);
+  void withdraw(Landing& landing);
+  // Writes a value to where it was prepared, but for what the landing has brought there already. nullptr: there is none.
+  void fill(char* out, std::string_view value, const Landing* landing) const;
+
   void erase(Entry* entry, uint64_t hash, EraseReason reason = EraseReason::deleted);
   void set_expire_at(Entry* entry, uint64_t hash, uint64_t unix_ms);  // 0: never
   void clear();                                        // FLUSHALL

@@ -1,4 +1,4 @@
-// store_impl.h: the parts of a Store and how they hang together; shared by store.cpp, room.cpp and recovery.cpp.
+// store_impl.h: the parts of a Store and how they hang together; shared by store.cpp, room.cpp, window.cpp, landing.cpp and recovery.cpp.
 #pragma once
 
 #include <memory>
@@ -7,6 +7,7 @@
 #include "arena.h"
 #include "checksum.h"
 #include "index.h"
+#include "landing.h"
 #include "pages.h"
 #include "partitions.h"
 #include "policy.h"
@@ -53,6 +54,7 @@ struct Store::Impl {
   // room.cpp: memory for new entries, and upkeep
   bool make_room(size_t bytes, const Entry* pin, uint32_t tenant);
   bool make_run(uint32_t need, const Entry* pin, uint32_t tenant);
+  void set_reserve();
   bool keep_quota(uint32_t tenant, size_t bytes, const Entry* pin);
   void share_out();
   bool evict_from(Policy& policy, const Entry* pin);
@@ -62,10 +64,23 @@ struct Store::Impl {
   uint32_t find_window(uint32_t pages, const Entry* pin, uint32_t tenant) const;
   bool may_take(const Entry* entry, uint32_t asking) const;
   PageUse use_of(uint32_t page) const;
+  uint32_t run_of(uint32_t page) const {  // pages in the run that begins here; a page that is held describes none
+    return use_of(page) == PageUse::free ? 1 : std::max(1u, arena->descs()[page].run_pages);
+  }
   bool move(Entry* entry);
   bool shrink(uint64_t deadline_ns);
   bool expire(uint64_t deadline_ns);
   bool adopt_orphans(uint64_t deadline_ns);
+
+  // landing.cpp
+  void advance(Landing& landing, std::string_view arrived, uint64_t deadline_ns);
+  void withdraw(Landing& landing);
+  void give_up(Landing& landing);
+  bool gather(Landing& landing, uint32_t due, uint64_t deadline_ns);
+  void hold_free(Landing& landing, uint32_t from, uint32_t to);
+  bool back(Landing& landing, uint64_t deadline_ns);
+  bool clear_run(Landing& landing, uint64_t deadline_ns);
+  bool empty_page(uint32_t page, uint32_t tenant);
 
   // recovery.cpp
   void recover();
@@ -85,6 +100,9 @@ struct Store::Impl {
   bool testing = false;
   uint64_t max_memory;
   KeyObserver* observer = nullptr;
+  std::vector<Landing*> landings;
+  uint32_t reserve = 0;  // pages that are kept for removals
+  Landing* offered = nullptr;  // whose run the slabs may give out
   SideIndexes sides;  // of collections
   uint64_t now_ms = 0;
   uint32_t tick = 0;          // now, in the units of Entry::access

@@ -4,8 +4,9 @@
 // input lasts. So while anybody else is active, a tenant's connections get turns: short ones (kTurnNs), and a tenant
 // whose turns come too often has its connections put aside, unread. What is put aside is served tenant by tenant, one
 // turn between two looks at the sockets, whenever there is nothing better to do: nothing is lost but the tenant's
-// claim to be served first. A command cannot be cut short. Whoever holds the thread for longer than kLongNs waits
-// kLongFactor times as long afterwards, so that less than one in a hundred of the others' commands meets such a moment.
+// claim to be served first. A command cannot be cut short. Whoever holds the thread for much longer than a turn waits
+// afterwards: the longer it was, the rarer such a moment has to be for the others' 99th percentile to stay where it is.
+// See wait_after() for how much rarer.
 #pragma once
 
 #include <deque>
@@ -23,12 +24,13 @@
 
 namespace predis {
 
-constexpr uint64_t kTurnNs = 20'000;
-constexpr uint64_t kLongNs = 100'000;
-constexpr uint64_t kLongFactor = 100;
+constexpr uint64_t kTurnNs = 10'000;
+constexpr uint64_t kLongNs = 15'000;      // a turn that took longer is waited for
+constexpr uint64_t kLongFactor = 300;     // and at most so many times as long as it took
 constexpr uint64_t kLongestWaitNs = 2'000'000'000;
+constexpr uint64_t kLongCreditNs = 50'000'000;  // of such waiting that a tenant need not do at once
 constexpr size_t kTurnCommands = 16;      // at most, in one batch of a turn
-constexpr size_t kTenantScanKeys = 256;   // that one SCAN of a tenant looks at
+constexpr size_t kTenantScanKeys = 128;   // that one SCAN of a tenant looks at
 
 // So much a second, and no more at once than a twentieth of it.
 class Allowance {
@@ -53,6 +55,7 @@ struct Tenant {
   uint64_t debt_ns = 0;         // time used; half of the time that passes is taken off it
   uint64_t debt_at_ns = 0;
   uint64_t wait_until_ns = 0;
+  uint64_t paid_until_ns = 0;   // the waiting for its long turns is over then
   double command_ns = 500;      // what a command takes, as of late
 
   bool limited() const { return operations.limited() || nanoseconds.limited(); }

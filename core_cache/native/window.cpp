@@ -28,13 +28,13 @@ uint32_t Store::Impl::find_window(uint32_t count, const Entry* pin, uint32_t ten
       if (!pages.is_usable(page)) cost[page] = kNever;
       continue;
     }
-    const uint32_t run = arena->descs()[page].run_pages;
+    const uint32_t run = run_of(page);
     uint64_t each = kNever;
     if (use_of(page) == PageUse::index) {
       each = kPageSize;
     } else if (use_of(page) == PageUse::slab) {
       if (page != pinned) each = 1 + slabs.live_bytes_in(page) / run;
-    } else if (page != pinned && may_take(reinterpret_cast<const Entry*>(arena->page(page)), tenant)) {
+    } else if (use_of(page) == PageUse::large && page != pinned && may_take(reinterpret_cast<const Entry*>(arena->page(page)), tenant)) {
       each = 1 + kPageSize;
     }
     std::fill_n(cost.begin() + page, run, each);

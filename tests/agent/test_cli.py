@@ -22,7 +22,10 @@ from tests.servers import ROOT
 __all__ = ["foreign"]
 
 MAIN = "import sys; sys.argv[0] = 'predis-agent'; from agent.cli import main; main()"
-SHIPPED_PLUGINS = {"cache_metrics", "gpu_metrics", "host_metrics", "prometheus", "redis_metrics"}
+SHIPPED_PLUGINS = {
+    **dict.fromkeys(("cache_metrics", "gpu_metrics", "host_metrics", "prometheus", "redis_metrics"), "active"),
+    **dict.fromkeys(("cloudwatch", "datadog", "newrelic", "otlp"), "disabled"),
+}
 
 
 def predis_agent(
@@ -120,7 +123,7 @@ def test_plugins_list_works_though_plugins_cannot_be_used(foreign: Foreign, tmp_
     # then each has its state, and the reasons are told
     assert result.returncode == 0
     states = {line.split()[0]: line.split()[1] for line in result.stdout.splitlines()[1:]}
-    assert states == dict.fromkeys(SHIPPED_PLUGINS, "active") | {
+    assert states == SHIPPED_PLUGINS | {
         "quitter": "failed",
         "bad": "failed",
         "weather": "active",

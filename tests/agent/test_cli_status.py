@@ -47,6 +47,24 @@ ANSWER: dict[str, Any] = {
             "error": "[bold]too slow",
             "retry_in": 61.2,
         },
+        {
+            "name": "vendor",
+            "state": "active",
+            "runs": 5,
+            "error": None,
+            "export": {
+                "delivered": 1234567,
+                "queued": 20,
+                "spooled": 3000,
+                "spool_bytes": 5 << 19,
+                "spool_age_seconds": 75.0,
+                "dropped": {"http_403": 7},
+                "hung_for": 31.0,
+                "failures_in_a_row": 6,
+                "retry_in": 12.0,
+                "last_error": "busy",
+            },
+        },
     ],
     "health": {"live": True, "ready": True, "reasons": []},
 }
@@ -90,6 +108,10 @@ def test_status_shows_agent_cache_and_each_plugin(tmp_path: Path) -> None:
     assert "weather active 2.3s ago 1,200 0 0 17 4" in text
     assert "stuck hung never 1 - - - -" in text
     assert "weather dropped most: predis_foreign_value, 3 samples (flood)" in text
+    assert "1,234,567 points delivered, 20 wait in memory, 3,000 on the disk (2.5 MiB, the oldest 1m15s old)" in text
+    assert "7 dropped (http_403)" in text
+    assert "a request has hung for 31s" in text
+    assert "6 requests in a row failed: busy; tried again in 12s" in text
     assert "stuck [bold]too slow stuck tried again in 1m1s" in text
 
 

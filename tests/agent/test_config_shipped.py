@@ -11,6 +11,7 @@ import pytest
 from agent.config import Config, load_config
 from agent.config.models import RARE_PLUGIN_KEYS, PluginConfig, Section
 from agent.config.units import format_size
+from agent.metrics.docs import shipped_entry_points
 from agent.plugin.manager import PluginManager
 from tests.servers import ROOT
 
@@ -38,15 +39,17 @@ def test_no_other_section_is_there() -> None:
 
 def test_every_shipped_plugin_is_there_with_every_key_and_its_default() -> None:
     # given the plugins that the installed package brings
-    manager = PluginManager(load_config(SHIPPED, (), {}))
+    config = load_config(SHIPPED, (), {})
+    manager = PluginManager(config)
     manager.load()
     own = {name: plugin for name, plugin in manager.plugins.items() if plugin.distribution == "predis-agent"}
     # then agent.toml has exactly their tables, each with exactly the keys of its model, at their defaults
     assert set(tables()["plugins"]) == set(own)
     assert manager.problems == []
-    for name, plugin in own.items():
-        assert set(tables()["plugins"][name]) == set(type(plugin.config).model_fields) - RARE_PLUGIN_KEYS, name
-        assert plugin.config == type(plugin.config)(), name
+    for point in shipped_entry_points():
+        model = point.load().Config  # the manager does not even import what is disabled
+        assert set(tables()["plugins"][point.name]) == set(model.model_fields) - RARE_PLUGIN_KEYS, point.name
+        assert config.read_plugin(point.name, model) == (model(), []), point.name
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.parent.name)

@@ -17,6 +17,7 @@ from bench import (
     run,
     stall,
     tenant_isolation,
+    tenant_loads,
 )
 from bench.report import Result, Table, machine, write
 from tests.servers import Server
@@ -53,7 +54,8 @@ def test_local_reads_are_measured_against_redis_py(tmp_path: Path) -> None:
     ratios = {row[0]: float(row[3]) for row in result.tables[0].rows}
     assert set(local_reads.TARGETS) < set(ratios)
     assert min(ratios.values()) > 1
-    assert len(result.tables[1].rows) == 2
+    assert [row[0] for row in result.tables[1].rows][-1] == local_reads.YARDSTICK
+    assert len(result.tables[1].rows) == 3
 
 
 def test_stalls_are_measured_in_every_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,18 +89,27 @@ def test_cpu_per_op_measures_every_case_against_redis(tmp_path: Path) -> None:
 
 @needs_redis
 def test_tenant_isolation_measures_each_load_in_pairs(tmp_path: Path) -> None:
-    result = tenant_isolation.run(tmp_path, pairs=1, seconds=0.5)
-    assert [row[0] for row in result.tables[0].rows][:2] == ["ours, flood, p50", "ours, flood, p99"]
-    for cases in result.data.values():
+    result = tenant_isolation.run(tmp_path, pairs=2, seconds=0.1)
+    live, waits = result.tables
+    assert [row[0] for row in live.rows][:2] == ["ours, flood of SETs", "ours, flood of GETs"]
+    assert len(live.rows) == 2 * len(tenant_loads.LOADS)
+    assert len(waits.rows) == 2 * len(tenant_loads.LOADS)
+    for cases in result.data["live"].values():
         for windows in cases.values():
-            assert windows[0]["load_commands"] > 0
+            assert windows[0]["alone_p50_us"] > 0
+            assert windows[0]["loaded_p50_us"] > 0
     assert result.targets["keys of A evicted: none (0)"]
+    turns = result.data["turns"]["SCANs"]
+    assert turns["with turns"]["p50"] < turns["without"]["p50"] / 10
 
 
-def test_the_interval_of_a_median_leaves_out_what_chance_seldom_reaches() -> None:
-    assert tenant_isolation.median_interval([float(n) for n in range(1, 11)]) == (2.0, 9.0)
-    assert tenant_isolation.median_interval([float(n) for n in range(1, 31)]) == (10.0, 21.0)
-    assert tenant_isolation.median_interval([2.0, 1.0, 3.0]) == (1.0, 3.0)
+def test_the_interval_of_a_ratio_is_that_of_the_pairs() -> None:
+    def window(latency: float) -> tenant_isolation.Window:
+        return tenant_isolation.Window([latency] * 10, [latency] * 10)
+
+    assert tenant_isolation.interval([(window(10.0), window(20.0))] * 5, 0.99) == (2.0, 2.0)
+    low, high = tenant_isolation.interval([(window(10.0), window(10.0))] * 5 + [(window(10.0), window(30.0))] * 5, 0.5)
+    assert (low, high) == (1.0, 3.0)
 
 
 def test_a_get_that_misses_is_not_measured(redis_server: Server) -> None:

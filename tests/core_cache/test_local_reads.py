@@ -2,8 +2,6 @@
 
 import os
 import random
-import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +15,7 @@ import pytest
 import core_cache
 from core_cache.resp_client import RespClient
 from tests import servers
-from tests.core_cache.test_store import NATIVE, STORE
+from tests.core_cache.native_build import build
 from tests.waiting import wait_until
 
 SLOTS = 256
@@ -196,15 +194,8 @@ def test_the_file_goes_with_a_temporary_arena(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def native_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shlex.split(os.environ.get("CXX", "g++"))
-    assert shutil.which(compiler[0]), "no C++ compiler: `make setup` installs one or says which"
-    program = tmp_path_factory.mktemp("native") / "local_reads_test"
-    names = sorted({*STORE, "local_reads", "stats"})
-    sources = [Path(__file__).parent / "native" / "local_reads_test.cpp", *(NATIVE / f"{name}.cpp" for name in names)]
-    flags = ["-std=c++20", "-O2", "-g1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
-    subprocess.run([*compiler, *flags, "-fno-sanitize-recover=all", "-o", program, *sources], check=True)
-    return program
+def native_test() -> Path:
+    return build("local_reads_test") / "local_reads_test"
 
 
 @pytest.mark.parametrize("arguments", [["fuzz", "1"], ["fuzz", "2"], ["touch"]])

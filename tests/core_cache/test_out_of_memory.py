@@ -97,6 +97,62 @@ def test_a_full_cache_without_eviction_reads_and_deletes(connection: _native.Con
     )
 
 
+@pytest.mark.parametrize("connection", ["noeviction"], indirect=True)
+@pytest.mark.parametrize("write", [b"MSET", b"MSETNX"])
+def test_pairs_are_stored_all_or_none(connection: _native.Connection, write: bytes) -> None:
+    """That the last finds no room is known before the first is stored; then there is as much room as before."""
+    value = b"v" * MIB
+    pairs = [part for n in range(30) for part in (b"pair:%d" % n, value)]
+    assert send(connection, words("SET k before")) == [b"OK"]
+    assert send(connection, (write, *pairs)) == [REFUSED]
+    assert send(connection, words("DBSIZE")) == [1]
+    few = [b"k", b"first", b"k", b"after", b"j", value] if write == b"MSET" else [b"j", value, b"i", b"x"]
+    assert send(connection, (write, *few), words("STRLEN j")) == [b"OK" if write == b"MSET" else 1, MIB]
+    assert send(connection, words("GET k")) == [b"after" if write == b"MSET" else b"before"]
+
+
+@pytest.mark.parametrize("connection", ["noeviction"], indirect=True)
+@pytest.mark.parametrize("elements", [100, 2_000])
+def test_a_full_cache_lets_collections_shrink(connection: _native.Connection, elements: int) -> None:
+    """Each removal is a record in a log, for which there is no room: it uses memory that is kept for that."""
+    names = [b"%d" % n for n in range(elements)]
+    grow: list[Command] = [
+        (b"HSET", b"hash", *(part for name in names for part in (name, b"v" * 20))),
+        (b"SADD", b"set", *(b"member:" + name for name in names)),
+        (b"ZADD", b"zset", *(part for name in names for part in (name, b"member:" + name))),
+        (b"RPUSH", b"list", *(b"element:" + name for name in names)),
+    ]
+    assert send(connection, *grow) == [elements] * 4
+    assert send(connection, words("SADD other x"), words("RPUSH others x")) == [1, 1]
+    fill(connection)
+    size = 10_000
+    while size > 1:  # the last holes
+        (reply,) = send(connection, (b"SET", b"hole:%d:%d" % (size, count_keys(connection)), b"x" * size))
+        if reply == REFUSED:
+            size //= 2
+    for name in names[1:]:
+        replies = send(
+            connection,
+            (b"HDEL", b"hash", name),
+            (b"SREM", b"set", b"member:" + name),
+            (b"ZREM", b"zset", b"member:" + name),
+            words("LPOP list"),
+        )
+        assert replies[:3] == [1, 1, 1], (name, replies)
+        assert replies[3] == b"element:%d" % (int(name) - 1)
+    assert send(connection, words("HLEN hash"), words("SCARD set"), words("ZCARD zset"), words("LLEN list")) == [1] * 4
+    assert send(connection, words("HGETALL hash"), words("LRANGE list 0 -1")) == [
+        [b"0", b"v" * 20],
+        [b"element:%d" % (elements - 1)],
+    ]
+
+
+def count_keys(connection: _native.Connection) -> int:
+    """How many keys there are."""
+    (keys,) = send(connection, words("DBSIZE"))
+    return keys
+
+
 @pytest.mark.parametrize("connection", ["s3fifo", "lru"], indirect=True)
 def test_eviction_makes_room_for_everything_that_fits(connection: _native.Connection) -> None:
     """A cache that is full of small values takes big ones, then small ones again, and refuses none."""

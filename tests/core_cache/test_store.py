@@ -1,42 +1,11 @@
 """The store's own tests are C++ (tests/core_cache/native/store_test.cpp), built here with the sanitizers and run."""
 
-import os
-import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-NATIVE = ROOT / "core_cache" / "native"
-STORE = [
-    "arena",
-    "pages",
-    "slabs",
-    "index",
-    "partitions",
-    "policy_sampled",
-    "policy_model",
-    "policy_s3fifo",
-    "store",
-    "room",
-    "window",
-    "recovery",
-    "reader",
-    "collection_log",
-]
-
-
-def build(folder: Path, name: str, *more: str) -> Path:
-    """Compiles tests/core_cache/native/NAME.cpp with the store's sources, `more` of them, and the sanitizers."""
-    compiler = shlex.split(os.environ.get("CXX", "g++"))
-    assert shutil.which(compiler[0]), "no C++ compiler: `make setup` installs one or says which"
-    program = folder / name
-    sources = [Path(__file__).parent / "native" / f"{name}.cpp", *(NATIVE / f"{part}.cpp" for part in (*STORE, *more))]
-    flags = ["-std=c++20", "-O2", "-g1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
-    subprocess.run([*compiler, *flags, "-fno-sanitize-recover=all", "-o", program, *sources], check=True)
-    return program
+from tests.core_cache.native_build import build
 
 
 def check(program: Path, arguments: str) -> None:
@@ -46,13 +15,18 @@ def check(program: Path, arguments: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def store_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("native"), "store_test")
+def store_test() -> Path:
+    return build("store_test") / "store_test"
 
 
 @pytest.fixture(scope="session")
-def collection_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("native"), "collection_test", "collection", "reply", "numbers")
+def collection_test() -> Path:
+    return build("collection_test") / "collection_test"
+
+
+@pytest.fixture(scope="session")
+def landing_test() -> Path:
+    return build("landing_test") / "landing_test"
 
 
 @pytest.mark.parametrize(
@@ -68,3 +42,12 @@ def test_store_keeps_its_promises(store_test: Path, arguments: str) -> None:
 )
 def test_collections_keep_theirs(collection_test: Path, arguments: str) -> None:
     check(collection_test, arguments)
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_large_values_land_whole(landing_test: Path, seed: str) -> None:
+    check(landing_test, seed)
+
+
+def test_commands_on_strings_take_nothing_from_the_heap() -> None:
+    check(build("allocation_test") / "allocation_test", "")

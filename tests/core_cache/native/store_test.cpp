@@ -357,7 +357,7 @@ void readers(uint64_t seed) {
       const std::string key = "key" + std::to_string(k);
       const uint64_t acked = ledger->keys[k].acked;
       const uint64_t hash = reader.hash(key);
-      const ReadStatus status = reader.get(key, hash, reader.place(hash), coarse_ms(), 256, [&](const char* data, size_t size) {
+      const ReadStatus status = reader.get(key, hash, coarse_ms(), 256, [&](const char* data, size_t size) {
         value.assign(data, size);
         return true;
       });

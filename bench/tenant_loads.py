@@ -1,0 +1,183 @@
+"""What tenant B does to the others: floods, scans, and commands that take long."""
+
+import multiprocessing
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.servers import Server
+
+PASSWORD = b"tenant"  # of redis-server's users; ours makes its own
+VALUE = b"v" * 500
+KEYS = 100_000  # of B: more than its quota holds
+HOT = 1000  # of them stay, as they were written last
+FLOOD_CONNECTIONS = 4
+FLOOD_DEPTH = 64
+
+
+def command(*parts: bytes) -> bytes:
+    """A command in RESP."""
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+def connect(server: Server, tenant: str) -> socket.socket:
+    """A connection over TCP, logged in as the tenant."""
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    path = server.data_dir / "tenants" / f"{tenant}.password"
+    password = path.read_bytes().strip() if path.exists() else PASSWORD
+    connection.sendall(command(b"AUTH", tenant.encode(), password))
+    if (answer := connection.recv(1000)) != b"+OK\r\n":
+        raise RuntimeError(f"the tenant {tenant} cannot log in: {answer!r}")
+    return connection
+
+
+def receive(connection: socket.socket, missing: int) -> None:
+    """Reads so many bytes of replies."""
+    while missing > 0:
+        data = connection.recv(1 << 18)
+        if not data or data.startswith(b"-"):
+            raise RuntimeError(f"tenant B was answered {data[:100]!r}")
+        missing -= len(data)
+
+
+def fill(server: Server) -> None:
+    """B's keys, those of HOT last."""
+    with connect(server, "b") as connection:
+        names = [b"b:%d" % number for number in range(KEYS)] + [b"b:hot%d" % number for number in range(HOT)] * 4
+        for start in range(0, len(names), 500):
+            part = names[start : start + 500]
+            connection.sendall(b"".join(command(b"SET", name, VALUE) for name in part))
+            receive(connection, 5 * len(part))
+
+
+# --- each gives, again and again, how many commands were answered; the connections never run dry
+
+
+def _flood(server: Server) -> Iterator[int]:
+    batches = [
+        b"".join(command(b"SET", b"b:%d" % number, VALUE) for number in range(start, start + FLOOD_DEPTH))
+        for start in range(0, KEYS, FLOOD_DEPTH)
+    ]
+    return _pipelines(server, batches, [5 * FLOOD_DEPTH] * len(batches), FLOOD_DEPTH)
+
+
+def _gets(server: Server) -> Iterator[int]:
+    batch = b"".join(command(b"GET", b"b:none%d" % number) for number in range(1000))
+    return _pipelines(server, [batch], [5 * 1000], 1000)
+
+
+def _mgets(server: Server) -> Iterator[int]:
+    one = command(b"MGET", *[b"b:hot%d" % number for number in range(HOT)])
+    return _pipelines(server, [one], [len(b"*%d\r\n" % HOT) + HOT * len(b"$500\r\n%b\r\n" % VALUE)], 1)
+
+
+def _large(server: Server) -> Iterator[int]:
+    return _pipelines(server, [command(b"SET", b"b:large%d" % n, b"v" * 1_000_000) for n in range(4)], [5] * 4, 1)
+
+
+def _pipelines(server: Server, batches: list[bytes], sizes: list[int], commands: int) -> Iterator[int]:
+    connections = [connect(server, "b") for _ in range(FLOOD_CONNECTIONS)]
+    waiting: dict[int, int] = {}
+    number = 0
+    while True:
+        for connection in connections:
+            receive(connection, waiting.get(connection.fileno(), 0))
+            which = number % len(batches)
+            connection.sendall(batches[which])
+            waiting[connection.fileno()] = sizes[which]
+            number += 1
+            yield commands
+
+
+def _scan(server: Server) -> Iterator[int]:
+    with connect(server, "b") as connection:
+        walk = list(_walk(connection))
+        while True:
+            for text, size in walk:
+                connection.sendall(text)
+                receive(connection, size)
+                yield 1
+
+
+def _walk(connection: socket.socket) -> Iterator[tuple[bytes, int]]:
+    """The calls of one whole walk and the sizes of their replies, so that the client need not parse them later."""
+    file, cursor = connection.makefile("rb"), b"0"
+    while True:
+        text = b"SCAN %b COUNT 1000000\r\n" % cursor
+        connection.sendall(text)
+        lines = [file.readline() for _ in range(4)]
+        if lines[0] != b"*2\r\n":
+            raise RuntimeError(f"SCAN was answered {lines[0]!r}")
+        cursor = lines[2].strip()
+        size = sum(map(len, lines))
+        for _ in range(int(lines[3][1:])):
+            head = file.readline()
+            size += len(head) + len(file.read(int(head[1:]) + 2))
+        yield text, size
+        if cursor == b"0":
+            return
+
+
+LOADS: dict[str, Callable[[Server], Iterator[int]]] = {
+    "flood of SETs": _flood,
+    "flood of GETs": _gets,
+    "SCANs": _scan,
+    "MGETs of 1,000": _mgets,
+    "SETs of 1 MB": _large,
+}
+
+
+def real_time() -> bool:
+    """Whether this process may say that it comes before all others."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
+    except PermissionError:
+        return False
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    return True
+
+
+@dataclass
+class Load:
+    """Tenant B in its own process, working or not."""
+
+    go: Any
+    count: Any
+    process: Any
+
+    def switch(self, on: bool) -> None:
+        """Lets B work from now on, or not."""
+        self.go.value = on
+
+    def check(self) -> None:
+        """RuntimeError when B has ended."""
+        if not self.process.is_alive():
+            raise RuntimeError("tenant B's load ended by itself")
+
+
+@contextmanager
+def loading(server: Server, name: str, cpus: set[int]) -> Iterator[Load]:
+    """Tenant B on these CPUs, behind A; it does nothing until it is switched on."""
+    context = multiprocessing.get_context("fork")
+    go, count = context.Value("b", 0, lock=False), context.Value("q", 0, lock=False)
+    process = context.Process(target=_work, args=(server, name, go, count, cpus), daemon=True)
+    process.start()
+    try:
+        yield Load(go, count, process)
+    finally:
+        process.kill()
+        process.join()
+
+
+def _work(server: Server, name: str, go: Any, count: Any, cpus: set[int]) -> None:
+    os.sched_setaffinity(0, cpus)
+    os.setpriority(os.PRIO_PROCESS, 0, -15 if real_time() else 19)
+    for commands in LOADS[name](server):
+        count.value += commands
+        while not go.value:
+            time.sleep(0.001)

@@ -1,0 +1,36 @@
+// landing.h: room for a large value that is still on its way to the cache. See landing.cpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace predis {
+
+class Store;
+
+// Made by Store::land(); its end gives back what it holds and nobody has taken.
+class Landing {
+ public:
+  Landing(Store& store, uint32_t tenant, uint32_t pages, size_t value_at, size_t value_len)
+      : tenant(tenant), pages(pages), value_at(value_at), value_len(value_len), store_(store) {}
+  ~Landing();
+  Landing(const Landing&) = delete;
+
+  const uint32_t tenant, pages;    // whose key; the length of the run
+  const size_t value_at, value_len;  // where in the run the value lies, and how long it is
+  size_t at = 0;                   // for the caller: where in the command the value begins
+  const char* source = nullptr;    // the caller says where the value lies when it has arrived
+
+  uint32_t promised = 0;           // free pages that are kept for it, wherever they lie
+  uint32_t start = 0, next = 0;    // the run, 0: not chosen yet; the page in it that is the next to be seen to
+  std::vector<bool> held;          // which of the run's pages are kept free
+  bool backed = false, cleared = false;  // the pages have memory; the whole run is free
+  bool failed = false;             // nothing will come of it
+  size_t filled = 0;               // bytes of the value that lie in the run already
+
+ private:
+  Store& store_;
+};
+
+}  // namespace predis

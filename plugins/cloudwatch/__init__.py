@@ -1,0 +1,1 @@
+"""The CloudWatch exporter: metrics to Amazon CloudWatch by PutMetricData."""

@@ -1,0 +1,133 @@
+"""The CloudWatch exporter."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Sequence
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from agent.api import Destination, ExportConfig, Host, MetricSpec, hookimpl
+from plugins.cloudwatch.destination import CloudWatchDestination
+from plugins.cloudwatch.encode import Encoder
+
+CHOSEN = [
+    "predis_cache_up",
+    "predis_connections",
+    "predis_connections_rejected_total",
+    "predis_error_replies_total",
+    "predis_evicted_keys_total",
+    "predis_expired_keys_total",
+    "predis_gpu_busy_ratio",
+    "predis_gpu_memory_used_bytes",
+    "predis_gpu_temperature_celsius",
+    "predis_host_cpu_busy_ratio",
+    "predis_keys",
+    "predis_keyspace_hits_total",
+    "predis_keyspace_misses_total",
+    "predis_memory_max_bytes",
+    "predis_memory_used_bytes",
+    "predis_network_bytes_total",
+    "predis_supervisor_restarts_total",
+]
+"""Each series costs money by the month: what tells whether the cache does its work, and no series by command."""
+
+
+class CloudWatchConfig(ExportConfig):
+    """`[plugins.cloudwatch]`"""
+
+    enabled: bool = False
+    region: str = Field(default="", pattern=r"^[a-z0-9-]*$", description="empty for the SDK's own")
+    namespace: str = Field(default="Predis", min_length=1, max_length=255)
+    dimensions: dict[str, str] = Field(default={}, description="of every metric")
+    resolution: Literal[60, 1] = 60
+    compression: Literal["gzip", "none"] = "gzip"
+    metrics: list[str] = CHOSEN
+
+    @field_validator("endpoint")
+    @classmethod
+    def _endpoint_is_a_url(cls, endpoint: str) -> str:
+        if not endpoint:
+            return endpoint
+        parts = urlsplit(endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise ValueError("write https://HOST:PORT; credentials do not belong into it")
+        return endpoint
+
+    @field_validator("namespace")
+    @classmethod
+    def _namespace_is_ours(cls, namespace: str) -> str:
+        if not re.fullmatch(r"[\w.\-/# ]+", namespace, re.ASCII) or not namespace.strip():
+            raise ValueError("a namespace has letters, digits, spaces and . - _ / #")
+        if namespace.startswith("AWS/"):
+            raise ValueError('namespaces that begin with "AWS/" are Amazon\'s own; take another')
+        return namespace
+
+    @field_validator("dimensions")
+    @classmethod
+    def _dimensions_have_names(cls, dimensions: dict[str, str]) -> dict[str, str]:
+        for name in dimensions:
+            if not re.fullmatch(r"[!-9;-~][ -~]{0,254}", name):
+                raise ValueError(f"{name!r} is no dimension's name: it has printable ASCII and no colon first")
+        if len(dimensions) > 20:
+            raise ValueError("CloudWatch takes 30 dimensions of a metric, and labels need some: name at most 20")
+        return dimensions
+
+
+class CloudWatchUnusable(Exception):
+    """The exporter cannot start."""
+
+
+class CloudWatch:
+    """Gives the host a destination. `note` says what `status` should show besides the state: where things go."""
+
+    api_version = 1
+    Config = CloudWatchConfig
+
+    def __init__(self, config: CloudWatchConfig) -> None:
+        self._config = config
+        self._session: Any = None
+        self._url = self._region = ""
+        self._version = ""
+
+    @property
+    def note(self) -> str:
+        return f"to {self._url}, namespace {self._config.namespace}" if self._url else ""
+
+    @hookimpl
+    def predis_metric_specs(self) -> Sequence[MetricSpec]:
+        return ()
+
+    @hookimpl
+    def predis_start(self, host: Host) -> None:
+        try:
+            import boto3
+            from botocore.exceptions import BotoCoreError
+        except ImportError:
+            raise CloudWatchUnusable("boto3 is not installed: pip install 'predis-agent[cloudwatch]'") from None
+        try:
+            session = boto3.session.Session(region_name=self._config.region or None)
+            # Only to learn where CloudWatch is: by region, AWS_ENDPOINT_URL, FIPS, and whatever else boto3 knows of.
+            meta = session.client("cloudwatch", endpoint_url=self._config.endpoint or None).meta
+        except (BotoCoreError, ValueError) as error:
+            mend = "set [plugins.cloudwatch] region, or AWS_REGION; for a profile, AWS_PROFILE"
+            raise CloudWatchUnusable(f"boto3 cannot be set up: {error}; {mend}") from None
+        self._session, self._url, self._region = session, meta.endpoint_url, meta.region_name
+        self._version = host.version
+
+    @hookimpl
+    def predis_destination(self) -> Destination:
+        config = self._config
+        constant = {"host": socket.gethostname(), **config.dimensions}
+        return CloudWatchDestination(
+            session=self._session,
+            url=self._url if urlsplit(self._url).path else f"{self._url}/",
+            region=self._region,
+            encoder=Encoder(config.namespace, constant, config.resolution),
+            timeout=config.timeout,
+            ca_file=config.ca_file,
+            agent=f"predis-agent/{self._version}",
+        )

@@ -1,0 +1,1 @@
+"""Sends metrics, service checks and events to Datadog."""

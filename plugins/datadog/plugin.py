@@ -1,0 +1,100 @@
+"""The Datadog exporter."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import socket
+from collections.abc import Sequence
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from agent.api import Destination, ExportConfig, MetricSpec, hookimpl
+from plugins.datadog.destination import DatadogDestination
+from plugins.datadog.encode import Encoder
+from plugins.datadog.names import LONGEST_TAG, tag
+
+
+class DatadogConfig(ExportConfig):
+    """`[plugins.datadog]`"""
+
+    enabled: bool = False
+    api_key: SecretStr = SecretStr("")
+    site: str = Field(default="datadoghq.com", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")
+    host: str = ""
+    tags: tuple[str, ...] = ()
+    distribution_values: int = Field(default=1000, ge=10, le=100_000)
+
+    @field_validator("endpoint")
+    @classmethod
+    def _endpoint_is_a_url(cls, endpoint: str) -> str:
+        if not endpoint:
+            return endpoint
+        parts = urlsplit(endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise ValueError("write https://HOST:PORT, with a path if need be; a key does not belong into it")
+        return endpoint
+
+    @field_validator("api_key")
+    @classmethod
+    def _key_fits_a_header(cls, key: SecretStr) -> SecretStr:
+        text = key.get_secret_value().strip()
+        if not re.fullmatch(r"[!-~]*", text):
+            raise ValueError("an API key has no spaces, line ends or letters with accents")
+        return SecretStr(text)
+
+    @field_validator("tags")
+    @classmethod
+    def _tags_are_tags(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
+        for text in tags:
+            key, colon, value = text.partition(":")
+            if not colon or not value or not key[:1].isalpha() or len(text) > LONGEST_TAG:
+                raise ValueError(f'a tag is written "key:value", with a letter first, in {LONGEST_TAG} characters')
+        return tuple(tag(*text.split(":", 1)) for text in tags)
+
+    @model_validator(mode="after")
+    def _key_is_there(self) -> Self:
+        if self.enabled and not self.api_key.get_secret_value():
+            raise ValueError('api_key is missing: write api_key = "${env:DD_API_KEY}" or "${file:PATH}"')
+        return self
+
+
+class MissingClient(Exception):
+    """The vendor's library is not installed."""
+
+
+class Datadog:
+    """Gives the host a destination. `note` says what `status` should show besides the state: where things go."""
+
+    api_version = 1
+    Config = DatadogConfig
+
+    def __init__(self, config: DatadogConfig) -> None:
+        self._config = config
+        if config.enabled and importlib.util.find_spec("datadog_api_client") is None:
+            raise MissingClient("datadog-api-client is not installed: pip install 'predis-agent[datadog]'")
+
+    @property
+    def note(self) -> str:
+        return f"to {self._config.endpoint or self._config.site}"
+
+    @hookimpl
+    def predis_metric_specs(self) -> Sequence[MetricSpec]:
+        return ()
+
+    @hookimpl
+    def predis_destination(self) -> Destination:
+        config = self._config
+        encoder = Encoder(config.host or socket.gethostname(), config.tags, config.distribution_values)
+        url = config.endpoint or url_of(config.site)
+        return DatadogDestination(url, config.api_key.get_secret_value(), encoder, config.timeout, config.ca_file)
+
+
+def url_of(site: str) -> str:
+    """Where the API of a site is, as Datadog's client has it."""
+    from datadog_api_client.configuration import Configuration
+
+    # The third of its lists of servers has any site, the first only those that were known when it was released.
+    return str(Configuration().get_host_from_settings(2, {"site": site}))

@@ -1,0 +1,1 @@
+"""Sends metrics, events and spans to New Relic."""

@@ -1,0 +1,106 @@
+"""The New Relic exporter."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import socket
+from collections.abc import Sequence
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from agent.api import Destination, ExportConfig, MetricSpec, hookimpl
+from plugins.newrelic.destination import NewRelicDestination
+from plugins.newrelic.encode import Encoder
+
+
+class NewRelicConfig(ExportConfig):
+    """`[plugins.newrelic]`"""
+
+    enabled: bool = False
+    license_key: SecretStr = SecretStr("")
+    region: Literal["us", "eu"] = "us"
+    account_id: str = Field(default="", pattern=r"^\d*$")
+    host: str = ""
+    attributes: dict[str, str] = Field(default={}, max_length=50)
+    histogram_buckets: bool = False
+
+    @field_validator("endpoint")
+    @classmethod
+    def _endpoint_is_a_url(cls, endpoint: str) -> str:
+        if not endpoint:
+            return endpoint
+        parts = urlsplit(endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise ValueError("write https://HOST:PORT, with a path if need be; a key does not belong into it")
+        return endpoint
+
+    @field_validator("license_key")
+    @classmethod
+    def _key_fits_a_header(cls, key: SecretStr) -> SecretStr:
+        text = key.get_secret_value().strip()
+        if not re.fullmatch(r"[!-~]*", text):
+            raise ValueError("a licence key has no spaces, line ends or letters with accents")
+        return SecretStr(text)
+
+    @model_validator(mode="after")
+    def _key_is_there(self) -> Self:
+        if self.enabled and not self.license_key.get_secret_value():
+            raise ValueError(
+                'license_key is missing: write license_key = "${env:NEW_RELIC_LICENSE_KEY}" or "${file:PATH}"'
+            )
+        return self
+
+
+class MissingSdk(Exception):
+    """The vendor's library is not installed."""
+
+
+class NewRelic:
+    """Gives the host a destination. `note` says what `status` should show besides the state: where things go."""
+
+    api_version = 1
+    Config = NewRelicConfig
+
+    def __init__(self, config: NewRelicConfig) -> None:
+        self._config = config
+        if config.enabled and importlib.util.find_spec("newrelic_telemetry_sdk") is None:
+            raise MissingSdk("newrelic-telemetry-sdk is not installed: pip install 'predis-agent[newrelic]'")
+
+    @property
+    def note(self) -> str:
+        where = f"to {self._config.endpoint or self._config.region}"
+        return where if self._config.account_id else f"{where}; no events, since there is no account_id"
+
+    @hookimpl
+    def predis_metric_specs(self) -> Sequence[MetricSpec]:
+        return ()
+
+    @hookimpl
+    def predis_destination(self) -> Destination:
+        config = self._config
+        host = config.host or socket.gethostname()
+        encoder = Encoder({"host.name": host, **config.attributes}, config.histogram_buckets)
+        urls = urls_of(config.region, config.endpoint, config.account_id)
+        return NewRelicDestination(urls, config.license_key.get_secret_value(), encoder, config.timeout, config.ca_file)
+
+
+def urls_of(region: str, endpoint: str, account_id: str) -> dict[str, str]:
+    """Where each lane goes: to the SDK's hosts, to those of the EU, or all to `endpoint`. No events without account."""
+    from newrelic_telemetry_sdk import EventClient, MetricClient, SpanClient
+
+    clients = {"metrics": MetricClient, "events": EventClient, "traces": SpanClient}
+    hosts = {lane: f"https://{client.HOST}" for lane, client in clients.items()}
+    if region == "eu":
+        hosts = {
+            "metrics": "https://metric-api.eu.newrelic.com",
+            "events": "https://insights-collector.eu01.nr-data.net",
+            "traces": "https://trace-api.eu.newrelic.com",
+        }
+    if endpoint:
+        hosts = dict.fromkeys(hosts, endpoint.rstrip("/"))
+    paths = {lane: client.PATH for lane, client in clients.items()}
+    paths["events"] = f"/v1/accounts/{account_id}/events"  # the SDK's path leaves the account out
+    return {lane: host + paths[lane] for lane, host in hosts.items() if lane != "events" or account_id}
