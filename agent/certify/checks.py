@@ -181,7 +181,10 @@ def _export(rig: Rig, plugin: LoadedPlugin) -> None:
     rig.timed(plugin, "predis_start", lambda: plugin.start(rig.host()))
     destination = rig.timed(plugin, "predis_destination", plugin.destination)
     timeout = getattr(plugin.config, "timeout", 10.0) + 2.0
-    for lane, batch in _batches(destination):
+    batches = list(_batches(destination))
+    if not batches:
+        _fail("no lane of its destination takes a gauge, a counter, a histogram or an event")
+    for lane, batch in batches:
         limits = destination.limits(lane)
         data = rig.timed(plugin, "encode", partial(destination.encode, batch))
         if not isinstance(data, bytes) or not data:

@@ -68,6 +68,9 @@ class Rig:
         self.manager = PluginManager(self.config(*more), [self.candidate.entry_point], isolate=False)
         self.manager.load()
         plugin = self.manager.plugins[self.candidate.name]
+        if plugin.state == "disabled" and not any(s.startswith("enabled=") for s in self.settings):
+            self.settings.append("enabled=true")  # as users do with one whose sample says false
+            return self.load(*more)
         if isinstance(plugin.config, ExportConfig) and not any(s.startswith("endpoint=") for s in self.settings):
             self.settings.append(f"endpoint={CLOSED}")
             return self.load(*more)

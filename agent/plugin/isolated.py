@@ -25,7 +25,7 @@ from agent.plugin.host import Host
 from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.process import ChildProcess
 
-_MOST_LINES = 100  # of the log, in one call
+MOST_LINES = 100  # of the log, in one call
 _ON_TOP = 5.0  # seconds that a process may take to start, besides the deadline for loading
 
 log = logging.getLogger("predis.plugins")
@@ -234,14 +234,14 @@ class _Listener:
 
     def end(self) -> None:
         """Say what was left out."""
-        if self._lines > _MOST_LINES:
-            self._logger.warning("%d more lines of its log were left out", self._lines - _MOST_LINES)
+        if self._lines > MOST_LINES:
+            self._logger.warning("%d more lines of its log were left out", self._lines - MOST_LINES)
 
     def _log(self, line: Any) -> None:
         if not isinstance(line, list) or list(map(type, line)) != [int, str]:
             raise wire.WireError("it sent a line of its log that cannot be read")
         self._lines += 1
-        if self._lines <= _MOST_LINES:
+        if self._lines <= MOST_LINES:
             self._logger.log(line[0], "%s", line[1])
 
 

@@ -53,10 +53,16 @@ def test_a_new_package_is_certified_unchanged(scaffolds: Path, kind: str, tmp_pa
 
 @pytest.mark.parametrize("plugin", SHIPPED)
 def test_every_shipped_plugin_is_certified(plugin: str, tmp_path: Path) -> None:
-    settings = {"prometheus": [f"port={free_port()}"]}.get(plugin, [])
+    settings = {
+        "prometheus": [f"port={free_port()}"],
+        "datadog": ["api_key=0123456789abcdef0123456789abcdef"],
+        "newrelic": ["license_key=0123456789abcdef0123456789abcdef0123NRAL"],
+        "cloudwatch": ["region=eu-west-1"],
+    }.get(plugin, [])
+    credentials = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
     (tmp_path / "agent.toml").write_text('[agent]\ndata_dir = "data"\n')
     options = [part for setting in settings for part in ("--set", setting)]
-    certified = predis_agent("plugin", "certify", plugin, *options, folder=tmp_path)
+    certified = predis_agent("plugin", "certify", plugin, *options, folder=tmp_path, **credentials)
     assert certified.returncode == 0, certified.stdout + certified.stderr
     (kept,) = json.loads((tmp_path / "data" / "certified.json").read_text()).items()
     assert (kept[0], kept[1]["failed"]) == (plugin, [])
