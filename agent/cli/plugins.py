@@ -36,9 +36,11 @@ def list_plugins(
 ) -> None:
     """List installed plugins: state, package, metrics, whether they are certified, and why one cannot be used."""
     from agent.metrics.catalogue import Catalogue
+    from agent.plugin.importing import outlive_imports
     from agent.plugin.manager import PluginManager
 
-    manager = PluginManager(load(config, set_, no_plugins))
+    loaded = load(config, set_, no_plugins)
+    manager = PluginManager(loaded, mark=outlive_imports())
     manager.load()
     manager.declare(Catalogue().add)
     plugins = list(manager.plugins.values())

@@ -25,6 +25,7 @@ from agent.metrics.model import MetricSpec
 from agent.plugin import hookspecs
 from agent.plugin.declared import Versions, as_versions, declared_versions
 from agent.plugin.guard import Guarded, Overdue, Raised, describe, origin
+from agent.plugin.importing import ImportMark
 from agent.plugin.isolated import IsolatedPlugin
 from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.lock import PluginLock, installed
@@ -67,7 +68,8 @@ class PluginChanges:
 class PluginManager:
     """The plugins of one agent. ``entry_points`` replaces those of the installed packages (tests).
 
-    Without ``isolate``, none gets a process of its own: this one is it already.
+    Without ``isolate``, none gets a process of its own: this one is it already. ``mark`` remembers which third party's
+    plugin is being loaded, for the case that this ends the process.
     """
 
     def __init__(
@@ -77,12 +79,13 @@ class PluginManager:
         load_deadline: float = _LOAD_DEADLINE,
         *,
         isolate: bool = True,
+        mark: ImportMark | None = None,
     ) -> None:
         self.config = config
         self.plugins: dict[str, LoadedPlugin] = {}
         self.warnings: list[Problem] = []
         self._given = None if entry_points is None else list(entry_points)
-        self._deadline, self._isolate = load_deadline, isolate
+        self._deadline, self._isolate, self._mark = load_deadline, isolate, mark
 
     def load(self) -> None:
         """Load every installed plugin that is enabled. Never raises for a plugin's sake."""
@@ -239,6 +242,12 @@ class PluginManager:
                     return plugin
                 if keys.isolation == "process":
                     return self._load_isolated(plugin, keys, config, running)
+            if self._mark is not None and plugin.distribution != OWN_DISTRIBUTION:
+                if name in self._mark.culprits:
+                    what = "cannot be loaded: that has ended the whole process, so it is not tried again for now"
+                    mend = f'set plugins.{name}.isolation = "process", or predis-agent plugins disable {name}'
+                    raise _Unusable(what, mend)
+                self._mark.begin(name)
             factory = self._import(plugin, entry_point)
             model = _config_model(factory)
             remedy = f"mend {model.__qualname__}'s validators, or set plugins.{name}.enabled = false"
@@ -263,6 +272,9 @@ class PluginManager:
             if unusable.file is not None:
                 problem = Problem(unusable.file, unusable.line, problem.key, problem.what, problem.mend)
             plugin.problems.append(problem)
+        finally:
+            if self._mark is not None:
+                self._mark.end()
         return plugin
 
     def _load_isolated(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from agent.collection import Collection
 from agent.config import load_config
+from agent.metrics.catalogue import Catalogue
+from agent.metrics.pipeline import Pipeline
+from agent.metrics.self_metrics import SelfMetrics
+from agent.plugin.host import CacheAddress, Host
 from agent.plugin.lock import Locked, PluginLock, installed
 from agent.plugin.manager import PluginManager
 from tests.agent.foreign import Foreign, foreign
@@ -150,3 +156,22 @@ def test_plugins_list_shows_what_is_missing_and_forget_forgets_it(foreign: Forei
     assert "weather" not in command("plugins", "list").stdout
     again = command("plugins", "forget", "weather")
     assert (again.returncode, "has no plugin weather" in again.stderr) == (1, True)
+
+
+def test_only_what_the_configuration_asks_for_makes_the_agent_unready(foreign: Foreign, tmp_path: Path) -> None:
+    def reasons(text: str) -> tuple[list[str], list[tuple[str, str]]]:
+        (tmp_path / "agent.toml").write_text(f'[agent]\ndata_dir = "{tmp_path}"\n{text}')
+        without = PluginManager(load_config(tmp_path / "agent.toml", (), {}), entry_points=[])
+        without.load()
+        pipeline = Pipeline(Catalogue())
+        collection = Collection(without, pipeline, SelfMetrics("1", pipeline), own=lambda: (), beat=lambda: None)
+        cache = CacheAddress(tmp_path / "cache.sock", "", 0, None, tmp_path / "arena")
+        collection.run_plugins(Host(tmp_path, cache, "1", logging.getLogger("test")))
+        return collection.not_delivering(), [(p["name"], p["state"]) for p in collection.status()]
+
+    foreign.package("weather", distribution="acme-weather")
+    manager(tmp_path).remember()
+    assert reasons("") == ([], [("weather", "missing")])
+    (reason,), _ = reasons("[plugins.weather]\n")
+    assert "plugin weather could not be loaded: its package acme-weather 1.0 is gone" in reason
+    assert "pip install 'acme-weather==1.0'" in reason
