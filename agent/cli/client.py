@@ -13,7 +13,7 @@ from agent.errors import AgentUnreachable, PredisError
 _TIMEOUT = 5.0  # seconds; the agent answers from memory
 
 
-def get_json(config: Config, path: str, patience: float | None = None, *, with_token: bool = False) -> dict[str, Any]:
+def get_json(config: Config, path: str, patience: float = _TIMEOUT, *, with_token: bool = False) -> dict[str, Any]:
     """The JSON object at ``path``, for which it waits ``patience`` seconds at most; some paths need the token.
 
     Raises AgentUnreachable when no agent answers at the configured address, PredisError with an answer's own reason.
@@ -26,10 +26,7 @@ def post_json(config: Config, path: str) -> dict[str, Any]:
     return _ask(config, "POST", path)
 
 
-def _ask(
-    config: Config, method: str, path: str, patience: float | None = None, with_token: bool = True
-) -> dict[str, Any]:
-    patience = _TIMEOUT if patience is None else patience
+def _ask(config: Config, method: str, path: str, patience: float = _TIMEOUT, with_token: bool = True) -> dict[str, Any]:
     host, port = _reachable(config.http.host), config.http.port
     where = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     open_to_all = not with_token and is_loopback(config.http.host)

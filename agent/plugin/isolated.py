@@ -26,6 +26,7 @@ from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.process import ChildProcess
 
 MOST_LINES = 100  # of the log, in one call
+_CALLED = frozenset({"predis_metric_specs", "predis_start", "predis_collect", "predis_export", "predis_stop"})
 _ON_TOP = 5.0  # seconds that a process may take to start, besides the deadline for loading
 
 log = logging.getLogger("predis.plugins")
@@ -87,7 +88,8 @@ class IsolatedPlugin(LoadedPlugin):
             child.close()
             self.specs = wire.load_specs(described["specs"])
             self.config = PluginConfig.model_validate(described["config"])
-            self._hooks = frozenset(map(str, described["hooks"]))
+            hooks = frozenset(map(str, described["hooks"]))
+            self._hooks = hooks & _CALLED
             self.state = "active" if described["state"] == "active" else "failed"
             problems = [_problem(**problem) for problem in described["problems"]]
         except Told as told:
@@ -96,7 +98,7 @@ class IsolatedPlugin(LoadedPlugin):
         except (wire.WireError, KeyError, TypeError, ValueError):
             self.state = "failed"
             return [Problem(None, None, key, "cannot be loaded: its process gives no sensible answer", mend)]
-        if "predis_destination" in self._hooks:
+        if "predis_destination" in hooks:
             self.state = "failed"
             what = (
                 "has a destination, whose batches would go to and fro between processes: it can run in the agent only"
