@@ -49,7 +49,7 @@ class IsolatedPlugin(LoadedPlugin):
     _host: Host | None = field(default=None, repr=False)
     _child: ChildProcess | None = field(default=None, repr=False)
     _begun: bool = False
-    _given_up: bool = False
+    _given_up: threading.Event = field(default_factory=threading.Event, repr=False)
     _note: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -144,7 +144,7 @@ class IsolatedPlugin(LoadedPlugin):
 
     def abandon(self) -> None:
         """End its process, whatever it does."""
-        self._given_up = True
+        self._given_up.set()
         child = self._child
         if child is not None:
             child.kill("the plugin was stopped")
@@ -167,7 +167,7 @@ class IsolatedPlugin(LoadedPlugin):
 
     def _ready(self) -> ChildProcess:
         """The process, started if need be, with the plugin started in it. The lock is held."""
-        if self._given_up or self._host is None:
+        if self._given_up.is_set() or self._host is None:
             raise Told("it was stopped")
         if self._child is not None and not self._child.alive:
             self._child.close()
@@ -179,6 +179,9 @@ class IsolatedPlugin(LoadedPlugin):
             except Told as told:
                 raise Told(f"its process cannot be started: {told}") from None
             self._begun = False
+            if self._given_up.is_set():  # meanwhile; whoever stopped it could not see this process
+                self._child.close()
+                raise Told("it was stopped")
         if not self._begun:
             self._send(self._child, {"call": "start", **_dump_host(self._host)})
             self._begun = True

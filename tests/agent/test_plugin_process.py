@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agent.config import load_config
@@ -343,6 +345,33 @@ def test_the_worker_counts_backs_off_and_recovers(foreign: Foreign, tmp_path: Pa
     assert outcomes[-1] == "ok"
     with pytest.raises(Told):
         list(plugin.collect())
+
+
+def test_one_that_is_stopped_while_its_process_starts_leaves_none(foreign: Foreign, tmp_path: Path) -> None:
+    # given a plugin whose import takes its time
+    started = tmp_path / "started"
+    foreign.package(
+        "weather", f"import time\nopen({str(started)!r}, 'w').close()\ntime.sleep(1)\n" + textwrap.dedent(GOOD)
+    )
+    plugin = manager(tmp_path).plugins["weather"]
+    started.unlink()
+    errors: list[Told] = []
+
+    def start() -> None:
+        try:
+            plugin.start(host(tmp_path))
+        except Told as told:
+            errors.append(told)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    wait_until(started.exists, 20, "the import in the new process")
+    # when it is stopped meanwhile
+    plugin.abandon()
+    thread.join(20)
+    # then its process is not left behind
+    assert [str(error) for error in errors] == ["it was stopped"]
+    wait_until(lambda: not psutil.Process().children(), 5, "the end of the process")
 
 
 AGENT = """
