@@ -153,8 +153,8 @@ class Collection:
         with self._lock:
             workers = list(self._workers.values())
         late = [reason for worker in workers if (reason := worker.late()) is not None]
-        failed = [p for p in list(self.manager.plugins.values()) if p.state == "failed"]
-        return [f"plugin {plugin.name} could not be loaded: {plugin.error}" for plugin in failed] + late
+        gone = [p for p in list(self.manager.plugins.values()) if p.state in ("failed", "missing") and p.wanted]
+        return [f"plugin {plugin.name} could not be loaded: {plugin.error}" for plugin in gone] + late
 
     def status(self) -> list[dict[str, Any]]:
         """One entry for each plugin that is installed or configured, by name."""

@@ -86,7 +86,12 @@ class PluginWorker:
 
     def stop(self, timeout: float) -> None:
         """Lets a run end, then calls predis_stop; `timeout` seconds in all. A plugin that hangs is left behind."""
-        deadline = time.monotonic() + timeout
+        try:
+            self._stop(time.monotonic() + timeout)
+        finally:
+            self.plugin.abandon()
+
+    def _stop(self, deadline: float) -> None:
         ended = [runner.stop(max(0.0, deadline - time.monotonic())) for runner in self._runners()]
         with self._pipe_lock:
             self._stopped = True
@@ -150,6 +155,7 @@ class PluginWorker:
             "note": self._note,
             "error": None if healthy else run["last_error"],
             **self._pipeline.status(self.plugin.name),
+            **self.plugin.details(),
             **({"export": self._exported(self._pipe)} if self._pipe is not None else {}),
         }
 

@@ -137,6 +137,7 @@ class Reloader:
         self.loaded = new
         self._use_log(new)
         self._collection.change(changes, self._host(new), new.config.agent.interval)
+        self._collection.manager.remember()
         return changed
 
     def _change_cache(self, in_force: CacheSettings, wanted: CacheSettings) -> list[str]:

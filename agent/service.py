@@ -38,7 +38,9 @@ from agent.metrics.model import Sample
 from agent.metrics.pipeline import Pipeline
 from agent.metrics.self_metrics import PLUGIN_NAME, SelfMetrics
 from agent.own_metrics import SPECS, ReloadState
+from agent.plugin import importing
 from agent.plugin.host import CacheAddress, Host
+from agent.plugin.importing import ImportMark
 from agent.plugin.manager import PluginManager
 from agent.pulse import Pulse
 from agent.reload import Reloader
@@ -110,7 +112,7 @@ class Service:
             stack.enter_context(self._signals_taken())
             self._supervisor.start()
             stack.callback(lambda: self._supervisor.stop(self._stop_timeout()))
-            manager = PluginManager(self._loaded)
+            manager = PluginManager(self._loaded, mark=ImportMark(self._files.data_dir / importing.FILE))
             collection = Collection(
                 manager,
                 self._pipeline,
@@ -168,6 +170,9 @@ class Service:
 
     def _run_plugins(self, manager: PluginManager, collection: Collection) -> None:
         manager.load()
+        for warning in manager.warnings:
+            log.warning("%s", warning)
+        manager.remember()
         collection.run_plugins(self._host(self._loaded))
 
     def _start_up(

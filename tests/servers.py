@@ -80,9 +80,9 @@ class Server:
             return False
 
 
-def _spawn(command: Sequence[str], log: Path, cwd: Path) -> subprocess.Popen[bytes]:
+def _spawn(command: Sequence[str], log: Path, cwd: Path, packages: Path | None = None) -> subprocess.Popen[bytes]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREDIS__")}
-    environment["PYTHONPATH"] = str(ROOT)
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, [ROOT, *([packages] if packages is not None else [])]))
     with log.open("ab") as output:
         return subprocess.Popen(
             command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=cwd, env=environment
@@ -152,10 +152,11 @@ def start_redis(folder: Path, *options: str, password: str | None = None) -> Ser
     return server
 
 
-def start_agent(folder: Path, *overrides: str, wait: bool = True) -> Server:
+def start_agent(folder: Path, *overrides: str, wait: bool = True, packages: Path | None = None) -> Server:
     """Starts `predis-agent run` on free ports with its data in folder/data and waits until /readyz says so.
 
-    overrides: like "cache.memory=64MiB", later ones win. The HTTP and the exporter's port are in `.extra`.
+    overrides: like "cache.memory=64MiB", later ones win. packages: a folder with more of them. The HTTP
+    and the exporter's port are in `.extra`.
     """
     data_dir, log = folder / "data", folder / "agent.log"
     ports = {"cache": free_port(), "http": free_port(), "prometheus": free_port()}
@@ -170,7 +171,7 @@ def start_agent(folder: Path, *overrides: str, wait: bool = True) -> Server:
     program = Path(sys.executable).parent / "predis-agent"
     command = [str(program), "run", *(part for setting in settings for part in ("--set", setting))]
     _data_dirs.add(data_dir)
-    process = _spawn(command, log, folder)
+    process = _spawn(command, log, folder, packages)
     server = Server("the agent", process, ports["cache"], data_dir / "cache.sock", data_dir, log, extra=ports)
 
     def ready() -> bool:

@@ -20,6 +20,7 @@ _COMMANDS = {
     "config": "agent.cli.config",
     "status": "agent.cli.status",
     "plugins": "agent.cli.plugins",
+    "plugin": "agent.cli.plugin",
     "metrics": "agent.cli.metrics",
     "dashboards": "agent.cli.dashboards",
     "cache": "agent.cli.cache",

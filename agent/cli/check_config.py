@@ -23,10 +23,11 @@ def check_config(
     """
     from agent.config.files import check_files
     from agent.metrics.catalogue import Catalogue
+    from agent.plugin.importing import outlive_imports
     from agent.plugin.manager import PluginManager
 
     loaded = load(config, set_, no_plugins)
-    manager = PluginManager(loaded)
+    manager = PluginManager(loaded, mark=outlive_imports())
     manager.load()
     catalogue = Catalogue()
     manager.declare(catalogue.add)

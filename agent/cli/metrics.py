@@ -36,11 +36,13 @@ def list_metrics(
     from agent import own_metrics
     from agent.metrics import self_metrics
     from agent.metrics.catalogue import Catalogue
+    from agent.plugin.importing import outlive_imports
     from agent.plugin.manager import PluginManager
 
     catalogue = Catalogue()
     catalogue.add(self_metrics.PLUGIN_NAME, (*self_metrics.SPECS, *own_metrics.SPECS))
-    manager = PluginManager(load(config, set_, no_plugins))
+    loaded = load(config, set_, no_plugins)
+    manager = PluginManager(loaded, mark=outlive_imports())
     manager.load()
     manager.declare(catalogue.add)
     if as_json:

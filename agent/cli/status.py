@@ -86,6 +86,8 @@ def _remarks(plugin: Mapping[str, Any]) -> Iterator[str]:
         yield from _exported(plugin["export"])
     if isinstance(plugin.get("retry_in"), (int, float)):
         yield f"tried again in {_ago(plugin['retry_in'])}"
+    if (process := plugin.get("process")) and process.get("restarts"):
+        yield f"its process was started again {_count(process['restarts'])} times"
     if plugin.get("offenders"):
         metric, reason, samples = plugin["offenders"][0]
         yield f"dropped most: {metric}, {_count(samples)} samples ({reason})"

@@ -21,6 +21,7 @@ _STATE_STYLES = {
     "quarantined": "bold red",
     "not ready": "bold red",
     "backing off": "yellow",
+    "missing": "yellow",
 }
 _WIDTH_OF_A_FILE = 10_000  # nothing is folded or cut where a program reads
 

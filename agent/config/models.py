@@ -297,3 +297,13 @@ class PluginConfig(Section):
     max_series: int = Field(
         default=2000, ge=1, le=1_000_000, description="more series than this are dropped and counted"
     )
+    isolation: Literal["thread", "process"] = Field(
+        default="thread", description="whether it runs in the agent or in a process of its own, which can be killed"
+    )
+    memory_limit: Annotated[Size, size_between("64MiB", "1TiB")] = Field(
+        default=256 << 20, description="of a process of its own: needing more ends it"
+    )
+
+
+RARE_PLUGIN_KEYS = frozenset({"isolation", "memory_limit"})
+"""Keys that every plugin has and few tables need: samples leave them out, the user guide explains them once."""

@@ -52,6 +52,28 @@ class Secrets:
             found.add(path)
         return expanded
 
+    def carry(self, value: Any, into: dict[str, str]) -> Any:
+        """A copy of ``value`` in which every reference is one to an environment variable in ``into``, which gets them.
+
+        So what references stand for can be given to somebody who has neither the files nor the environment, and it
+        still is known what is secret. Raises SecretError.
+        """
+        if isinstance(value, dict):
+            return {key: self.carry(item, into) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.carry(item, into) for item in value]
+        if not isinstance(value, str):
+            return value
+
+        def replacement(match: re.Match[str]) -> str:
+            if match[0] == "$${":
+                return match[0]
+            name = f"V{len(into)}"
+            into[name] = self._lookup(match)
+            return f"${{env:{name}}}"
+
+        return _REFERENCE.sub(replacement, value)
+
     def expand(self, text: str) -> tuple[str, bool]:
         """The text with its references replaced, and whether there were any. Raises SecretError."""
         replaced = False

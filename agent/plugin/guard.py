@@ -25,6 +25,16 @@ class Raised(Exception):
         self.error = error
 
 
+class Told(Exception):
+    """What went wrong elsewhere, as it was described there; `place` is its file and line, if known."""
+
+    def __init__(self, what: str, place: object = None) -> None:
+        super().__init__(what)
+        self.place: tuple[str | None, int | None] = (None, None)
+        if isinstance(place, (list, tuple)) and list(map(type, place)) == [str, int]:
+            self.place = place[0], place[1]
+
+
 class Guarded(Generic[Result]):
     """A call on a daemon thread. A hanging import or constructor then costs one thread, not the agent."""
 
@@ -55,18 +65,20 @@ def describe(error: BaseException) -> str:
     """An exception in one line: type and message, cut to a readable length, passwords in URLs masked."""
     if isinstance(error, SystemExit):
         return f"it called sys.exit({'' if error.code is None else repr(error.code)})"
-    kind = type(error).__name__
+    kind = "" if isinstance(error, Told) else type(error).__name__
     try:
         text = error.msg if isinstance(error, SyntaxError) and error.msg else str(error)
     except Exception:  # noqa: BLE001  # its __str__ is plugin code as well
         return f"{kind}, which cannot be shown"
     text = " ".join(str(mask("", text)).split())
     text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-    return f"{kind}: {text}" if text else kind
+    return f"{kind}: {text}" if text and kind else text or kind
 
 
 def origin(error: BaseException) -> tuple[str | None, int | None]:
     """File and line of the code that raised, innermost frame outside the import machinery and the agent's guard."""
+    if isinstance(error, Told):
+        return error.place
     if isinstance(error, SyntaxError) and error.filename:
         return error.filename, error.lineno
     frames = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import Distribution
 from typing import Any, Literal
 
 import pluggy
@@ -16,7 +17,7 @@ from agent.metrics.bill import Charge
 from agent.metrics.model import MetricSpec, Sample, Snapshot
 from agent.plugin.host import Host
 
-State = Literal["active", "failed", "disabled"]
+State = Literal["active", "failed", "disabled", "missing"]
 
 _DASHBOARDS = ("vendor", "where", "assets", "find", "put", "close")
 _DESTINATION = ("temporality", "lanes", "event_lanes", "limits", "encode", "send", "close")
@@ -27,13 +28,17 @@ class LoadedPlugin:
     """A plugin that was found, whether or not it works.
 
     ``state`` "active": its hooks may be called. "failed": it could not be imported, configured or registered, and
-    ``problems`` say why. "disabled": the configuration says so. How its runs go is the runner's to say.
+    ``problems`` say why. "disabled": the configuration says so. "missing": it was there at an earlier start, and its
+    package is gone; ``wanted`` is False then if the configuration does not name it. How its runs go is the runner's to
+    say.
     """
 
     name: str
     entry_point: str
     distribution: str
+    package: Distribution | None = field(default=None, repr=False)
     state: State = "disabled"
+    wanted: bool = True
     problems: list[Problem] = field(default_factory=list)
     config: PluginConfig = field(default_factory=PluginConfig)
     instance: object | None = None
@@ -82,6 +87,13 @@ class LoadedPlugin:
     def export(self, snapshot: Snapshot) -> None:
         """Call predis_export."""
         self._call("predis_export", snapshot=snapshot)
+
+    def abandon(self) -> None:
+        """It is stopped, or hangs: whatever can be ended of it is to end."""
+
+    def details(self) -> dict[str, Any]:
+        """What `status` shows of how it is run, besides its runs."""
+        return {}
 
     def destination(self) -> Destination:
         """Call predis_destination. Raises PluginError when what it gives is none."""

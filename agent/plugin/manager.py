@@ -7,29 +7,43 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pluggy
+from pydantic import ConfigDict
 
 from agent.config.explain import nearest
 from agent.config.load import LoadedConfig
-from agent.config.locate import format_key
+from agent.config.locate import format_key, parse_key
 from agent.config.models import PluginConfig
 from agent.errors import PredisError, Problem
 from agent.metrics.model import MetricSpec
 from agent.plugin import hookspecs
+from agent.plugin.declared import Versions, as_versions, declared_versions
 from agent.plugin.guard import Guarded, Overdue, Raised, describe, origin
+from agent.plugin.importing import ImportMark
+from agent.plugin.isolated import IsolatedPlugin
 from agent.plugin.loaded import LoadedPlugin
+from agent.plugin.lock import PluginLock, installed
 from agent.plugin.markers import API_VERSION, ENTRY_POINT_GROUP, PROJECT
+
+log = logging.getLogger(__name__)
 
 _LOAD_DEADLINE = 20.0  # seconds for each of import, configuration, constructor and specs
 _MOST_SPECS = 10_000
 _MEND_SPECS = "mend what predis_metric_specs returns"
-_OWN_DISTRIBUTION = "predis-agent"
+OWN_DISTRIBUTION = "predis-agent"
 _ARGUMENTS = re.compile(r"for hook '(\w+)'\nhookimpl definition: (.*)\nArgument\(s\) \{(.*)\}", re.DOTALL)
+
+
+class _HostKeys(PluginConfig):
+    """What every plugin's table has, read from one that has more."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 class _Unusable(Exception):
@@ -52,19 +66,26 @@ class PluginChanges:
 
 
 class PluginManager:
-    """The plugins of one agent. ``entry_points`` replaces those of the installed packages (tests)."""
+    """The plugins of one agent. ``entry_points`` replaces those of the installed packages (tests).
+
+    Without ``isolate``, none gets a process of its own: this one is it already. ``mark`` remembers which third party's
+    plugin is being loaded, for the case that this ends the process.
+    """
 
     def __init__(
         self,
         config: LoadedConfig,
         entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
         load_deadline: float = _LOAD_DEADLINE,
+        *,
+        isolate: bool = True,
+        mark: ImportMark | None = None,
     ) -> None:
         self.config = config
         self.plugins: dict[str, LoadedPlugin] = {}
         self.warnings: list[Problem] = []
         self._given = None if entry_points is None else list(entry_points)
-        self._deadline = load_deadline
+        self._deadline, self._isolate, self._mark = load_deadline, isolate, mark
 
     def load(self) -> None:
         """Load every installed plugin that is enabled. Never raises for a plugin's sake."""
@@ -78,7 +99,7 @@ class PluginManager:
     @property
     def problems(self) -> list[Problem]:
         """Why plugins could not be loaded."""
-        return [problem for plugin in self.plugins.values() for problem in plugin.problems]
+        return _problems(self.plugins.values())
 
     def declare(self, add: Callable[[str, tuple[MetricSpec, ...]], None]) -> None:
         """Give each active plugin's specs to ``add`` (a catalogue's); a plugin whose specs are refused fails."""
@@ -110,7 +131,7 @@ class PluginManager:
             plugins=fresh,
             started=tuple(p for p in fresh.values() if p.instance is not None and p.name not in kept),
             stopped=tuple(plugin for name, plugin in running.items() if name not in kept),
-            problems=tuple(problem for plugin in fresh.values() for problem in plugin.problems),
+            problems=tuple(_problems(fresh.values())),
         )
 
     def commit(self, changes: PluginChanges) -> None:
@@ -118,14 +139,34 @@ class PluginManager:
         self.config = changes.config
         self.plugins = dict(changes.plugins)
 
+    def remember(self) -> None:
+        """Note in the lock file which packages the plugins in force come from; a failure is logged, no more."""
+        packages: dict[str, importlib.metadata.Distribution] = {}
+        names: dict[str, list[str]] = {}
+        for plugin in self.plugins.values():
+            if plugin.package is not None and plugin.distribution not in ("", OWN_DISTRIBUTION):
+                packages[plugin.distribution] = plugin.package
+                names.setdefault(plugin.distribution, []).append(plugin.name)
+        now = [entry for name in packages if (entry := installed(packages[name], names[name])) is not None]
+        lock = PluginLock(self.config.config.agent.data_dir)
+        try:
+            lock.remember(now)
+        except OSError as error:
+            log.warning("%s cannot be written: %s", lock.path, error.strerror or error)
+
+    def found(self) -> list[str]:
+        """The names of the installed plugins; none of them is imported."""
+        return list(self._find())
+
     def _load(self, config: LoadedConfig, running: Mapping[str, LoadedPlugin]) -> dict[str, LoadedPlugin]:
         found = self._find()
         plugins = {
             name: self._load_one(name, entry_point, config, running.get(name))
             for name, entry_point in sorted(found.items())
         }
+        plugins |= self._missing(config, set(found))
         for name, table in sorted(config.config.plugins.items()):
-            if name in found:
+            if name in plugins:
                 continue
             plugin = plugins[name] = LoadedPlugin(name, "", "")
             if table.get("enabled") is not False and not config.plugins_off:
@@ -133,13 +174,32 @@ class PluginManager:
                 guess = nearest(name, list(found))
                 mend = f'did you mean "{guess}"?' if guess else "installed plugins: " + (", ".join(found) or "none")
                 plugin.problems = [self._problem(config, name, "no installed plugin has this name", mend)]
-        return plugins
+        return dict(sorted(plugins.items()))
+
+    def _missing(self, config: LoadedConfig, found: set[str]) -> dict[str, LoadedPlugin]:
+        """The plugins of the lock file that are gone."""
+        missing: dict[str, LoadedPlugin] = {}
+        locked, trouble = PluginLock(config.config.agent.data_dir).read()
+        if trouble is not None:
+            self.warnings.append(Problem(None, None, "", trouble, ""))
+        for entry in locked:
+            for name in set(entry.plugins) - found:
+                plugin = missing[name] = LoadedPlugin(name, "", entry.name)
+                if config.plugins_off or config.config.plugins.get(name, {}).get("enabled") is False:
+                    continue
+                plugin.state, plugin.wanted = "missing", name in config.config.plugins
+                what = f"its package {entry.name} {entry.version} is gone; this gets it back: {entry.command}"
+                mend = f"or do without it: predis-agent plugins forget {name}"
+                plugin.problems = [self._problem(config, name, what, mend)]
+                if not plugin.wanted:
+                    self.warnings += plugin.problems
+        return missing
 
     def _find(self) -> dict[str, importlib.metadata.EntryPoint]:
         """Entry points by name. When two packages claim a name, the agent's own wins, else the first by name."""
         self.warnings = []
         points = self._given if self._given is not None else self._installed()
-        points = sorted(points, key=lambda point: (_distribution(point) != _OWN_DISTRIBUTION, _distribution(point)))
+        points = sorted(points, key=lambda point: (_distribution(point) != OWN_DISTRIBUTION, _distribution(point)))
         found: dict[str, importlib.metadata.EntryPoint] = {}
         for point in points:
             first = found.setdefault(point.name, point)
@@ -170,11 +230,24 @@ class PluginManager:
         config: LoadedConfig,
         running: LoadedPlugin | None,
     ) -> LoadedPlugin:
-        plugin = LoadedPlugin(name, entry_point.value, _distribution(entry_point))
+        plugin = LoadedPlugin(name, entry_point.value, _distribution(entry_point), package=entry_point.dist)
         table = config.config.plugins.get(name, {})
         if config.plugins_off or table.get("enabled") is False:
             return plugin  # without importing it: it may be what one wants to be rid of
         try:
+            if self._isolate and "isolation" in table:  # before the import: that is to happen in the process
+                keys, plugin.problems = config.read_plugin(name, _HostKeys)
+                if keys is None:
+                    plugin.state = "failed"
+                    return plugin
+                if keys.isolation == "process":
+                    return self._load_isolated(plugin, keys, config, running)
+            if self._mark is not None and plugin.distribution != OWN_DISTRIBUTION:
+                if name in self._mark.culprits:
+                    what = "cannot be loaded: that has ended the whole process, so it is not tried again for now"
+                    mend = f'set plugins.{name}.isolation = "process", or predis-agent plugins disable {name}'
+                    raise _Unusable(what, mend)
+                self._mark.begin(name)
             factory = self._import(plugin, entry_point)
             model = _config_model(factory)
             remedy = f"mend {model.__qualname__}'s validators, or set plugins.{name}.enabled = false"
@@ -187,6 +260,8 @@ class PluginManager:
             plugin.config = settings
             if not settings.enabled:
                 return plugin
+            if self._isolate and settings.isolation == "process":  # its own default
+                return self._load_isolated(plugin, settings, config, running)
             if running is not None and running.instance is not None and _same(running, factory, settings):
                 return running
             self._register(plugin, factory, settings)
@@ -197,9 +272,32 @@ class PluginManager:
             if unusable.file is not None:
                 problem = Problem(unusable.file, unusable.line, problem.key, problem.what, problem.mend)
             plugin.problems.append(problem)
+        finally:
+            if self._mark is not None:
+                self._mark.end()
         return plugin
 
+    def _load_isolated(
+        self, plugin: LoadedPlugin, keys: PluginConfig, config: LoadedConfig, running: LoadedPlugin | None
+    ) -> LoadedPlugin:
+        versions = declared_versions(plugin.entry_point)
+        if versions is not None:
+            _check_range(versions)
+        isolated = IsolatedPlugin.of(plugin, keys, config, self._deadline)
+        if running is not None and running.instance == isolated.instance:
+            return running
+        problems = isolated.load()
+        plugin.problems = [self._located(config, plugin.name, problem) for problem in problems]
+        if plugin.problems or isolated.state != "active":
+            plugin.state, plugin.config = isolated.state, isolated.config
+            return plugin
+        return isolated
+
     def _import(self, plugin: LoadedPlugin, entry_point: importlib.metadata.EntryPoint) -> Any:
+        value = plugin.entry_point
+        versions = self._guarded(lambda: declared_versions(value), plugin, "be found", _uninstall(plugin))
+        if versions is not None:
+            _check_range(versions)
         factory = self._guarded(entry_point.load, plugin, "be imported", _uninstall(plugin))
         if not isinstance(factory, type):
             what = f"its entry point {plugin.entry_point} is a {type(factory).__name__}, not a class"
@@ -242,6 +340,18 @@ class PluginManager:
             raise _Unusable(f"cannot {doing}: {describe(raised.error)}", remedy, *origin(raised.error)) from None
 
     @staticmethod
+    def _located(config: LoadedConfig, name: str, problem: Problem) -> Problem:
+        """A problem that was found where nobody knows the files of the configuration."""
+        if problem.file is not None:
+            return problem
+        try:
+            path = parse_key(problem.key)
+        except ValueError:  # of an item in a list
+            path = ("plugins", name)
+        place = config.sources.place(path)
+        return problem if place is None else replace(problem, file=place.file, line=place.line)
+
+    @staticmethod
     def _problem(config: LoadedConfig, name: str, what: str, mend: str) -> Problem:
         place = config.sources.place(("plugins", name)) if name in config.config.plugins else None
         file, line = (place.file, place.line) if place is not None else (None, None)
@@ -259,15 +369,24 @@ def _distribution(entry_point: importlib.metadata.EntryPoint) -> str:
 
 
 def _check_version(factory: Any) -> None:
-    declared = getattr(factory, "api_version", None)
-    low, high = declared if isinstance(declared, tuple) and len(declared) == 2 else (declared, declared)
-    if not isinstance(low, int) or not isinstance(high, int):
+    versions = as_versions(getattr(factory, "api_version", None))
+    if versions is None:
         mend = f"write api_version = {API_VERSION} in the class, or a range: (1, {API_VERSION})"
         raise _Unusable(f"{factory.__name__} does not say which version of the plugin API it is written for", mend)
+    _check_range(versions)
+
+
+def _check_range(versions: Versions) -> None:
+    low, high = versions
     if not low <= API_VERSION <= high:
         wants = str(low) if low == high else f"{low} to {high}"
         mend = "install a newer version of the plugin" if high < API_VERSION else "install a newer predis-agent"
         raise _Unusable(f"is written for plugin API {wants}, this agent has {API_VERSION}", mend)
+
+
+def _problems(plugins: Iterable[LoadedPlugin]) -> list[Problem]:
+    """Not of those that are missing while nobody asks for them: nothing is wrong with the configuration then."""
+    return [problem for plugin in plugins if plugin.wanted for problem in plugin.problems]
 
 
 def _uninstall(plugin: LoadedPlugin) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from agent.config import Config, load_config
-from agent.config.models import Section
+from agent.config.models import RARE_PLUGIN_KEYS, PluginConfig, Section
+from agent.config.units import format_size
 from agent.metrics.docs import shipped_entry_points
 from agent.plugin.manager import PluginManager
 from tests.servers import ROOT
@@ -47,7 +48,7 @@ def test_every_shipped_plugin_is_there_with_every_key_and_its_default() -> None:
     assert manager.problems == []
     for point in shipped_entry_points():
         model = point.load().Config  # the manager does not even import what is disabled
-        assert set(tables()["plugins"][point.name]) == set(model.model_fields), point.name
+        assert set(tables()["plugins"][point.name]) == set(model.model_fields) - RARE_PLUGIN_KEYS, point.name
         assert config.read_plugin(point.name, model) == (model(), []), point.name
 
 
@@ -60,3 +61,12 @@ def test_a_plugins_table_is_its_sample(sample: Path) -> None:
 
 def test_there_are_samples() -> None:
     assert {sample.parent.name for sample in SAMPLES} == set(tables()["plugins"])
+
+
+def test_what_every_plugin_has_and_no_sample_repeats_is_explained_once() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    for key in RARE_PLUGIN_KEYS:
+        default = PluginConfig.model_fields[key].default
+        written = f"`{format_size(default) if isinstance(default, int) else default}`"
+        assert f"| `plugins.NAME.{key}` | {written} |" in page
+        assert f"#   {key}" in SHIPPED.read_text()

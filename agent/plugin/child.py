@@ -1,0 +1,169 @@
+"""A plugin's own process: `python -m agent.plugin.child FD PARENT`, started by process.py, spoken to on a socket.
+
+It takes the plugin through the same loading and the same hooks as the agent would, one request after the other. What it
+may need to know, secrets included, comes over the socket; it ends with the agent, whatever the plugin is busy with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import logging
+import os
+import queue
+import resource
+import signal
+import socket
+import sys
+import threading
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+from agent.config.load import LoadedConfig
+from agent.config.models import Config, PluginConfig
+from agent.config.sources import Sources
+from agent.export.model import Event
+from agent.plugin import wire
+from agent.plugin.guard import describe, origin
+from agent.plugin.host import CacheAddress, Host
+from agent.plugin.loaded import LoadedPlugin
+from agent.plugin.manager import PluginManager, hook_names
+from agent.plugin.markers import ENTRY_POINT_GROUP
+
+_PR_SET_PDEATHSIG = 1
+_LONGEST_LINE = 4000
+_OUT_OF_MEMORY = wire.pack({"memory": True})  # made now: there is no memory to make it later
+
+
+class Line:
+    """The connection to the agent: whole messages, from any thread."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self.requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def send(self, message: Any) -> None:
+        """Send a message; waits while the agent does not read."""
+        self.send_frame(wire.pack(message))
+
+    def send_frame(self, frame: bytes) -> None:
+        """The same for one that is packed."""
+        with self._lock:
+            self._connection.sendall(frame)
+
+    def listen(self) -> None:
+        """Until the agent is gone; then this process goes, and all that it started."""
+        with contextlib.suppress(OSError):
+            while (message := wire.receive(self._connection)) is not None:
+                self.requests.put(message)
+        os.killpg(0, signal.SIGKILL)
+
+
+class _ToAgent(logging.Handler):
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self._line = line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(Exception):
+            self._line.send({"log": [record.levelno, self.format(record)[:_LONGEST_LINE]]})
+
+
+class Server:
+    """Answers the agent's requests, each a method here."""
+
+    def __init__(self, line: Line, setup: dict[str, Any]) -> None:
+        self._line = line
+        entry_point = EntryPoint(setup["name"], setup["value"], ENTRY_POINT_GROUP)
+        sources = Sources(Path(setup["base"]), {"plugins": {setup["name"]: setup["table"]}})
+        sources.alternatives = {tuple(path): text for path, text in setup["alternatives"]}
+        config = Config.model_construct(plugins=sources.data["plugins"])
+        loaded = LoadedConfig(config, None, sources=sources, environ=setup["secrets"])
+        self._manager = PluginManager(loaded, [entry_point], setup["load_deadline"], isolate=False)
+        self._manager.load()
+        self._plugin: LoadedPlugin = self._manager.plugins[setup["name"]]
+
+    def describe(self) -> dict[str, Any]:
+        """What became of the plugin when it was loaded."""
+        plugin = self._plugin
+        own = plugin.config.model_dump(mode="json", include=set(PluginConfig.model_fields))
+        return {
+            "state": plugin.state,
+            "problems": [dataclasses.asdict(problem) for problem in plugin.problems],
+            "hooks": [hook for hook in hook_names() if plugin.implements(hook)],
+            "specs": [wire.dump_spec(spec) for spec in plugin.specs],
+            "config": own,
+        }
+
+    def answer(self, request: dict[str, Any]) -> None:
+        """Do what is asked, and say so; or what went wrong."""
+        try:
+            getattr(self, f"_{request['call']}")(request)
+            answer: dict[str, Any] = {"done": True, "note": self._plugin.note()}
+        except MemoryError:
+            raise
+        except BaseException as error:  # noqa: BLE001  # as in the agent: sys.exit() in a hook ends nothing
+            answer = {"error": describe(error), "origin": origin(error)}
+        self._line.send(answer)
+
+    def _start(self, request: dict[str, Any]) -> None:
+        cache = dict(request["cache"])
+        for name in ("unix_socket", "password_file", "arena"):
+            cache[name] = None if cache[name] is None else Path(cache[name])
+        logger = logging.getLogger(f"predis.plugins.{self._plugin.name}")
+        address = CacheAddress(**cache)
+        self._plugin.start(Host(Path(request["data_dir"]), address, request["version"], logger, self._emit))
+
+    def _collect(self, request: dict[str, Any]) -> None:
+        for chunk in wire.chunks(self._plugin.collect()):
+            self._line.send({"samples": chunk})
+
+    def _export(self, request: dict[str, Any]) -> None:
+        self._plugin.export(wire.load_snapshot(request["snapshot"]))
+
+    def _stop(self, request: dict[str, Any]) -> None:
+        self._plugin.stop()
+
+    def _emit(self, event: Event) -> None:
+        self._line.send({"event": dataclasses.asdict(event)})
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel kill this process when the agent ends: what hangs in C code hears of nothing else."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)
+
+
+def _limit(memory: int) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold secrets
+
+
+def main() -> None:
+    """Serve the agent until it closes the connection."""
+    connection, parent = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
+    _end_with(parent)
+    line = Line(connection)
+    setup = wire.receive(connection)
+    if setup is None:
+        return
+    threading.Thread(target=line.listen, name="agent", daemon=True).start()
+    try:
+        _limit(setup["memory_limit"])
+        sys.path[:] = setup["path"]
+        logging.basicConfig(level=setup["log_level"], handlers=[_ToAgent(line)], format="%(message)s")
+        server = Server(line, setup)
+        line.send({"done": True, "plugin": server.describe()})
+        while True:
+            server.answer(line.requests.get())
+    except MemoryError:
+        line.send_frame(_OUT_OF_MEMORY)
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

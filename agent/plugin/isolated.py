@@ -1,0 +1,284 @@
+"""A plugin with `isolation = "process"`: the host calls its hooks as it calls any plugin's, and they run elsewhere.
+
+Its code is never imported here. What takes longer than the deadline, needs too much memory, crashes or floods costs its
+process, which is started again at the next turn that the runner's backing off allows.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.config.load import LoadedConfig
+from agent.config.models import PluginConfig
+from agent.config.secrets import Secrets
+from agent.errors import Problem
+from agent.metrics.model import Sample, Snapshot
+from agent.plugin import wire
+from agent.plugin.guard import Told
+from agent.plugin.host import Host
+from agent.plugin.loaded import LoadedPlugin
+from agent.plugin.process import ChildProcess
+
+MOST_LINES = 100  # of the log, in one call
+_CALLED = frozenset({"predis_metric_specs", "predis_start", "predis_collect", "predis_export", "predis_stop"})
+_ON_TOP = 5.0  # seconds that a process may take to start, besides the deadline for loading
+
+log = logging.getLogger("predis.plugins")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a process needs to be the plugin; two that are equal need not be told apart."""
+
+    message: dict[str, Any] = field(repr=False)  # has secrets in it
+
+
+@dataclass
+class IsolatedPlugin(LoadedPlugin):
+    """A plugin in a process of its own. `load` first; then as any other."""
+
+    load_deadline: float = 20.0
+    restarts: int = 0
+    _hooks: frozenset[str] = frozenset()
+    _host: Host | None = field(default=None, repr=False)
+    _child: ChildProcess | None = field(default=None, repr=False)
+    _begun: bool = False
+    _given_up: threading.Event = field(default_factory=threading.Event, repr=False)
+    _note: str | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @classmethod
+    def of(cls, plugin: LoadedPlugin, keys: PluginConfig, config: LoadedConfig, load_deadline: float) -> IsolatedPlugin:
+        """The same plugin in a process of its own, which is not started yet; `keys` has what is known of its table."""
+        secrets: dict[str, str] = {}
+        table = config.sources.data.get("plugins", {}).get(plugin.name, {})
+        prefix = ("plugins", plugin.name)
+        message = {
+            "name": plugin.name,
+            "value": plugin.entry_point,
+            "base": str(config.sources.base),
+            "table": Secrets(config.environ, config.sources.base).carry(table, secrets),
+            "secrets": secrets,
+            "alternatives": [item for item in config.sources.alternatives.items() if item[0][:2] == prefix],
+            "path": list(sys.path),
+            "load_deadline": load_deadline,
+        }
+        return cls(
+            plugin.name,
+            plugin.entry_point,
+            plugin.distribution,
+            package=plugin.package,
+            config=keys,
+            instance=Setup(message),
+            load_deadline=load_deadline,
+        )
+
+    def load(self) -> list[Problem]:
+        """Try whether the plugin can be used, in a process that ends with that. Gives what is wrong with it."""
+        mend = f"mend or uninstall {self.distribution or 'its package'}, or set plugins.{self.name}.enabled = false"
+        key = f"plugins.{self.name}"
+        try:
+            child, described = self._spawn()
+            child.close()
+            self.specs = wire.load_specs(described["specs"])
+            self.config = PluginConfig.model_validate(described["config"])
+            hooks = frozenset(map(str, described["hooks"]))
+            self._hooks = hooks & _CALLED
+            self.state = "active" if described["state"] == "active" else "failed"
+            problems = [_problem(**problem) for problem in described["problems"]]
+        except Told as told:
+            self.state = "failed"
+            return [Problem(None, None, key, f"cannot be loaded: {told}", mend)]
+        except (wire.WireError, KeyError, TypeError, ValueError):
+            self.state = "failed"
+            return [Problem(None, None, key, "cannot be loaded: its process gives no sensible answer", mend)]
+        if "predis_destination" in hooks:
+            self.state = "failed"
+            what = (
+                "has a destination, whose batches would go to and fro between processes: it can run in the agent only"
+            )
+            return [Problem(None, None, key, what, f'set plugins.{self.name}.isolation = "thread"')]
+        if not self.config.enabled:
+            self.state = "disabled"
+        return problems
+
+    def implements(self, hook: str) -> bool:
+        """Whether the plugin has this hook."""
+        return hook in self._hooks
+
+    def note(self) -> str | None:
+        """What it said of itself after its last run."""
+        return self._note
+
+    def start(self, host: Host) -> None:
+        """Start its process, and call predis_start there."""
+        self._host = host
+        with self._turn():
+            self._ready()
+
+    def collect(self) -> Iterator[Sample]:
+        """Call predis_collect; all samples are there before the first is given."""
+        samples: list[Sample] = []
+        with self._turn():
+            self._ask({"call": "collect"}, samples)
+        yield from samples
+
+    def export(self, snapshot: Snapshot) -> None:
+        """Call predis_export."""
+        if self.implements("predis_export"):
+            with self._turn():
+                self._ask({"call": "export", "snapshot": wire.dump_snapshot(snapshot)})
+
+    def stop(self) -> None:
+        """Call predis_stop, if its process lives; it ends with that."""
+        with self._turn():
+            if self._child is not None and self._child.alive and self._begun:
+                self._send(self._child, {"call": "stop"})
+        self.abandon()
+
+    def abandon(self) -> None:
+        """End its process, whatever it does."""
+        self._given_up.set()
+        child = self._child
+        if child is not None:
+            child.kill("the plugin was stopped")
+            if self._lock.acquire(timeout=1.0):
+                child.close()
+                self._child = None
+                self._lock.release()
+
+    def details(self) -> dict[str, Any]:
+        """Its process, and how often that had to be started again."""
+        child = self._child
+        pid = child.pid if child is not None else None
+        return {"process": {"pid": pid, "restarts": self.restarts, "memory_limit": self.config.memory_limit}}
+
+    def _turn(self) -> _Turn:
+        return _Turn(self._lock, self.config.deadline)
+
+    def _ask(self, request: Mapping[str, Any], samples: list[Sample] | None = None) -> None:
+        self._send(self._ready(), request, samples)
+
+    def _ready(self) -> ChildProcess:
+        """The process, started if need be, with the plugin started in it. The lock is held."""
+        if self._given_up.is_set() or self._host is None:
+            raise Told("it was stopped")
+        if self._child is not None and not self._child.alive:
+            self._child.close()
+            self._child = None
+            self.restarts += 1
+        if self._child is None:
+            try:
+                self._child, _ = self._spawn()
+            except Told as told:
+                raise Told(f"its process cannot be started: {told}") from None
+            self._begun = False
+            if self._given_up.is_set():  # meanwhile; whoever stopped it could not see this process
+                self._child.close()
+                raise Told("it was stopped")
+        if not self._begun:
+            self._send(self._child, {"call": "start", **_dump_host(self._host)})
+            self._begun = True
+        return self._child
+
+    def _spawn(self) -> tuple[ChildProcess, Mapping[str, Any]]:
+        assert isinstance(self.instance, Setup)
+        memory_limit = self.config.memory_limit
+        child = ChildProcess(memory_limit)
+        level = logging.getLogger(f"predis.plugins.{self.name}").getEffectiveLevel()
+        setup = {**self.instance.message, "memory_limit": memory_limit, "log_level": level}
+        try:
+            answer = child.call(setup, self.load_deadline + _ON_TOP, _Listener(self, None))
+            described = answer["plugin"]
+            if not isinstance(described, dict):
+                raise TypeError
+        except (Told, KeyError, TypeError):
+            child.close()
+            raise
+        return child, described
+
+    def _send(self, child: ChildProcess, request: Mapping[str, Any], samples: list[Sample] | None = None) -> None:
+        listener = _Listener(self, samples)
+        try:
+            answer = child.call(request, self.config.deadline, listener)
+        except Told as told:
+            if child.alive:  # its code raised: it goes on
+                raise
+            raise Told(f"its process was ended in predis_{request['call']}: {told}") from None
+        finally:
+            listener.end()
+        note = answer.get("note")
+        self._note = note if isinstance(note, str) else None
+
+
+class _Listener:
+    """What a process says in one call besides its answer."""
+
+    def __init__(self, plugin: IsolatedPlugin, samples: list[Sample] | None) -> None:
+        self._plugin, self._samples = plugin, samples
+        self._logger = logging.getLogger(f"predis.plugins.{plugin.name}")
+        self._lines = 0
+
+    def __call__(self, message: Mapping[str, Any]) -> None:
+        if "samples" in message and self._samples is not None:
+            self._samples += wire.load_samples(message["samples"])
+        elif "event" in message:
+            event, host = wire.load_event(message["event"]), self._plugin._host
+            if host is not None:
+                host.emit(event)
+        elif "log" in message:
+            self._log(message["log"])
+        else:
+            raise wire.WireError("it sent something that is no message")
+
+    def end(self) -> None:
+        """Say what was left out."""
+        if self._lines > MOST_LINES:
+            self._logger.warning("%d more lines of its log were left out", self._lines - MOST_LINES)
+
+    def _log(self, line: Any) -> None:
+        if not isinstance(line, list) or list(map(type, line)) != [int, str]:
+            raise wire.WireError("it sent a line of its log that cannot be read")
+        self._lines += 1
+        if self._lines <= MOST_LINES:
+            self._logger.log(line[0], "%s", line[1])
+
+
+class _Turn:
+    """The process does one thing at a time; who cannot have it within the deadline has failed."""
+
+    def __init__(self, lock: threading.Lock, deadline: float) -> None:
+        self._lock, self._deadline = lock, deadline
+
+    def __enter__(self) -> None:
+        began = time.monotonic()
+        if not self._lock.acquire(timeout=self._deadline):
+            raise Told(f"its process has been busy for {time.monotonic() - began:.1f} s")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def _problem(file: Any, line: Any, key: Any, what: Any, mend: Any) -> Problem:
+    return Problem(file and str(file), line and int(line), str(key), str(what), str(mend))
+
+
+def _dump_host(host: Host) -> dict[str, Any]:
+    cache = host.cache
+    return {
+        "data_dir": str(host.data_dir),
+        "version": host.version,
+        "cache": {
+            "unix_socket": str(cache.unix_socket),
+            "host": cache.host,
+            "port": cache.port,
+            "password_file": None if cache.password_file is None else str(cache.password_file),
+            "arena": str(cache.arena),
+        },
+    }

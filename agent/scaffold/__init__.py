@@ -1,0 +1,1 @@
+"""The packages that `predis-agent plugin new` writes."""
