@@ -82,6 +82,8 @@ def _remarks(plugin: Mapping[str, Any]) -> Iterator[str]:
     """What there is to say of a plugin besides its numbers: its error, the worst of what it drops, its own note."""
     if plugin.get("error"):
         yield str(plugin["error"])
+    if isinstance(plugin.get("export"), Mapping):
+        yield from _exported(plugin["export"])
     if isinstance(plugin.get("retry_in"), (int, float)):
         yield f"tried again in {_ago(plugin['retry_in'])}"
     if plugin.get("offenders"):
@@ -89,6 +91,21 @@ def _remarks(plugin: Mapping[str, Any]) -> Iterator[str]:
         yield f"dropped most: {metric}, {_count(samples)} samples ({reason})"
     if plugin.get("note"):
         yield str(plugin["note"])
+
+
+def _exported(export: Mapping[str, Any]) -> Iterator[str]:
+    """How an exporter delivers: where its points are, and what is wrong if anything is."""
+    parts = [f"{_count(export.get('delivered'))} points delivered", f"{_count(export.get('queued'))} wait in memory"]
+    if export.get("spooled"):
+        size, age = (export.get("spool_bytes") or 0) / 2**20, _ago(export.get("spool_age_seconds"))
+        parts.append(f"{_count(export['spooled'])} on the disk ({size:.1f} MiB, the oldest {age} old)")
+    parts += [f"{_count(points)} dropped ({reason})" for reason, points in (export.get("dropped") or {}).items()]
+    yield ", ".join(parts)
+    if isinstance(export.get("hung_for"), (int, float)):
+        yield f"a request has hung for {_ago(export['hung_for'])}"
+    if export.get("failures_in_a_row"):
+        again = f"; tried again in {_ago(export['retry_in'])}" if export.get("retry_in") else ""
+        yield f"{_count(export['failures_in_a_row'])} requests in a row failed: {export.get('last_error')}{again}"
 
 
 def _cache_line(cache: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from agent.export.courier import Courier, Outcome
 from agent.export.deltas import Tracker, chosen
 from agent.export.model import Destination, Event
 from agent.export.retry import Circuit, Retry
-from agent.export.spool import Spool
+from agent.export.spool import Spool, make_private
 from agent.export.waiting import Waiting, Work
 from agent.metrics.model import Snapshot
 from agent.plugin.guard import Guarded, Overdue, Raised, describe
@@ -309,7 +309,7 @@ class ExportPipe:
 
     def _save(self, what: baseline.Baseline) -> None:
         try:
-            self._baseline_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._baseline_file.parent)
             baseline.save(what, self._baseline_file)
         except OSError as error:
             self._note(f"{self._baseline_file}: {error.strerror or error}", "baseline")

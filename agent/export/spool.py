@@ -28,6 +28,12 @@ _FIRST = 1_000_000_000  # the number of a first segment; lower ones are for what
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def make_private(folder: Path) -> None:
+    """Makes a folder, and the one around it, for nobody else. Raises OSError."""
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
 class SpoolError(Exception):
     """The disk did not take what was to be spooled; `reason` is one word for the books."""
 
@@ -88,7 +94,7 @@ class Spool:
     def open(self) -> None:
         """Finds what an earlier run left, and counts it. What the folder does not allow is logged, and tried later."""
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.folder)
             paths = sorted(self.folder.glob("*.segment"))
         except OSError as error:
             self._log.warning("the spool %s cannot be used: %s", self.folder, error.strerror or error)
@@ -171,7 +177,7 @@ class Spool:
         try:
             segment.create()
         except FileNotFoundError:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.folder)
             segment.create()
         return segment
 

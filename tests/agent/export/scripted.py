@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
+
+import zstandard
 
 from agent.api import (
     Answer,
@@ -98,7 +101,7 @@ class Scripted:
         return data
 
     def send(self, body: Body) -> Answer:
-        batch = self.encoded[body.data]
+        batch = self.encoded[unpacked(body)]
         step = self.script.pop(0) if self.script else self.usual
         try:
             if isinstance(step, Exception):
@@ -118,6 +121,13 @@ class Scripted:
     def values(self, metric: str = "predis_level", who: str = "a") -> list[float]:
         """What it took of one series, in the order in which it came."""
         return [value for batch in self.taken for value in values_of([batch], metric, who)]
+
+
+def unpacked(body: Body) -> bytes:
+    """As it was before it was compressed."""
+    if body.encoding == "gzip":
+        return gzip.decompress(body.data)
+    return zstandard.ZstdDecompressor().decompress(body.data) if body.encoding == "zstd" else body.data
 
 
 def values_of(batches: Iterable[Batch], metric: str, who: str = "a") -> list[float]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.api import Answer, Body, Event, ExportConfig, Limits, Verdict
+from agent.api import Answer, Body, Event, ExportConfig, Limits, Sample, Verdict
+from agent.export import baseline, report
 from agent.export.pipe import ExportPipe
 from agent.export.retry import Circuit, Retry
 from tests.agent.export.scripted import (
@@ -72,6 +73,22 @@ def test_what_is_offered_is_delivered_and_accounted_for(make: Make) -> None:
     assert vendor.values("predis_time_seconds") == [pytest.approx(1.5)]
     books = pipe.account.books()
     assert (books.produced, books.delivered, dict(books.dropped)) == (4, 4, {})
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+def test_bodies_are_compressed_as_configured(make: Make, compression: str) -> None:
+    encodings = []
+
+    def look(body: Body) -> Answer:
+        encodings.append(body.encoding)
+        return ACCEPT
+
+    vendor = Scripted(look)
+    pipe = make(vendor, compression=compression)
+    pipe.offer(snapshot(0, level(1.0)))
+    wait_until_settled(pipe)
+    assert encodings == ["" if compression == "none" else compression]
+    assert vendor.values() == [1.0]
 
 
 def test_requests_are_no_larger_than_the_vendor_takes(make: Make) -> None:
@@ -152,7 +169,7 @@ def test_after_failures_all_is_delivered_in_order(make: Make) -> None:
     assert vendor.values("predis_hits_total") == [2.0] * 29
     books = pipe.account.books()
     assert (books.delivered, books.possible_duplicates) == (59, 1)  # the exception told nothing
-    assert pipe.retry.circuit is Circuit.closed
+    assert (pipe.retry.failures, pipe.retry.wait) == (0, 0.0)
     wait_until(lambda: not list(pipe.spool.folder.glob("*.segment")))
 
 
@@ -380,3 +397,57 @@ def test_the_circuit_opens_after_failures_in_a_row_and_lets_one_request_find_out
     assert retry.circuit is Circuit.open
     retry.succeeded()
     assert retry.circuit is Circuit.closed
+
+
+def test_the_baseline_says_no_more_than_has_left_the_memory(make: Make, tmp_path: Path) -> None:
+    let_go = threading.Event()
+
+    def hang(body: Body) -> Answer:
+        let_go.wait(30)
+        return ACCEPT
+
+    file = tmp_path / "export" / "baseline"
+    pipe = make(Scripted(ACCEPT, hang))
+    pipe.offer(snapshot(0, hits(1), level(1)))
+    wait_until(lambda: (kept := baseline.load(file)) is not None and kept.time == START)
+    pipe.offer(snapshot(1, hits(5), level(1)))
+    pipe.offer(snapshot(2, hits(9), level(1)))
+    wait_until(lambda: pipe._work is not None and pipe._work.sending)
+    # what is under way could still be lost with the process
+    kept = baseline.load(file)
+    assert kept is not None
+    assert (kept.time, list(kept.counters)) == (START, [1.0])
+    let_go.set()
+    wait_until(lambda: (kept := baseline.load(file)) is not None and kept.time == START + 2)
+
+
+def test_it_says_of_itself_how_it_is(make: Make) -> None:
+    vendor = Scripted(usual=RETRY)
+    pipe = make(vendor, retry=patient())
+    pipe.offer(snapshot(time.time() - START - 100, level(1), Sample("predis_build_info", 1, ("1",))))
+    wait_until(lambda: pipe.account.books().spooled == 1)
+    told = report.status(pipe)
+    assert (told["produced"], told["spooled"], told["unsupported_series"]) == (1, 1, 1)
+    assert 99 < told["lag_seconds"] < 130
+    assert told["spool_bytes"] > 0
+    assert (told["failures_in_a_row"], told["circuit"], told["requests"]["retry"]) == (1, "closed", 1)
+    assert told["retry_in"] > 9000
+    assert "busy" in told["last_error"]
+    samples = {sample.key: sample.value for sample in report.collect(pipe)}
+    assert samples["predis_export_points_total", ("test", "produced")] == 1
+    assert samples["predis_export_spool_points", ("test",)] == 1
+    assert {name for name, _ in samples} | {"predis_export_dropped_points_total"} == {s.name for s in report.SPECS}
+
+
+def test_it_is_late_when_the_vendor_takes_nothing_though_it_was_offered(make: Make) -> None:
+    vendor = Scripted(usual=REFUSED)
+    pipe = make(vendor)
+    assert report.late(pipe, 0.0) is None, "there was nothing to deliver"
+    pipe.offer(snapshot(0, level(1)))
+    wait_until_settled(pipe)
+    wait_until(lambda: report.late(pipe, 0.01))
+    assert "no such key" in (report.late(pipe, 0.01) or "")
+    assert report.late(pipe, 60.0) is None
+    vendor.usual = ACCEPT
+    pipe.offer(snapshot(1, level(1)))
+    wait_until(lambda: report.late(pipe, 0.0) is None)
