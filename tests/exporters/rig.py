@@ -197,10 +197,10 @@ def check_values(vendor: str, points: list[Point], turns: int, series: int) -> N
         elif point.name == "predis_rig_time_seconds":
             count = len(value) if isinstance(value, list) else value["count"]
             observed[who] = count if vendor == "otlp" else observed[who] + count
-    who = [f"s{number}" for number in range(series)]
-    assert levels == {name: [float(turn) for turn in range(turns)] for name in who}
-    assert hits == {name: (turns - 1) * (number + 1) for number, name in enumerate(who)}
-    assert observed == dict.fromkeys(who, 2 * (turns - 1))
+    every = [f"s{number}" for number in range(series)]
+    assert levels == {name: [float(turn) for turn in range(turns)] for name in every}
+    assert hits == {name: (turns - 1) * (number + 1) for number, name in enumerate(every)}
+    assert observed == dict.fromkeys(every, 2 * (turns - 1))
 
 
 def p99(values: list[float]) -> float:
