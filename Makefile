@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 NATIVE := $(wildcard core_cache/native/*.cpp core_cache/native/*.h)
 
 .NOTPARALLEL:
-.PHONY: help setup native peers run test lint types pytest sanitize fuzz stress bench clean
+.PHONY: help setup native peers run test lint types native-tests pytest sanitize fuzz stress bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -57,8 +57,12 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-pytest: setup
+pytest: setup native-tests
 	$(BIN)/python -m pytest $(TESTS)
+
+native-tests: setup
+	@echo "Building the native tests with the sanitizers ..."
+	@$(BIN)/python -m tests.core_cache.native_build
 
 # The cache core's tests on an engine built with AddressSanitizer and UndefinedBehaviorSanitizer; TESTS=… for a part.
 sanitize: setup peers

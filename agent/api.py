@@ -18,21 +18,28 @@ of its table ``[plugins.NAME]``:
 
 from agent.config.models import ConfigPath, OrDefault, PluginConfig, Port
 from agent.config.units import Duration, Size, duration_between, size_between
+from agent.dashboards.json_api import JsonApi
+from agent.dashboards.model import Asset, Dashboards, VendorError
 from agent.export.config import ExportConfig
 from agent.export.http import HttpSender, answer_of
 from agent.export.model import Answer, Batch, Body, Destination, Event, Limits, Series, Temporality, Verdict
 from agent.export.prepared import Prepared
+from agent.metrics.bill import MONTH, Charge, tiered
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
 from agent.plugin.host import CacheAddress, Host
 from agent.plugin.markers import API_VERSION, hookimpl
 
 __all__ = [
     "API_VERSION",
+    "MONTH",
     "Answer",
+    "Asset",
     "Batch",
     "Body",
     "CacheAddress",
+    "Charge",
     "ConfigPath",
+    "Dashboards",
     "Destination",
     "Duration",
     "Event",
@@ -40,6 +47,7 @@ __all__ = [
     "Histogram",
     "Host",
     "HttpSender",
+    "JsonApi",
     "Kind",
     "Limits",
     "MetricSpec",
@@ -52,9 +60,11 @@ __all__ = [
     "Size",
     "Snapshot",
     "Temporality",
+    "VendorError",
     "Verdict",
     "answer_of",
     "duration_between",
     "hookimpl",
     "size_between",
+    "tiered",
 ]

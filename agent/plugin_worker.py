@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.export import report
 from agent.export.config import ExportConfig
+from agent.export.cost import Estimate
 from agent.export.pipe import ExportPipe
 from agent.incidents.events import EventLog
 from agent.metrics.model import Sample, Snapshot
@@ -49,6 +50,7 @@ class PluginWorker:
         self.exports = self.ships or plugin.implements("predis_export")
         self._on_change, self._events = on_change, events
         self._pipe: ExportPipe | None = None
+        self._estimate = Estimate()
         self._stopped = False
         self._host, self._pipeline = host, pipeline
         self._deadline = plugin.config.deadline
@@ -148,12 +150,15 @@ class PluginWorker:
             "note": self._note,
             "error": None if healthy else run["last_error"],
             **self._pipeline.status(self.plugin.name),
-            **({"export": report.status(self._pipe)} if self._pipe is not None else {}),
+            **({"export": self._exported(self._pipe)} if self._pipe is not None else {}),
         }
 
     def export_samples(self) -> Iterable[Sample]:
         """What its pipe measures of itself; nothing when it has none."""
         return report.collect(self._pipe) if self._pipe is not None else ()
+
+    def _exported(self, pipe: ExportPipe) -> dict[str, Any]:
+        return {**report.status(pipe), "bill": self._estimate.status()}
 
     def _runners(self) -> list[PluginRunner]:
         return [runner for runner in (self._collector, self._exporter) if runner is not None]
@@ -183,6 +188,7 @@ class PluginWorker:
         snapshot: Snapshot = self._pipeline.snapshot()
         if self._pipe is not None:
             self._pipe.offer(snapshot)
+            self._estimate.renew(self.plugin, snapshot, self.interval)
         self.plugin.export(snapshot)
         self._note = self.plugin.note()
 

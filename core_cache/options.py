@@ -174,9 +174,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--access-log-keys", choices=ACCESS_LOG_KEYS, default="hashed", help="how keys appear in the access log"
     )
-    parser.add_argument(
-        "--huge-pages", choices=HUGE_PAGES, default="auto", help="pages of 2 MiB, where the kernel can"
-    )
+    parser.add_argument("--huge-pages", choices=HUGE_PAGES, default="auto", help="pages of 2 MiB, where the kernel can")
     parser.add_argument(
         "--take-over",
         action="store_true",

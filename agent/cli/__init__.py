@@ -21,6 +21,7 @@ _COMMANDS = {
     "status": "agent.cli.status",
     "plugins": "agent.cli.plugins",
     "metrics": "agent.cli.metrics",
+    "dashboards": "agent.cli.dashboards",
     "cache": "agent.cli.cache",
     "eval": "agent.cli.evaluate",
     "flare": "agent.cli.flare",

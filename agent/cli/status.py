@@ -101,6 +101,8 @@ def _exported(export: Mapping[str, Any]) -> Iterator[str]:
         parts.append(f"{_count(export['spooled'])} on the disk ({size:.1f} MiB, the oldest {age} old)")
     parts += [f"{_count(points)} dropped ({reason})" for reason, points in (export.get("dropped") or {}).items()]
     yield ", ".join(parts)
+    if (export.get("bill") or {}).get("dollars_a_month") is not None:
+        yield f"about {export['bill']['dollars_a_month']:,.2f} USD a month by list prices"
     if isinstance(export.get("hung_for"), (int, float)):
         yield f"a request has hung for {_ago(export['hung_for'])}"
     if export.get("failures_in_a_row"):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from agent.config.models import ConfigPath, OrDefault, PluginConfig
+from agent.config.refuse import refuse
+from agent.config.show import show
 from agent.config.units import Duration, Size, duration_between, size_between
 
 
@@ -26,3 +29,17 @@ class ExportConfig(PluginConfig):
     spool_age: Annotated[Annotated[Duration, duration_between("1m", "52w")] | None, OrDefault] = Field(
         default=None, description="older points are dropped; empty for what the vendor accepts"
     )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _a_url(cls, endpoint: str) -> str:
+        try:
+            parts = urlsplit(endpoint)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is none, brackets without an address
+            usable = False
+        if endpoint and not usable:
+            raise refuse(
+                f"{show(endpoint)} is not the URL of an endpoint", 'write "https://HOST" or "https://HOST:PORT"'
+            )
+        return endpoint

@@ -12,6 +12,7 @@ from agent.metrics.model import Histogram
 
 
 def all_finite(values: Sequence[float]) -> bool:
+    """Whether none is NaN or infinite."""
     return math.isfinite(sum(values)) or all(map(math.isfinite, values))
 
 
@@ -64,6 +65,7 @@ def moved(
 def moved_histograms(
     starts: array[float], now: Sequence[Histogram], before: Sequence[Histogram | None], time: float
 ) -> array[float]:
+    """As `moved`, for histograms, which begin anew with other buckets, too."""
     changed = starts
     for index, (new, old) in enumerate(zip(now, before, strict=True)):
         if old is not None and (old.bounds != new.bounds or any(map(lt, new.counts, old.counts))):

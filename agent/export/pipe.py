@@ -148,6 +148,8 @@ class ExportPipe:
                 self._log.exception("exporter %s failed unexpectedly and goes on", self.name)
                 self._note(f"unexpected {describe(error)}")
                 with self._lock:
+                    if self._closed:
+                        return
                     self._put_back()
                     self.retry.failed()
 
@@ -155,19 +157,15 @@ class ExportPipe:
         """Does what is to be done next; False at the end."""
         if self._stop_at is not None and time.monotonic() > self._stop_at:
             return False
-        if (wait := self.retry.wait) > 0:
-            if self._stop_at is not None:
-                return False
-            self._sleep(wait)
-            return True
+        wait, work, unsaved = self.retry.wait, None, None
         with self._lock:
             if self._closed:
                 return False
             self._take_events()
-            work = self._work = self.waiting.next()
-            unsaved = None
-            if not self.waiting.in_memory and (work is None or work.place == "spooled"):
+            if not self.waiting.in_memory:  # and nothing is being sent: all is delivered, or on the disk
                 unsaved, self._unsaved = self._unsaved, None
+            if wait == 0:
+                work = self._work = self.waiting.next()
         if unsaved is not None:
             self._save(unsaved)
         if work is not None:
@@ -175,23 +173,17 @@ class ExportPipe:
         elif self._stop_at is not None:
             return False
         else:
-            self._sleep(IDLE)
+            self._wake.wait(wait or IDLE)
+            self._wake.clear()
         return True
-
-    def _sleep(self, seconds: float) -> None:
-        self._wake.wait(seconds)
-        self._wake.clear()
-        if self.retry.failures:
-            with self._lock:
-                if not self._closed:
-                    self._take_events()
 
     def _deliver(self, work: Work) -> None:
         """Sends a batch, request by request, until it is done or has to wait."""
         while work.left:
             if self._stop_at is not None and time.monotonic() > self._stop_at:
                 with self._lock:
-                    self._put_back()
+                    if not self._closed:
+                        self._put_back()
                 return
             limits = self._destination.limits(work.batch.lane)
             late = out_of_time(work.batch, limits, self._clock(), self._config.spool_age)

@@ -228,6 +228,7 @@ class Spool:
                 continue
             if batch is not None:
                 self._held = True
+                self._segments[0].oldest = batch.time  # what was before it is done
                 return batch, self._done
             self._drop(0, "spool_corrupt")  # what is left of it lay where nothing could be read
         return None

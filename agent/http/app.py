@@ -7,7 +7,6 @@ plugin.
 from __future__ import annotations
 
 import json
-import math
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -20,7 +19,8 @@ from agent import __version__
 from agent.errors import PredisError
 from agent.http.auth import TRUSTED, Guard, bears, needs_token
 from agent.http.page import status_page
-from agent.metrics.model import Histogram, Snapshot
+from agent.metrics.document import metrics_document
+from agent.metrics.model import Snapshot
 
 
 class AgentView(Protocol):
@@ -146,36 +146,3 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
         Route("/api/v1/metrics", metrics),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, token=token)])
-
-
-def metrics_document(snapshot: Snapshot) -> dict[str, Any]:
-    """A snapshot as JSON has it. JSON has no NaN and no infinity: they are the strings Prometheus' API uses."""
-    return {
-        "time": snapshot.time,
-        "metrics": [
-            {
-                "name": spec.name,
-                "kind": spec.kind.value,
-                "unit": spec.unit,
-                "help": spec.help,
-                "samples": [
-                    {"labels": dict(zip(spec.labels, sample.labels, strict=True)), "value": _value(sample.value)}
-                    for sample in samples
-                ],
-            }
-            for spec, samples in snapshot.families()
-        ],
-    }
-
-
-def _value(value: float | Histogram) -> Any:
-    if isinstance(value, Histogram):
-        return {
-            "bounds": list(value.bounds),
-            "counts": list(value.counts),
-            "sum": _value(value.sum),
-            "count": value.count,
-        }
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"

@@ -104,6 +104,8 @@ def _exporter(plugin: Mapping[str, Any]) -> list[str]:
     remarks = [f"{reason}: {count:,} dropped" for reason, count in dropped.items() if count]
     if export.get("possible_duplicates"):
         remarks.append(f"{export['possible_duplicates']:,} possibly sent twice")
+    if (export.get("bill") or {}).get("dollars_a_month") is not None:
+        remarks.append(f"about {export['bill']['dollars_a_month']:,.2f} USD a month by list prices")
     size = export.get("spool_bytes") or 0
     age = f", {_ago(export, 'spool_age_seconds')} old" if export.get("spool_age_seconds") else ""
     return [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from agent.dashboards.model import Dashboards
 from agent.export.model import Destination
+from agent.metrics.bill import Charge
 from agent.metrics.model import MetricSpec, Sample, Snapshot
 from agent.plugin.host import Host
 from agent.plugin.markers import hookspec
@@ -33,6 +35,16 @@ def predis_export(snapshot: Snapshot) -> None:
 @hookspec
 def predis_destination() -> Destination:  # type: ignore[empty-body]
     """Give the vendor's half of an exporter, after predis_start: the host queues, batches, retries and spools."""
+
+
+@hookspec
+def predis_dashboards(url: str) -> Dashboards:  # type: ignore[empty-body]
+    """Give what is shipped for a vendor, for `predis-agent dashboards`; no I/O. `url`, if any, is where it goes to."""
+
+
+@hookspec
+def predis_bill(snapshot: Snapshot, interval: float) -> Iterable[Charge]:  # type: ignore[empty-body]
+    """Estimate what the vendor bills by the month when these series go out every `interval` seconds; no I/O."""
 
 
 @hookspec

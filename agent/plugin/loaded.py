@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pluggy
 
 from agent.config.models import PluginConfig
+from agent.dashboards.model import Dashboards
 from agent.errors import PluginError, Problem
 from agent.export.model import Destination
+from agent.metrics.bill import Charge
 from agent.metrics.model import MetricSpec, Sample, Snapshot
 from agent.plugin.host import Host
 
 State = Literal["active", "failed", "disabled"]
 
+_DASHBOARDS = ("vendor", "where", "assets", "find", "put", "close")
 _DESTINATION = ("temporality", "lanes", "event_lanes", "limits", "encode", "send", "close")
 
 
@@ -82,15 +85,28 @@ class LoadedPlugin:
 
     def destination(self) -> Destination:
         """Call predis_destination. Raises PluginError when what it gives is none."""
-        given = [destination for destination in self._call("predis_destination") if destination is not None]
-        if len(given) != 1:
-            raise PluginError(self.name, "predis_destination gave nothing", "return a Destination")
-        missing = [name for name in _DESTINATION if not hasattr(given[0], name)]
-        if missing:
-            what = f"predis_destination gave a {type(given[0]).__name__} without {', '.join(missing)}"
-            raise PluginError(self.name, what, "return an object with all that agent.api.Destination has")
-        destination: Destination = given[0]
+        destination: Destination = self._only("predis_destination", "Destination", _DESTINATION)
         return destination
+
+    def dashboards(self, url: str) -> Dashboards:
+        """Call predis_dashboards. Raises PluginError when what it gives are none."""
+        dashboards: Dashboards = self._only("predis_dashboards", "Dashboards", _DASHBOARDS, url=url)
+        return dashboards
+
+    def bill(self, snapshot: Snapshot, interval: float) -> list[Charge]:
+        """Call predis_bill."""
+        return [charge for bill in self._call("predis_bill", snapshot=snapshot, interval=interval) for charge in bill]
+
+    def _only(self, hook: str, kind: str, attributes: Sequence[str], **arguments: object) -> Any:
+        """The one thing that a hook gives, with all these attributes."""
+        given = [one for one in self._call(hook, **arguments) if one is not None]
+        if len(given) != 1:
+            raise PluginError(self.name, f"{hook} gave nothing", f"return a {kind}")
+        missing = [name for name in attributes if not hasattr(given[0], name)]
+        if missing:
+            what = f"{hook} gave a {type(given[0]).__name__} without {', '.join(missing)}"
+            raise PluginError(self.name, what, f"return an object with all that agent.api.{kind} has")
+        return given[0]
 
     def _call(self, hook: str, **arguments: object) -> list[Any]:
         if self.caller is None:

@@ -74,12 +74,8 @@ Engine::Span Engine::read_span(Client& client) {
   char* at = client.input.room(16 * 1024);
   size_t size = client.input.capacity() - held;
   const size_t known = client.partial.known_length();
-<<<<<<< HEAD
-  if (!client.held() && known > held) size = std::min(size, known - held);
-  if (most < kReadSize) size = std::min(size, most);
-=======
   if (!client.held() && known > held) size = std::min({size, known - held, kReadSize});
->>>>>>> w-stall
+  if (most < kReadSize) size = std::min(size, most);
   return {at, size};
 }
 

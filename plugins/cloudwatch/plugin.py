@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from agent.api import Destination, ExportConfig, Host, MetricSpec, hookimpl
+from agent.api import Charge, Dashboards, Destination, ExportConfig, Host, MetricSpec, Snapshot, VendorError, hookimpl
+from plugins.cloudwatch.bill import bill
 from plugins.cloudwatch.destination import CloudWatchDestination
 from plugins.cloudwatch.encode import Encoder
+from plugins.cloudwatch.install import CloudWatchDashboards
 
 CHOSEN = [
     "predis_cache_up",
@@ -77,7 +80,7 @@ class CloudWatchConfig(ExportConfig):
         return dimensions
 
 
-class CloudWatchUnusable(Exception):
+class CloudWatchUnusable(VendorError):
     """The exporter cannot start."""
 
 
@@ -103,31 +106,68 @@ class CloudWatch:
 
     @hookimpl
     def predis_start(self, host: Host) -> None:
-        try:
-            import boto3
-            from botocore.exceptions import BotoCoreError
-        except ImportError:
-            raise CloudWatchUnusable("boto3 is not installed: pip install 'predis-agent[cloudwatch]'") from None
-        try:
-            session = boto3.session.Session(region_name=self._config.region or None)
-            # Only to learn where CloudWatch is: by region, AWS_ENDPOINT_URL, FIPS, and whatever else boto3 knows of.
-            meta = session.client("cloudwatch", endpoint_url=self._config.endpoint or None).meta
-        except (BotoCoreError, ValueError) as error:
-            mend = "set [plugins.cloudwatch] region, or AWS_REGION; for a profile, AWS_PROFILE"
-            raise CloudWatchUnusable(f"boto3 cannot be set up: {error}; {mend}") from None
-        self._session, self._url, self._region = session, meta.endpoint_url, meta.region_name
+        self._session = session_of(self._config.region)
+        # Only to learn where CloudWatch is: by region, AWS_ENDPOINT_URL, FIPS, and whatever else boto3 knows of.
+        meta = client_of(self._session, self._config.endpoint).meta
+        self._url, self._region = meta.endpoint_url, meta.region_name
         self._version = host.version
 
     @hookimpl
     def predis_destination(self) -> Destination:
         config = self._config
-        constant = {"host": socket.gethostname(), **config.dimensions}
         return CloudWatchDestination(
             session=self._session,
             url=self._url if urlsplit(self._url).path else f"{self._url}/",
             region=self._region,
-            encoder=Encoder(config.namespace, constant, config.resolution),
+            encoder=Encoder(config.namespace, self._constant, config.resolution),
             timeout=config.timeout,
             ca_file=config.ca_file,
             agent=f"predis-agent/{self._version}",
         )
+
+    @hookimpl
+    def predis_dashboards(self, url: str) -> Dashboards:
+        config = self._config
+        client = client_of(session_of(config.region), url or config.endpoint, config.timeout, config.ca_file)
+        return CloudWatchDashboards(client, config.namespace, self._constant)
+
+    @hookimpl
+    def predis_bill(self, snapshot: Snapshot, interval: float) -> Iterable[Charge]:
+        return bill(snapshot, interval)
+
+    @property
+    def _constant(self) -> dict[str, str]:
+        """The dimensions of every metric."""
+        return {"host": socket.gethostname(), **self._config.dimensions}
+
+
+def session_of(region: str) -> Any:
+    """A session by the SDK's own chain of credentials and settings. Raises CloudWatchUnusable."""
+    try:
+        import boto3
+    except ImportError:
+        raise CloudWatchUnusable("boto3 is not installed: pip install 'predis-agent[cloudwatch]'") from None
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        return boto3.session.Session(region_name=region or None)
+    except BotoCoreError as error:
+        raise _cannot_be_set_up(error) from None
+
+
+def client_of(session: Any, url: str, timeout: float | None = None, ca_file: Path | None = None) -> Any:
+    """A client of CloudWatch that sends each request once. Raises CloudWatchUnusable."""
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    settings = Config(retries={"total_max_attempts": 1}, connect_timeout=timeout or 10, read_timeout=timeout or 10)
+    verify = None if ca_file is None else str(ca_file)
+    try:
+        return session.client("cloudwatch", endpoint_url=url or None, verify=verify, config=settings)
+    except (BotoCoreError, ValueError) as error:
+        raise _cannot_be_set_up(error) from None
+
+
+def _cannot_be_set_up(error: Exception) -> CloudWatchUnusable:
+    mend = "set [plugins.cloudwatch] region, or AWS_REGION; for a profile, AWS_PROFILE"
+    return CloudWatchUnusable(f"boto3 cannot be set up: {error}; {mend}")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib.util
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from agent.api import Destination, ExportConfig, MetricSpec, hookimpl
+from agent.api import Charge, Dashboards, Destination, ExportConfig, MetricSpec, Snapshot, hookimpl
+from plugins.datadog.bill import bill
 from plugins.datadog.destination import DatadogDestination
 from plugins.datadog.encode import Encoder
+from plugins.datadog.install import DatadogDashboards
 from plugins.datadog.names import LONGEST_TAG, tag
 
 
@@ -22,6 +24,7 @@ class DatadogConfig(ExportConfig):
 
     enabled: bool = False
     api_key: SecretStr = SecretStr("")
+    app_key: SecretStr = SecretStr("")
     site: str = Field(default="datadoghq.com", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")
     host: str = ""
     tags: tuple[str, ...] = ()
@@ -37,12 +40,12 @@ class DatadogConfig(ExportConfig):
             raise ValueError("write https://HOST:PORT, with a path if need be; a key does not belong into it")
         return endpoint
 
-    @field_validator("api_key")
+    @field_validator("api_key", "app_key")
     @classmethod
     def _key_fits_a_header(cls, key: SecretStr) -> SecretStr:
         text = key.get_secret_value().strip()
         if not re.fullmatch(r"[!-~]*", text):
-            raise ValueError("an API key has no spaces, line ends or letters with accents")
+            raise ValueError("a key has no spaces, line ends or letters with accents")
         return SecretStr(text)
 
     @field_validator("tags")
@@ -90,6 +93,17 @@ class Datadog:
         encoder = Encoder(config.host or socket.gethostname(), config.tags, config.distribution_values)
         url = config.endpoint or url_of(config.site)
         return DatadogDestination(url, config.api_key.get_secret_value(), encoder, config.timeout, config.ca_file)
+
+    @hookimpl
+    def predis_dashboards(self, url: str) -> Dashboards:
+        config = self._config
+        url = url or config.endpoint or url_of(config.site)
+        keys = (config.api_key.get_secret_value(), config.app_key.get_secret_value())
+        return DatadogDashboards(url, *keys, config.timeout, config.ca_file)
+
+    @hookimpl
+    def predis_bill(self, snapshot: Snapshot) -> Iterable[Charge]:
+        return bill(snapshot)
 
 
 def url_of(site: str) -> str:

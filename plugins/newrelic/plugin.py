@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib.util
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from agent.api import Destination, ExportConfig, MetricSpec, hookimpl
+from agent.api import Charge, Dashboards, Destination, ExportConfig, MetricSpec, Snapshot, hookimpl
+from plugins.newrelic.bill import bill
 from plugins.newrelic.destination import NewRelicDestination
 from plugins.newrelic.encode import Encoder
+from plugins.newrelic.install import NewRelicDashboards
 
 
 class NewRelicConfig(ExportConfig):
@@ -21,6 +23,7 @@ class NewRelicConfig(ExportConfig):
 
     enabled: bool = False
     license_key: SecretStr = SecretStr("")
+    user_key: SecretStr = SecretStr("")
     region: Literal["us", "eu"] = "us"
     account_id: str = Field(default="", pattern=r"^\d*$")
     host: str = ""
@@ -37,12 +40,12 @@ class NewRelicConfig(ExportConfig):
             raise ValueError("write https://HOST:PORT, with a path if need be; a key does not belong into it")
         return endpoint
 
-    @field_validator("license_key")
+    @field_validator("license_key", "user_key")
     @classmethod
     def _key_fits_a_header(cls, key: SecretStr) -> SecretStr:
         text = key.get_secret_value().strip()
         if not re.fullmatch(r"[!-~]*", text):
-            raise ValueError("a licence key has no spaces, line ends or letters with accents")
+            raise ValueError("a key has no spaces, line ends or letters with accents")
         return SecretStr(text)
 
     @model_validator(mode="after")
@@ -80,11 +83,26 @@ class NewRelic:
 
     @hookimpl
     def predis_destination(self) -> Destination:
-        config = self._config
-        host = config.host or socket.gethostname()
-        encoder = Encoder({"host.name": host, **config.attributes}, config.histogram_buckets)
+        config, encoder = self._config, self._encoder()
         urls = urls_of(config.region, config.endpoint, config.account_id)
         return NewRelicDestination(urls, config.license_key.get_secret_value(), encoder, config.timeout, config.ca_file)
+
+    @hookimpl
+    def predis_dashboards(self, url: str) -> Dashboards:
+        config = self._config
+        eu = "https://api.eu.newrelic.com"
+        url = url or config.endpoint or (eu if config.region == "eu" else "https://api.newrelic.com")
+        key = config.user_key.get_secret_value()
+        return NewRelicDashboards(url, config.account_id, key, config.timeout, config.ca_file)
+
+    @hookimpl
+    def predis_bill(self, snapshot: Snapshot, interval: float) -> Iterable[Charge]:
+        return bill(snapshot, interval, self._encoder())
+
+    def _encoder(self) -> Encoder:
+        config = self._config
+        host = config.host or socket.gethostname()
+        return Encoder({"host.name": host, **config.attributes}, config.histogram_buckets)
 
 
 def urls_of(region: str, endpoint: str, account_id: str) -> dict[str, str]:

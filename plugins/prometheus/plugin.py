@@ -5,14 +5,18 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Sequence
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 
 from agent.api import (
+    ConfigPath,
+    Dashboards,
     Duration,
     Host,
     Kind,
     MetricSpec,
+    OrDefault,
     PluginConfig,
     Port,
     Sample,
@@ -20,9 +24,11 @@ from agent.api import (
     duration_between,
     hookimpl,
 )
+from plugins.prometheus.grafana import GrafanaDashboards
 from plugins.prometheus.scrape import Newest, application
 from plugins.prometheus.server import MetricsServer
 
+GRAFANA_TIMEOUT = 30.0  # seconds of one request
 SCRAPES = MetricSpec("predis_prometheus_scrapes_total", Kind.counter, "Times that the exporter was scraped.")
 
 
@@ -31,7 +37,20 @@ class PrometheusConfig(PluginConfig):
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: Port = 9090
+    grafana_url: str = ""
+    grafana_token: SecretStr = SecretStr("")
+    grafana_datasource: str = ""
+    grafana_folder: str = ""
+    grafana_ca_file: Annotated[ConfigPath | None, OrDefault] = None
     stale_after: Annotated[Duration, duration_between("1s", "1d")] = 300.0
+
+    @field_validator("grafana_url")
+    @classmethod
+    def _it_is_a_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query):
+            raise ValueError("write https://HOST:PORT, with a path if need be; a token does not belong into it")
+        return url
 
 
 class CannotListen(Exception):
@@ -94,3 +113,15 @@ class Prometheus:
     @hookimpl
     def predis_export(self, snapshot: Snapshot) -> None:
         self._newest.show(snapshot)
+
+    @hookimpl
+    def predis_dashboards(self, url: str) -> Dashboards:
+        config = self._config
+        return GrafanaDashboards(
+            url or config.grafana_url,
+            config.grafana_token.get_secret_value(),
+            config.grafana_datasource,
+            config.grafana_folder,
+            GRAFANA_TIMEOUT,
+            config.grafana_ca_file,
+        )

@@ -63,6 +63,7 @@ ANSWER: dict[str, Any] = {
                 "failures_in_a_row": 6,
                 "retry_in": 12.0,
                 "last_error": "busy",
+                "bill": {"dollars_a_month": 12.5, "series": 9, "charges": []},
             },
         },
     ],
@@ -108,6 +109,11 @@ def test_status_shows_agent_cache_and_each_plugin(tmp_path: Path) -> None:
     assert "weather active 2.3s ago 1,200 0 0 17 4" in text
     assert "stuck hung never 1 - - - -" in text
     assert "weather dropped most: predis_foreign_value, 3 samples (flood)" in text
+    assert "1,234,567 points delivered, 20 wait in memory, 3,000 on the disk (2.5 MiB, the oldest 1m15s old)" in text
+    assert "7 dropped (http_403)" in text
+    assert "about 12.50 USD a month by list prices" in text
+    assert "a request has hung for 31s" in text
+    assert "6 requests in a row failed: busy; tried again in 12s" in text
     assert "stuck [bold]too slow stuck tried again in 1m1s" in text
 
 
@@ -161,17 +167,14 @@ def test_a_port_that_speaks_something_else_is_told(tmp_path: Path, greeting: byt
     assert "does not speak HTTP: another program has the port" in result.stderr
 
 
-def test_an_agent_that_does_not_answer_is_told(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_agent_that_does_not_answer_is_told() -> None:
     from agent.config import load_config
     from agent.errors import AgentUnreachable
 
-    monkeypatch.setattr(client, "_TIMEOUT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         config = load_config(None, [f"http.port={silent.getsockname()[1]}"], {}).config
         with pytest.raises(AgentUnreachable, match=r"does not answer within 0\.1 s"):
-            client.get_json(config, "/api/v1/status")
+            client.get_json(config, "/api/v1/status", 0.1)
 
 
 def test_beyond_loopback_the_token_is_sent(tmp_path: Path) -> None:

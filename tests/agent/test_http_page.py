@@ -17,7 +17,8 @@ STATUS: dict[str, Any] = {
         {"name": "datadog", "state": "backing off", "last_success_seconds_ago": 3.5, "runs": 9, "failures": 3,
          "series": 0, "dropped": {}, "error": "<script>alert(1)</script>",
          "export": {"produced": 5000, "delivered": 4000, "queued": 100, "spooled": 890, "dropped": {"too_old": 10},
-                    "spool_bytes": 2 << 20, "spool_age_seconds": 125.0, "circuit": "open", "lag_seconds": 125.0}},
+                    "spool_bytes": 2 << 20, "spool_age_seconds": 125.0, "circuit": "open", "lag_seconds": 125.0,
+                    "bill": {"dollars_a_month": 1234.5, "series": 9, "charges": []}}},
     ],
     "health": {"live": True, "ready": False, "reasons": ["exporter datadog has delivered nothing for 125 s"]},
 }  # fmt: skip
@@ -51,6 +52,7 @@ def test_the_numbers_of_plugins_and_exporters_are_there() -> None:
         assert word in words
     for word in ("open", "5,000", "4,000", "100", "890", "2MiB, 2m5s old", "too_old: 10 dropped"):
         assert word in words
+    assert "about 1,234.50 USD a month by list prices" in words
 
 
 def test_what_plugins_say_is_text_and_nothing_comes_from_elsewhere() -> None:

@@ -14,6 +14,7 @@ from agent.cache import process as cache_process
 from agent.cache.settings import CacheFiles, CacheSettings, command_line
 from agent.cache.wanted import CacheRefused
 from agent.errors import PredisError
+from agent.export.model import Event
 from tests.agent.supervised import FAST, Cache, cache, failing, gone, pid_of
 from tests.waiting import wait_until
 
@@ -90,6 +91,26 @@ def test_a_killed_cache_is_back_at_once_and_warm(cache: Cache) -> None:
     assert cache.command("GET", "key") == b"value"
     assert cache.reasons == ["killed"]
     assert "SIGKILL" in supervisor.status()["last_exit"]
+
+
+def test_an_incident_is_told_as_spans(cache: Cache) -> None:
+    events: list[Event] = []
+    supervisor = cache.running(emit=events.append)
+    began = time.time()
+    os.kill(pid_of(supervisor), signal.SIGKILL)
+    wait_until(lambda: len(events) == 3, 20, "the cache's return")
+    down, restart, whole = events
+    assert [event.kind for event in events] == ["cache_down", "cache_restart", "cache_restarted"]
+    assert "SIGKILL" in down.text
+    assert whole.duration is not None
+    assert restart.duration is not None
+    assert began <= whole.time <= restart.time
+    assert 0 < restart.duration <= whole.duration < time.time() - began
+    assert whole.attributes == {"reason": "killed", "attempts": "1"}
+    number = supervisor.upgrade()
+    wait_until(lambda: (supervisor.status()["upgrade"] or {}).get("state") == "done", 20, f"upgrade {number}")
+    assert events[3].kind == "cache_upgraded"
+    assert len(events) == 4
 
 
 def test_a_cache_that_somebody_else_stops_is_started_again(cache: Cache) -> None:

@@ -1,4 +1,8 @@
-"""Builds the native tests and fuzz targets with the sanitizers, by tests/core_cache/native/Makefile."""
+"""Builds the native tests and fuzz targets with the sanitizers, by tests/core_cache/native/Makefile.
+
+`python -m tests.core_cache.native_build` builds all of them, as `make pytest` does beforehand: it takes minutes, for
+which no single test is to answer.
+"""
 
 import os
 import shlex
@@ -29,3 +33,7 @@ def _make(folder: Path, programs: tuple[str, ...], *variables: str) -> Path:
     command = ["make", "--silent", f"--jobs={JOBS}", f"--directory={NATIVE}", f"OUT={folder}", *variables, *programs]
     subprocess.run(command, env=environment, check=True)
     return folder
+
+
+if __name__ == "__main__":
+    build("all")

@@ -47,3 +47,7 @@ def test_collections_keep_theirs(collection_test: Path, arguments: str) -> None:
 @pytest.mark.parametrize("seed", ["1", "2"])
 def test_large_values_land_whole(landing_test: Path, seed: str) -> None:
     check(landing_test, seed)
+
+
+def test_commands_on_strings_take_nothing_from_the_heap() -> None:
+    check(build("allocation_test") / "allocation_test", "")

@@ -17,11 +17,15 @@ from agent.api import Kind, MetricSpec
 from agent.export import report
 from agent.metrics import self_metrics
 from agent.metrics.docs import shipped_entry_points, specs_of
+from plugins.cloudwatch.plugin import CHOSEN
+from plugins.datadog.install import mark_of
 from plugins.datadog.names import CHECKS
 from tests.servers import ROOT
 
 DATADOG = ROOT / "plugins" / "datadog" / "dashboards"
 NEW_RELIC = ROOT / "plugins" / "newrelic" / "dashboards" / "overview.json"
+NEW_RELIC_ALERTS = ROOT / "plugins" / "newrelic" / "dashboards" / "alerts.json"
+CLOUDWATCH_ALARMS = ROOT / "plugins" / "cloudwatch" / "dashboards" / "alarms.json"
 CATALOGUE = {
     spec.name: spec
     for specs in (own_metrics.SPECS, self_metrics.SPECS, report.SPECS, *map(specs_of, shipped_entry_points()))
@@ -112,7 +116,7 @@ def test_new_relics_dashboard_has_the_form_of_dashboard_create() -> None:
             taken |= cells
 
 
-@pytest.mark.parametrize("query", list(queries(read(NEW_RELIC))))
+@pytest.mark.parametrize("query", [*queries(read(NEW_RELIC)), *queries(read(NEW_RELIC_ALERTS))])
 def test_new_relics_queries_name_catalogued_metrics_their_labels_and_how_they_count(query: str) -> None:
     assert query.count("(") == query.count(")")
     source = re.match(r"FROM (\w+) SELECT ", query)
@@ -130,3 +134,22 @@ def test_new_relics_queries_name_catalogued_metrics_their_labels_and_how_they_co
         spec = CATALOGUE[name]
         assert groups <= {*spec.labels, "host.name"}, query
         assert (function == "sum") == (spec.kind is Kind.counter), query
+
+
+def test_cloudwatchs_alarms_watch_metrics_that_are_sent_by_default_and_have_no_labels() -> None:
+    alarms = read(CLOUDWATCH_ALARMS)
+    assert len({alarm["AlarmName"] for alarm in alarms}) == len(alarms)
+    for alarm in alarms:
+        stats = [query["MetricStat"] for query in alarm.get("Metrics", ()) if "MetricStat" in query]
+        watched = [(stat["Metric"]["MetricName"], stat["Stat"]) for stat in stats]
+        for name, statistic in watched or [(alarm["MetricName"], alarm["Statistic"])]:
+            assert name in CHOSEN
+            assert CATALOGUE[name].labels == ()  # an alarm names the dimensions exactly
+            assert (statistic == "Sum") == (CATALOGUE[name].kind is Kind.counter)
+
+
+def test_datadogs_monitors_and_dashboard_can_be_found_again() -> None:
+    monitors = read(DATADOG / "monitors.json")
+    keys = [tag for monitor in monitors for tag in monitor["tags"] if tag.startswith("predis_monitor:")]
+    assert len(set(keys)) == len(monitors)
+    assert mark_of(read(DATADOG / "overview.json")["description"]) == "[predis-agent/overview]"

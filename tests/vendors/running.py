@@ -17,6 +17,7 @@ from tests.vendors.faults import Step
 
 KEYS = {
     "datadog": "0123456789abcdef0123456789abcdef",
+    "grafana": "glsa_0123456789abcdef0123456789abcdef_01234567",
     "newrelic": "0123456789abcdef0123456789abcdef0123NRAL",
 }
 """The keys that the fakes take unless a test says otherwise; as long as the vendors' are."""
@@ -112,7 +113,7 @@ class Vendor:
 def start_vendor(
     name: str, folder: Path, *, tls: bool = False, api_key: str | None = None, port: int = 0, keep: int = 1_000_000
 ) -> Vendor:
-    """Starts the fake of datadog, newrelic, cloudwatch or otlp; its log and certificates lie in folder/NAME.
+    """Starts the fake of datadog, newrelic, cloudwatch, otlp or grafana; its log and certificates lie in folder/NAME.
 
     With `tls`, its URL is https and `ca_file` the CA to trust. It ends with this process, at the latest.
     """

@@ -1,5 +1,7 @@
 """The pipe between snapshots and a vendor that does what a test tells it: nothing is lost, doubled or out of order."""
 
+import resource
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -421,6 +423,15 @@ def test_the_baseline_says_no_more_than_has_left_the_memory(make: Make, tmp_path
     wait_until(lambda: (kept := baseline.load(file)) is not None and kept.time == START + 2)
 
 
+def test_the_baseline_follows_the_spool_while_a_vendor_is_waited_for(make: Make, tmp_path: Path) -> None:
+    pipe = make(Scripted(usual=RETRY), retry=patient())
+    for turn in range(5):
+        pipe.offer(snapshot(turn, hits(turn), level(0)))
+    wait_until(lambda: pipe.account.books().spooled == 9)
+    file = tmp_path / "export" / "baseline"
+    wait_until(lambda: (kept := baseline.load(file)) is not None and kept.time == START + 4)
+
+
 def test_it_says_of_itself_how_it_is(make: Make) -> None:
     vendor = Scripted(usual=RETRY)
     pipe = make(vendor, retry=patient())
@@ -451,3 +462,51 @@ def test_it_is_late_when_the_vendor_takes_nothing_though_it_was_offered(make: Ma
     vendor.usual = ACCEPT
     pipe.offer(snapshot(1, level(1)))
     wait_until(lambda: report.late(pipe, 0.0) is None)
+
+
+def test_what_was_in_memory_at_a_kill_is_in_the_next_increases(make: Make, tmp_path: Path) -> None:
+    let_go = threading.Event()
+
+    def hang(body: Body) -> Answer:
+        let_go.wait(30)
+        return REFUSED
+
+    vendor = Scripted(ACCEPT, hang)
+    pipe = make(vendor)
+    pipe.offer(snapshot(0, hits(10)))
+    pipe.offer(snapshot(1, hits(13)))
+    wait_until(lambda: (kept := baseline.load(tmp_path / "export" / "baseline")) is not None and kept.counters[0] == 13)
+    pipe.offer(snapshot(2, hits(17)))
+    pipe.offer(snapshot(3, hits(20)))
+    wait_until(lambda: pipe._work is not None and pipe._work.sending)
+    # when the process ends here, and the folder is all that is left of it
+    shutil.copytree(tmp_path / "export", tmp_path / "left" / "export")
+    after = ExportPipe("test", vendor, ExportConfig(), tmp_path / "left" / "export")
+    after.offer(snapshot(9, hits(24)))
+    wait_until_settled(after)
+    after.stop(1.0)
+    let_go.set()
+    assert vendor.values("predis_hits_total") == [3.0, 11.0]
+
+
+def test_a_disk_that_is_full_is_used_again_when_it_has_room(make: Make) -> None:
+    vendor = Scripted(usual=RETRY)
+    pipe = make(vendor, queue=5)
+    pipe.offer(snapshot(0, level(0)))
+    wait_until(lambda: pipe.account.books().spooled == 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        for turn in range(1, 20):
+            pipe.offer(snapshot(turn, level(turn)))
+        books = pipe.account.books()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert books.balanced
+    assert (books.queued, books.spooled, dict(books.dropped)) == (5, 1, {"disk_full": 14})
+    # when there is room again: what is in memory goes to the disk, and all that is left arrives in order
+    pipe.offer(snapshot(20, level(20)))
+    assert (pipe.account.books().queued, pipe.account.books().spooled) == (0, 7)
+    vendor.usual = ACCEPT
+    wait_until_settled(pipe)
+    assert vendor.values() == [0, *range(15, 21)]

@@ -113,6 +113,18 @@ def test_a_series_gets_the_object_that_it_has_elsewhere(tmp_path: Path) -> None:
     assert all(found is given for found, given in zip(head[0].series, SERIES, strict=True))
 
 
+def test_its_age_is_that_of_the_oldest_point_that_is_not_done(tmp_path: Path) -> None:
+    spool, account = open_spool(tmp_path, now=START + 100)
+    assert spool.age is None
+    put(spool, account, *map(batch, range(10)))
+    assert spool.age == 100
+    drain(spool, account, 40)
+    spool.peek()
+    assert spool.age == 96
+    drain(spool, account)
+    assert spool.age is None
+
+
 def test_nobody_else_can_read_it(tmp_path: Path) -> None:
     spool, account = open_spool(tmp_path / "a" / "spool")
     put(spool, account, batch(1), batch(2))

@@ -1,0 +1,1 @@
+"""Dashboards, monitors and alarms that plugins ship, and how they get to the vendor."""
