@@ -1,5 +1,6 @@
 """What 10,000 series cost the agent at five exporters, while vendors are well and while two of them are not."""
 
+import gzip
 import json
 import os
 import time
@@ -19,7 +20,7 @@ from bench.load import folder
 from bench.report import Result, Table
 from bench.series import LATE_FILE, SERIES, SPECS, TICK, Numbers, install, lateness
 from tests import servers
-from tests.exporters.rig import AWS, VENDORS, make_plugin, p99, settings
+from tests.exporters.rig import AWS, VENDORS, make_plugin, overrides, p99
 from tests.servers import Server, remove_arenas, start_agent, stop_cache_of
 from tests.vendors import faults
 from tests.vendors.running import Vendor, start_vendor
@@ -36,7 +37,8 @@ a process of its own. `well`: after two intervals to settle, {seconds:g} s with 
 while Datadog hangs (requests are read and never answered) and New Relic refuses connections. CPU is user plus system
 time of the agent process as a share of one core, less what the plugin itself says that making up its numbers took;
 memory is the largest resident set size. Lateness is how much later than planned another plugin, asked every
-{tick:g} s, is asked. A scrape is one whole GET of /metrics as OpenMetrics. The hour's outage is made in one process:
+{tick:g} s, is asked. A scrape is one whole GET of /metrics as OpenMetrics
+with gzip, as Prometheus asks for it. The hour's outage is made in one process:
 360 snapshots of the same series for each exporter while its vendor refuses connections, and the sizes of the spools."""
 
 
@@ -46,7 +48,7 @@ def run(workdir: Path, *, seconds: float = 60.0) -> Result:
     with _aws(), ExitStack() as stack:
         vendors = {name: stack.enter_context(start_vendor(name, fakes, tls=True)) for name in VENDORS}
         phases = _watched(workdir, vendors, seconds)
-        spools = {name: _outage(vendors[name], folder(workdir, f"hour-{name}")) for name in VENDORS}
+        spools = _outages(vendors, folder(workdir, "hour"))
     rows = [
         [
             phase,
@@ -137,12 +139,11 @@ def _watched(workdir: Path, vendors: dict[str, Vendor], seconds: float) -> dict[
 
 def _start(workdir: Path, vendors: dict[str, Vendor]) -> Server:
     site = install(folder(workdir, "site"))
-    tables = {name: settings(vendor) for name, vendor in vendors.items()}
     values = [
         f"agent.interval={INTERVAL:g}s",
         "plugins.many_series.max_series=20000",
         f"plugins.metronome.interval={TICK:g}s",
-        *(f"plugins.{name}.{key}={_toml(value)}" for name, table in tables.items() for key, value in table.items()),
+        *(override for vendor in vendors.values() for override in overrides(vendor)),
     ]
     root = servers.ROOT
     servers.ROOT = f"{root}{os.pathsep}{site}"  # type: ignore[assignment]  # what becomes PYTHONPATH
@@ -150,13 +151,6 @@ def _start(workdir: Path, vendors: dict[str, Vendor]) -> Server:
         return start_agent(folder(workdir, "agent"), *values)
     finally:
         servers.ROOT = root
-
-
-def _toml(value: Any, inner: bool = False) -> str:
-    """For --set, which takes a text as it is, but not within a table."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(each, True)}" for key, each in value.items()) + "}"
-    return value if isinstance(value, str) and not inner else json.dumps(value)
 
 
 def _watch(agent: Server, late: Path, seconds: float) -> dict[str, Any]:
@@ -176,10 +170,10 @@ def _watch(agent: Server, late: Path, seconds: float) -> dict[str, Any]:
 
 
 def _fetch(agent: Server) -> str:
-    accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    accept = {"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encoding": "gzip"}
     url = f"http://127.0.0.1:{agent.extra['prometheus']}/metrics"
     with urllib.request.urlopen(urllib.request.Request(url, headers=accept), timeout=10) as answer:
-        return str(answer.read().decode())
+        return gzip.decompress(answer.read()).decode()
 
 
 def _own_seconds(agent: Server) -> float:
@@ -198,29 +192,37 @@ def _exporter(agent: Server, name: str) -> dict[str, Any]:
 # --- an hour on the disk
 
 
-def _outage(vendor: Vendor, place: Path) -> tuple[int, int]:
-    """Points that wait on the disk after an hour without this vendor, and the bytes that they take."""
-    vendor.outage()
+def _outages(vendors: dict[str, Vendor], place: Path) -> dict[str, tuple[int, int]]:
+    """Of each exporter, the points that wait on the disk after an hour without its vendor, and their bytes."""
     now = time.time() - HOUR * INTERVAL
-    plugin = make_plugin(vendor, place)
-    pipe = ExportPipe(
-        vendor.name,
-        plugin.predis_destination(),
-        plugin._config.model_copy(update={"spool": 1 << 30}),
-        place / "export",
-        clock=lambda: now,
-        retry=Retry(uniform=lambda low, high: 3600.0),
-    )
+    pipes: dict[str, ExportPipe] = {}
+    for name, vendor in vendors.items():
+        vendor.outage()
+        plugin = make_plugin(vendor, place)
+        pipes[name] = ExportPipe(
+            name,
+            plugin.predis_destination(),
+            plugin._config.model_copy(update={"spool": 1 << 30}),
+            folder(place, name),
+            clock=lambda: now,
+            retry=Retry(uniform=lambda low, high: 3600.0),
+        )
     numbers, specs = Numbers(), {spec.name: spec for spec in SPECS}
     try:
         for _ in range(HOUR):
             now += INTERVAL
-            pipe.offer(Snapshot(now, {sample.key: sample for sample in numbers.next()}, specs))
-        wait_until(lambda: not pipe.account.books().queued, what="everything to be spooled")
-        books = pipe.account.books()
-        if books.dropped or not books.balanced:
-            raise RuntimeError(f"points are missing: {books}")
-        return books.spooled, pipe.spool.size
+            snapshot = Snapshot(now, {sample.key: sample for sample in numbers.next()}, specs)
+            for pipe in pipes.values():
+                pipe.offer(snapshot)
+        found = {}
+        for name, pipe in pipes.items():
+            wait_until(lambda pipe=pipe: not pipe.account.books().queued, what="everything to be spooled")  # type: ignore[misc]
+            books = pipe.account.books()
+            if books.dropped or not books.balanced:
+                raise RuntimeError(f"{name}: points are missing: {books}")
+            found[name] = (books.spooled, pipe.spool.size)
+        return found
     finally:
-        pipe.stop(1.0)
-        vendor.back()
+        for name, pipe in pipes.items():
+            pipe.stop(1.0)
+            vendors[name].back()

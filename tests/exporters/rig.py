@@ -1,5 +1,6 @@
 """An exporter at a fake of its vendor, fed with numbers that are known, and watched: the sum, the queue, who waits."""
 
+import json
 import logging
 import threading
 import time
@@ -46,6 +47,19 @@ def settings(vendor: Vendor, url: str | None = None) -> dict[str, Any]:
     }
     common = {"enabled": True, "endpoint": url or vendor.url, "timeout": "1s", "ca_file": str(vendor.ca_file)}
     return {**common, **own[vendor.name]}
+
+
+def overrides(vendor: Vendor, **more: Any) -> list[str]:
+    """The same for `predis-agent run --set`."""
+    table = {**settings(vendor), **more}
+    return [f"plugins.{vendor.name}.{key}={_toml(value)}" for key, value in table.items()]
+
+
+def _toml(value: Any, inner: bool = False) -> str:
+    """--set takes a text as it is, but not within a table."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(each, True)}" for key, each in value.items()) + "}"
+    return value if isinstance(value, str) and not inner else json.dumps(value)
 
 
 def make_plugin(vendor: Vendor, folder: Path, url: str | None = None, **more: Any) -> Any:
