@@ -78,11 +78,11 @@ def quick_retry() -> Retry:
 
 
 class Workload:
-    """Snapshots from `start` (Unix time) on, one every STEP seconds, of so many series of each kind."""
+    """Snapshots from `start` (Unix time) on, one every `step` seconds, of so many series of each kind."""
 
-    def __init__(self, series: int, start: float) -> None:
+    def __init__(self, series: int, start: float, step: float = STEP) -> None:
         self.who = [f"s{number}" for number in range(series)]
-        self.start, self.turns = start, 0
+        self.start, self.turns, self._step = start, 0, step
 
     @property
     def points(self) -> int:
@@ -92,7 +92,7 @@ class Workload:
     @property
     def time(self) -> float:
         """Of the next snapshot."""
-        return self.start + STEP * self.turns
+        return self.start + self._step * self.turns
 
     def next(self) -> Snapshot:
         turn, samples = self.turns, []
