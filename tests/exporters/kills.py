@@ -28,7 +28,7 @@ from tests.vendors.running import Vendor, start_vendor
 SERIES = 5
 PACE = 0.03  # seconds between snapshots
 TURNS = 25  # in a round at most
-MOST_AT_ONCE = 4  # snapshots that may be under way or uncounted at a kill, at this pace
+MOST_AT_ONCE = 8  # snapshots that may be open after a kill: what went out since the baseline was kept, at this pace
 STEP = 1  # seconds between snapshots, in their own time: Datadog takes those of little more than an hour
 
 
@@ -58,8 +58,11 @@ def child(folder: Path, start: float, first: int, vendors: list[Any]) -> None:
         for name, rig in pipes.items():
             say("offer", name, turn)
             rig.turn()
-            books = rig.pipe.account.books()
-            if not books.queued:
+            # As a rule a snapshot is gone before the next one comes; not always, so that the memory is killed as well.
+            deadline = time.monotonic() + PACE
+            while (queued := rig.pipe.account.books().queued) and time.monotonic() < deadline:
+                time.sleep(0.001)
+            if not queued:
                 say("ack", name, turn)
         time.sleep(PACE)
     threading.Event().wait()
@@ -156,7 +159,7 @@ def _check(vendor: Vendor, seen: Seen, folder: Path, start: float, turn: int) ->
         assert total >= true, f"{vendor.name}: increments are missing: {total} of {true}"
         assert total == true or duplicates, f"{vendor.name}: increments came twice, unknown"
     largest = max(seen.duplicates, default=0)
-    assert largest <= MOST_AT_ONCE * rig.workload.points, "more than what one kill may leave open"
+    assert largest <= MOST_AT_ONCE * rig.workload.points, f"{vendor.name}: {largest} points were open after one kill"
     counts = f"{len(seen.acknowledged)} snapshots acknowledged, {len(once)} points, {again} of them twice"
     return f"{vendor.name}: {counts}, {duplicates} possibly, {largest} at most after one kill"
 
