@@ -11,6 +11,7 @@ from bench import (
     access_log,
     agent_cost,
     cpu_per_op,
+    export_cost,
     local_reads,
     memory_per_key,
     miss_ratio,
@@ -32,6 +33,7 @@ NAMES = (
     "access_log",
     "stall",
     "tenant_isolation",
+    "export_cost",
 )
 
 
@@ -41,7 +43,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--pairs", type=int, default=5, help="alternating pairs per case of cpu_per_op (5)")
     parser.add_argument("--scale", type=float, default=1.0, help="length of cpu_per_op's runs (1.0)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long agent_cost watches the agent (60)")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="how long agent_cost and export_cost watch the agent (60)"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go (bench/results)")
     parser.add_argument("--traces", type=Path, default=TRACES, help="folder of miss_ratio's traces")
     options = parser.parse_args()
@@ -50,6 +54,7 @@ def main() -> int:
         "cpu_per_op": partial(cpu_per_op.run, pairs=options.pairs, scale=options.scale),
         "memory_per_key": memory_per_key.run,
         "agent_cost": partial(agent_cost.run, seconds=options.seconds),
+        "export_cost": partial(export_cost.run, seconds=options.seconds),
         "recovery": recovery.run,
         "tenant_isolation": tenant_isolation.run,
         "miss_ratio": partial(miss_ratio.run, traces=options.traces),

@@ -18,6 +18,8 @@ def run(
 ) -> None:
     """Run the agent and its cache in the foreground until SIGTERM or Ctrl-C; SIGHUP reloads the configuration."""
     loaded = load(config, set_, no_plugins)
+    from agent.heap import keep_small
     from agent.service import Service
 
+    keep_small()
     raise typer.Exit(Service(loaded).run())

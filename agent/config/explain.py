@@ -85,7 +85,7 @@ def _sentences(
     annotation, info = _at(model, path)
     value = _value_at(raw, path)
     secret = any(other[: len(path)] == path for other in secrets)  # the value itself, or one in it
-    hidden = secret or is_secret_name(key) or _is_secret_field(info)
+    hidden = secret or is_secret_name(key) or _is_secret_field(info) or _holds_secrets(annotation)
     shown = MASK if hidden else show(value)
     if kind == "json_invalid":
         what, mend = "is nested too deeply", "no configuration needs hundreds of levels"
@@ -199,7 +199,14 @@ def _choices(annotation: Any) -> list[Any]:
 
 
 def _is_secret_field(info: FieldInfo | None) -> bool:
-    return info is not None and _without_none(info.annotation) in (SecretStr, SecretBytes)
+    return info is not None and _holds_secrets(info.annotation)
+
+
+def _holds_secrets(annotation: Any) -> bool:
+    """Also a table or a list of secrets: what was written in its place by mistake may well be one."""
+    if annotation in (SecretStr, SecretBytes):
+        return True
+    return any(_holds_secrets(argument) for argument in typing.get_args(annotation))
 
 
 def _value_at(raw: Any, path: KeyPath) -> Any:

@@ -7,16 +7,20 @@ would take data and keys elsewhere. What is said of a failure names neither keys
 from __future__ import annotations
 
 import email.utils
+import http.client
+import io
 import math
 import re
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3 import exceptions
+from urllib3 import connection, exceptions
 
 from agent.config.show import MASK, mask
 from agent.errors import PredisError
@@ -86,6 +90,7 @@ class HttpSender:
                 f"ca_file {ca_file} cannot be used: {reason}; name a file with certificates in PEM form"
             ) from None
         self._pool = urllib3.PoolManager(num_pools=4, maxsize=1, retries=False, ssl_context=context)
+        self._pool.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Sends `body`, and says what came of it. Never raises for what the other side or the network does."""
@@ -146,6 +151,54 @@ class _Outgoing:
         self._at += len(piece)
         self.complete = self._at >= len(self._data)
         return bytes(piece)
+
+
+class _InTime(io.RawIOBase):
+    """What is read of a socket within its timeout, which counts from now on and not anew for each byte."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket, self._raw = connected, connected.makefile("rb", buffering=0)
+        timeout = connected.gettimeout()
+        self._deadline = math.inf if timeout is None else time.monotonic() + timeout
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer did not come in time")
+        self._socket.settimeout(None if left == math.inf else left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer whose head comes in time as well: urllib3 and http.client wait anew for each piece of it."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **more: Any) -> None:
+        super().__init__(sock, *args, **more)
+        self.fp.close()
+        self.fp = io.BufferedReader(_InTime(sock))
+
+
+class _Connection(connection.HTTPConnection):
+    response_class = _Answer
+
+
+class _SecureConnection(connection.HTTPSConnection):
+    response_class = _Answer
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
 
 
 def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:

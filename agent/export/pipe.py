@@ -18,8 +18,9 @@ from agent.export.batch import out_of_time, sift
 from agent.export.config import ExportConfig
 from agent.export.courier import Courier, Outcome
 from agent.export.deltas import Tracker, chosen
-from agent.export.model import Destination, Event
+from agent.export.model import Destination, Event, Temporality
 from agent.export.retry import Circuit, Retry
+from agent.export.sent import Sent
 from agent.export.spool import Spool, make_private
 from agent.export.waiting import Waiting, Work
 from agent.metrics.model import Snapshot
@@ -56,6 +57,8 @@ class ExportPipe:
         self._destination, self._config, self._clock = destination, config, clock
         self._log = log or logging.getLogger(f"predis.plugins.{name}")
         self._baseline_file = folder / "baseline"
+        self._sent = Sent(folder / "sent")
+        self._delta = destination.temporality is Temporality.delta
         self._tracker = Tracker(
             destination.temporality,
             destination.lanes,
@@ -86,6 +89,7 @@ class ExportPipe:
         self.offered_at: float | None = None  # monotonic, when points came last
         self.waits_since: float | None = None  # monotonic: the last delivery, or the first points before any
         self.spool.open()
+        self.account.duplicate(self._sent.points)
         self._thread = threading.Thread(target=self._run, name=f"export {name}", daemon=True)
         self._thread.start()
 
@@ -208,8 +212,12 @@ class ExportPipe:
     def _about_to_send(self, work: Work, points: int) -> None:
         with self._lock:
             work.sending = points
-            if work.place == "spooled" and not self._closed:
+            if self._closed:
+                return
+            if work.place == "spooled":
                 self.spool.sending(points)
+            elif self._delta and work.batch.series:
+                self._sent.add(points)
 
     def _settle(self, work: Work, outcome: Outcome) -> None:
         """Keeps the books of an attempt that needs no second one. The lock is held."""
@@ -291,6 +299,7 @@ class ExportPipe:
             self.spool.close()
         if self._unsaved is not None:
             self._save(self._unsaved)
+        self._sent.close()
         if not self._thread.is_alive():
             try:
                 Guarded(self._destination.close, f"close {self.name}").result(max(0.1, deadline - time.monotonic()))
@@ -307,6 +316,7 @@ class ExportPipe:
             self._note(f"{self._baseline_file}: {error.strerror or error}", "baseline")
         else:
             self._told.discard("baseline")
+            self._sent.clear()
 
     def _note(self, what: str, topic: str = "spool") -> None:
         """For status, and once for the log, until something is delivered again."""

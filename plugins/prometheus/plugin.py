@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import errno
-import threading
-import time
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector, CollectorRegistry
 from pydantic import Field, SecretStr, field_validator
 
 from agent.api import (
@@ -28,8 +24,8 @@ from agent.api import (
     duration_between,
     hookimpl,
 )
-from plugins.prometheus.families import families
 from plugins.prometheus.grafana import GrafanaDashboards
+from plugins.prometheus.scrape import Newest, application
 from plugins.prometheus.server import MetricsServer
 
 GRAFANA_TIMEOUT = 30.0  # seconds of one request
@@ -61,36 +57,6 @@ class CannotListen(Exception):
     """The exporter's address cannot be had."""
 
 
-class SnapshotCollector(Collector):
-    """Gives prometheus_client the newest snapshot, unless that is older than `stale_after` seconds.
-
-    Numbers that are no longer measured must not look as if they were: then there are none, and alerts on absence fire.
-    """
-
-    def __init__(self, stale_after: float) -> None:
-        self._stale_after = stale_after
-        self._snapshot = Snapshot(0.0)
-        self._received = -stale_after
-        self._families: tuple[Snapshot, list[Metric]] = (self._snapshot, [])
-        self._lock = threading.Lock()
-        self.scrapes = 0
-
-    def show(self, snapshot: Snapshot) -> None:
-        """From now on, this is the newest."""
-        with self._lock:
-            self._snapshot, self._received = snapshot, time.monotonic()
-
-    def collect(self) -> Iterable[Metric]:
-        """The families of the newest snapshot; made when first asked for, since not every snapshot is scraped."""
-        with self._lock:
-            self.scrapes += 1
-            if time.monotonic() - self._received > self._stale_after:
-                return []
-            if self._families[0] is not self._snapshot:
-                self._families = (self._snapshot, list(families(self._snapshot)))
-            return self._families[1]
-
-
 class Prometheus:
     """Serves http://HOST:PORT/metrics. `note` says what `status` should show besides the state: where it is."""
 
@@ -99,7 +65,7 @@ class Prometheus:
 
     def __init__(self, config: PrometheusConfig) -> None:
         self._config = config
-        self._collector = SnapshotCollector(config.stale_after)
+        self._newest = Newest(config.stale_after)
         self._server: MetricsServer | None = None
 
     @property
@@ -123,10 +89,8 @@ class Prometheus:
 
     @hookimpl
     def predis_start(self, host: Host) -> None:
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(self._collector)
         try:
-            self._server = MetricsServer(self._config.host, self._config.port, registry)
+            self._server = MetricsServer(self._config.host, self._config.port, application(self._newest))
         except OSError as error:
             mend = "set [plugins.prometheus] host to an address of this machine"
             if error.errno == errno.EADDRINUSE:
@@ -144,11 +108,11 @@ class Prometheus:
 
     @hookimpl
     def predis_collect(self) -> Iterable[Sample]:
-        return [Sample(SCRAPES.name, self._collector.scrapes)]
+        return [Sample(SCRAPES.name, self._newest.scrapes)]
 
     @hookimpl
     def predis_export(self, snapshot: Snapshot) -> None:
-        self._collector.show(snapshot)
+        self._newest.show(snapshot)
 
     @hookimpl
     def predis_dashboards(self, url: str) -> Dashboards:

@@ -1,4 +1,4 @@
-"""The exporter's HTTP server: prometheus_client's application, on threads that end."""
+"""The exporter's HTTP server: an application of WSGI, on threads that end."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import socketserver
 import threading
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler
+from wsgiref.types import WSGIApplication
 
-from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
-from prometheus_client.registry import CollectorRegistry
+from prometheus_client.exposition import ThreadingWSGIServer
 
 REQUEST_TIMEOUT = 10.0  # seconds; a client that says nothing for longer is sent away
 STOP_POLL = 0.1  # seconds within which a stop is noticed
@@ -38,16 +38,16 @@ class _Server(ThreadingWSGIServer):
 
 
 class MetricsServer:
-    """Serves a registry on http://HOST:PORT/ from the moment it is made until `close`. OSError if it cannot listen."""
+    """Serves an application on http://HOST:PORT/ from when it is made until `close`. OSError if it cannot listen."""
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
+    def __init__(self, host: str, port: int, application: WSGIApplication) -> None:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
 
         class Server(_Server):
             address_family = family
 
         self._server = Server(address[:2], _Handler)  # type: ignore[arg-type]
-        self._server.set_app(make_wsgi_app(registry))
+        self._server.set_app(application)
         self.port: int = self._server.server_port
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(STOP_POLL,), name="prometheus exporter", daemon=True

@@ -42,6 +42,7 @@ class Typical(PluginConfig):
     pair: tuple[int, int] = (1, 2)
     odd: int = 1
     token: SecretStr | None = None
+    headers: dict[str, SecretStr] = Field({})
 
     @field_validator("odd")
     @classmethod
@@ -85,6 +86,8 @@ def read(folder: Path, text: str) -> tuple[Typical | None, list[str]]:
         ("pair = 1", "2: plugins.x.pair: 1 is not a list; write pair = [ …, … ]"),
         ("odd = 2", "2: plugins.x.odd: 2 is wrong: it must be odd; for example odd = 1"),
         ("token = 5", '2: plugins.x.token: ******** is not text; write it in quotes: token = "…"'),
+        ("headers = '{ a = hush }'", "2: plugins.x.headers: ******** is not a table; write "),
+        ("headers = { a = 5 }", "2: plugins.x.headers.a: ******** is not text; write it in quotes"),
         ("servers = [{ host = 'h', prot = 1 }]", '2: plugins.x.servers[0].prot: unknown key; did you mean "port"?'),
         ("[[plugins.x.servers]]\nport = 1", "2: plugins.x.servers[0].host: is missing; add host = …"),
         (

@@ -10,11 +10,13 @@ import pytest
 from bench import (
     access_log,
     cpu_per_op,
+    export_cost,
     load,
     local_reads,
     memory_per_key,
     recovery,
     run,
+    series,
     stall,
     tenant_isolation,
     tenant_loads,
@@ -101,6 +103,30 @@ def test_tenant_isolation_measures_each_load_in_pairs(tmp_path: Path) -> None:
     assert result.targets["keys of A evicted: none (0)"]
     turns = result.data["turns"]["SCANs"]
     assert turns["with turns"]["p50"] < turns["without"]["p50"] / 10
+
+
+def test_export_cost_watches_an_agent_and_fills_the_spools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_cost, "INTERVAL", 2.0)
+    monkeypatch.setattr(export_cost, "HOUR", 2)
+    result = export_cost.run(tmp_path, seconds=2.0)
+    for phase in ("well", "two away"):
+        assert 0 < result.data["phases"][phase]["cpu"] < 4
+        assert result.data["phases"][phase]["late"]
+    # the first snapshot has no increases yet
+    assert result.data["spools"]["newrelic"]["points"] == 2 * series.SERIES - series.COUNTERS - series.HISTOGRAMS
+    assert result.data["spools"]["otlp"]["points"] == 2 * series.SERIES
+
+
+def test_lateness_counts_from_the_plan_and_misses_nothing(tmp_path: Path) -> None:
+    told = tmp_path / "late"
+    times = [100.2 + number * series.TICK for number in range(20)]
+    times[5] += 0.1
+    del times[9]
+    told.write_text("".join(f"{time!r}\n" for time in (1.0, *times)))
+    late = sorted(series.lateness(told, since=50.0))
+    assert len(late) == 20
+    assert late[-2:] == pytest.approx([0.1, series.TICK])
+    assert late[:18] == pytest.approx([0.0] * 18, abs=1e-9)
 
 
 def test_the_interval_of_a_ratio_is_that_of_the_pairs() -> None:

@@ -26,7 +26,8 @@ from agent.metrics import self_metrics
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.docs import shipped_entry_points, specs_of
 from agent.metrics.pipeline import Pipeline
-from plugins.prometheus.plugin import CannotListen, Prometheus, PrometheusConfig, SnapshotCollector
+from plugins.prometheus.plugin import CannotListen, Prometheus, PrometheusConfig
+from plugins.prometheus.scrape import Newest
 from tests.plugins.conftest import Collect
 from tests.waiting import wait_until
 
@@ -123,14 +124,50 @@ def test_openmetrics_is_served_to_who_asks_for_it_and_is_valid(plugin: Prometheu
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), st.floats(allow_nan=False, allow_infinity=False))
 def test_whatever_a_label_or_a_value_is_it_comes_through_both_formats(label: str, value: float) -> None:
-    collector = SnapshotCollector(stale_after=60.0)
-    collector.show(snapshot_of(Sample("predis_shelf_bytes", value, (label, "x"))))
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(collector)
-    for generate, parse in ((text_format, parse_text), (openmetrics_format, parse_openmetrics)):
-        (family,) = parse(generate(registry).decode())
+    newest = Newest(stale_after=60.0)
+    newest.show(snapshot_of(Sample("predis_shelf_bytes", value, (label, "x"))))
+    for openmetrics, parse in ((False, parse_text), (True, parse_openmetrics)):
+        page = newest.page(openmetrics, compressed=False)
+        (family,) = parse(page.decode())
         (sample,) = family.samples
         assert (sample.labels["shelf"], sample.value) == (label, value)
+        assert page == written_by_the_client(newest, openmetrics)
+
+
+def written_by_the_client(newest: Newest, openmetrics: bool) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(newest)
+    return bytes((openmetrics_format if openmetrics else text_format)(registry))
+
+
+def test_a_page_is_what_prometheus_client_writes_whatever_changed_since_the_last(plugin: Prometheus) -> None:
+    newest = Newest(stale_after=60.0)
+    other_bounds = Sample("predis_visit_duration_seconds", Histogram((2.5e7,), (4, 1), 1e12), ("a",))
+    turns = [
+        SAMPLES,
+        SAMPLES,
+        tuple(reversed(SAMPLES)),
+        (*SAMPLES[:3], other_bounds, SAMPLES[5]),
+        (Sample("predis_shelf_bytes", -1e9, ("top", "x")), *SAMPLES),
+        (Sample("predis_visits_total", True),),
+        (),
+        SAMPLES,
+    ]
+    for samples in turns:
+        newest.show(snapshot_of(*samples))
+        for openmetrics in (False, True):
+            assert newest.page(openmetrics, compressed=False) == written_by_the_client(newest, openmetrics)
+    renamed = MetricSpec("predis_visits_total", Kind.counter, "Another\\help.\n")
+    newest.show(Snapshot(1.0, {("predis_visits_total", ()): SAMPLES[2]}, {"predis_visits_total": renamed}))
+    for openmetrics in (False, True):
+        assert newest.page(openmetrics, compressed=False) == written_by_the_client(newest, openmetrics)
+
+
+def test_what_is_rarely_asked_for_is_answered_as_by_prometheus_client(plugin: Prometheus) -> None:
+    plugin.predis_export(snapshot_of(*SAMPLES))
+    response, body = get(plugin, Accept=f"{OPENMETRICS};escaping=dots")
+    assert response.headers["Content-Type"].endswith("escaping=dots")
+    assert b"predis__visits__total" in body
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed; `make peers` installs it")

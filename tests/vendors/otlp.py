@@ -1,8 +1,9 @@
 """A strict OTLP/HTTP receiver: `python -m tests.vendors.otlp --port 4318`.
 
 Rules, as published:
-- POST /v1/metrics and /v1/traces with Content-Type application/x-protobuf, gzip or not, 20 MiB; answers are protobuf, a
-  google.rpc.Status for errors; 429 and 503 with Retry-After: https://opentelemetry.io/docs/specs/otlp/#otlphttp
+- POST /v1/metrics, /v1/traces and /v1/logs with Content-Type application/x-protobuf, gzip or not, 20 MiB; answers are
+  protobuf, a google.rpc.Status for errors; 429 and 503 with Retry-After:
+  https://opentelemetry.io/docs/specs/otlp/#otlphttp
 - Sums and histograms have a temporality and, cumulative ones, a start before their time; values of monotonic sums do
   not fall while the start stays; keys of attributes are unique and filled:
   https://opentelemetry.io/docs/specs/otel/metrics/data-model/ and
@@ -12,6 +13,8 @@ Rules, as published:
 - a resource says service.name: https://opentelemetry.io/docs/specs/semconv/resource/#service
 - trace ids have 16 and span ids 8 bytes, neither all zero; a span ends not before it starts:
   https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/trace/v1/trace.proto
+- a log record has a time of either kind and a severity of 0 to 24; its ids are valid or empty:
+  https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/logs/v1/logs.proto
 
 The specification sets no bound to ages. A point that breaks a rule is not taken, which the answer's partial_success
 says; the others are. With several resources, each point's tags begin with those of its resource.
@@ -19,10 +22,15 @@ says; the others are. With several resources, each point's tags begin with those
 
 import argparse
 import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -34,7 +42,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from tests.vendors.book import Point, Violation
 from tests.vendors.control import run
-from tests.vendors.otlp_rules import Broken, Sums, check_metric, check_resource, check_span, data_points
+from tests.vendors.otlp_rules import (
+    Broken,
+    Sums,
+    Tags,
+    check_metric,
+    check_record,
+    check_resource,
+    check_span,
+    data_points,
+)
 from tests.vendors.wire import Refusal, Reply, Request, content_type, unpacked
 
 WIRE = RAW = 20 << 20
@@ -50,7 +67,7 @@ class Otlp:
         self._lock = threading.Lock()
 
     def answer(self, request: Request) -> Reply:
-        if request.path not in ("/v1/metrics", "/v1/traces"):
+        if request.path not in ("/v1/metrics", "/v1/traces", "/v1/logs"):
             raise Refusal(404, "path", f"there is no {request.path}")
         if request.method != "POST":
             raise Refusal(405, "method", f"{request.method} {request.path}")
@@ -63,10 +80,22 @@ class Otlp:
             with self._lock:
                 points, sent = self._metrics(metrics, request.now, found)
             answer: Message = ExportMetricsServiceResponse()
-        else:
+        elif request.path == "/v1/traces":
             traces = _parsed(ExportTraceServiceRequest(), body)
-            points, sent = _spans(traces, found)
+            spans = (
+                (each.resource, [s for scope in each.scope_spans for s in scope.spans])
+                for each in traces.resource_spans
+            )
+            points, sent = _checked(spans, check_span, found)
             answer = ExportTraceServiceResponse()
+        else:
+            logs = _parsed(ExportLogsServiceRequest(), body)
+            records = (
+                (each.resource, [r for scope in each.scope_logs for r in scope.log_records])
+                for each in logs.resource_logs
+            )
+            points, sent = _checked(records, check_record, found)
+            answer = ExportLogsServiceResponse()
         if len(points) < sent:
             _reject(answer, sent - len(points), "; ".join(violation.text for violation in found[:3]))
         return Reply(200, answer.SerializeToString(), PROTOBUF, points=points, violations=found[:MAX_TOLD])
@@ -78,8 +107,8 @@ class Otlp:
         """The last points are not taken, and the answer says so."""
         if reply.status == 200 and reply.points:
             rejected = min(rejected, len(reply.points))
-            spans = reply.points[0].lane == "span"
-            answer = ExportTraceServiceResponse() if spans else ExportMetricsServiceResponse()
+            answers = {"span": ExportTraceServiceResponse, "log": ExportLogsServiceResponse}
+            answer = answers.get(reply.points[0].lane, ExportMetricsServiceResponse)()
             _reject(answer, rejected, "scripted")
             reply.points = reply.points[: len(reply.points) - rejected]
             reply.body = answer.SerializeToString()
@@ -120,20 +149,22 @@ class Otlp:
         return points, sent
 
 
-def _spans(traces: Any, found: list[Violation]) -> tuple[list[Point], int]:
+def _checked(
+    groups: Iterable[tuple[Any, list[Any]]], check: Callable[[Any, Tags], Point], found: list[Violation]
+) -> tuple[list[Point], int]:
+    """The spans or log records of each resource."""
     points: list[Point] = []
     sent = 0
-    for resource in traces.resource_spans:
-        spans = [span for scope in resource.scope_spans for span in scope.spans]
-        sent += len(spans)
+    for resource, items in groups:
+        sent += len(items)
         try:
-            common = check_resource(resource.resource)
+            common = check_resource(resource)
         except Broken as broken:
             found.append(Violation(broken.code, str(broken)))
             continue
-        for span in spans:
+        for item in items:
             try:
-                points.append(check_span(span, common))
+                points.append(check(item, common))
             except Broken as broken:
                 found.append(Violation(broken.code, str(broken)))
     return points, sent
@@ -158,8 +189,8 @@ def _unknown(message: Any) -> bool:
 
 
 def _reject(answer: Any, number: int, text: str) -> None:
-    counted = "rejected_spans" if isinstance(answer, ExportTraceServiceResponse) else "rejected_data_points"
-    setattr(answer.partial_success, counted, number)
+    names = {ExportTraceServiceResponse: "rejected_spans", ExportLogsServiceResponse: "rejected_log_records"}
+    setattr(answer.partial_success, names.get(type(answer), "rejected_data_points"), number)
     answer.partial_success.error_message = text
 
 

@@ -156,3 +156,21 @@ def check_span(span: Any, common: Tags) -> Point:
     ids = (("trace_id", span.trace_id.hex()), ("span_id", span.span_id.hex()), ("parent_id", span.parent_span_id.hex()))
     duration = (span.end_time_unix_nano - span.start_time_unix_nano) / NANO
     return Point("span", span.name, (*common, *tags, *ids), span.start_time_unix_nano / NANO, "span", duration)
+
+
+def check_record(record: Any, common: Tags) -> Point:
+    """One log record; raises Broken."""
+    text = record.body.string_value
+    tags = attributes_of(record.attributes, f"the log record {clip(text)}")
+    if not record.time_unix_nano and not record.observed_time_unix_nano:
+        raise Broken("timestamp", f"the log record {clip(text)} has no time")
+    if not 0 <= record.severity_number <= 24:
+        raise Broken("severity", f"the log record {clip(text)} has the severity {record.severity_number}")
+    for what, found, size in (("trace", record.trace_id, 16), ("span", record.span_id, 8)):
+        if found and (len(found) != size or not any(found)):
+            raise Broken(
+                "log_id", f"the log record {clip(text)} has the {what} id {clip(found.hex())}; {size} bytes belong"
+            )
+    at = (record.time_unix_nano or record.observed_time_unix_nano) / NANO
+    name = record.event_name or dict(tags).get("event.name", "")
+    return Point("log", name, (*common, *tags), at, "log", text)

@@ -11,6 +11,7 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -206,6 +207,22 @@ def test_a_broken_span_is_rejected(vendor: Vendor, code: str, ids: tuple[bytes, 
     span.start_time_unix_nano, span.end_time_unix_nano = times
     assert send(vendor, request.SerializeToString(), "/v1/traces").partial_success.rejected_data_points == 1
     assert codes(vendor) == [code]
+
+
+def test_log_records_are_taken_and_broken_ones_rejected(vendor: Vendor) -> None:
+    request = ExportLogsServiceRequest()
+    block = request.resource_logs.add()
+    set_attributes(block.resource.attributes, RESOURCE)
+    records = block.scope_logs.add().log_records
+    for name, number, trace_id in (("good", 17, b""), ("severe", 99, b""), ("traced", 9, bytes(16))):
+        record = records.add(time_unix_nano=int(time.time() * 1e9), event_name=name, severity_number=number)
+        record.body.string_value, record.trace_id = "It happened", trace_id
+    records.add(event_name="timeless")
+    answer = send(vendor, request.SerializeToString(), "/v1/logs")
+    assert answer.partial_success.rejected_data_points == 3
+    ((lane, name, value),) = [(point.lane, point.name, point.value) for point in vendor.received()]
+    assert (lane, name, value) == ("log", "good", "It happened")
+    assert codes(vendor) == ["severity", "log_id", "timestamp"]
 
 
 def test_scripted_answers_are_protobuf_too(vendor: Vendor) -> None:

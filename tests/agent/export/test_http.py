@@ -162,6 +162,25 @@ def test_an_answer_that_drips_ends_in_time_and_its_status_counts() -> None:
     assert answer.verdict is Verdict.refused
 
 
+def test_a_head_that_drips_ends_in_time(tmp_path: Path) -> None:
+    def drips(connection: socket.socket) -> None:
+        receive(connection)
+        for byte in OK * 3:
+            connection.sendall(bytes((byte,)))
+            time.sleep(0.02)
+
+    authority = Authority(tmp_path)
+    pair = authority.issue("server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.cert, pair.key)
+    for scheme, wrapped in (("http", None), ("https", context)):
+        with server(drips, context=wrapped) as port:
+            began = time.monotonic()
+            answer = post(port, timeout=0.3, scheme=scheme, ca_file=authority.cert)
+            assert time.monotonic() - began < 1
+        assert (answer.verdict, answer.reason, answer.maybe_taken) == (Verdict.retry, "timeout", True)
+
+
 def test_a_redirect_is_not_followed_with_the_key() -> None:
     elsewhere = b"HTTP/1.1 307 Go\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
     with server(answering(elsewhere)) as port:

@@ -482,11 +482,15 @@ def test_what_was_in_memory_at_a_kill_is_in_the_next_increases(make: Make, tmp_p
     # when the process ends here, and the folder is all that is left of it
     shutil.copytree(tmp_path / "export", tmp_path / "left" / "export")
     after = ExportPipe("test", vendor, ExportConfig(), tmp_path / "left" / "export")
+    assert after.account.books().possible_duplicates == 1, "the one that was under way may have been taken"
     after.offer(snapshot(9, hits(24)))
     wait_until_settled(after)
     after.stop(1.0)
     let_go.set()
     assert vendor.values("predis_hits_total") == [3.0, 11.0]
+    again = ExportPipe("test", vendor, ExportConfig(), tmp_path / "left" / "export")
+    assert again.account.books().possible_duplicates == 0
+    again.stop(1.0)
 
 
 def test_a_disk_that_is_full_is_used_again_when_it_has_room(make: Make) -> None:
