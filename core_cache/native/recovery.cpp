@@ -27,6 +27,9 @@ uint64_t sane_version(uint64_t version) { return version < kMostVersions ? versi
 
 constexpr uint8_t kDropped = 0x80;  // in Entry::kind, during recovery: a twin with a higher version was found
 
+// All entries are gone through several times, far more than caches hold: what comes next is fetched ahead.
+constexpr size_t kAhead = 16;
+
 // Sorts by age, oldest first: two rounds of counting over 22 bits of the age. (LSD radix sort)
 void sort_by_access(std::vector<Ref>& refs, const Arena& arena, uint32_t tick) {
   const auto key = [&](Ref ref) {
@@ -34,7 +37,10 @@ void sort_by_access(std::vector<Ref>& refs, const Arena& arena, uint32_t tick) {
     return 0x3fffffu - std::min(age, 0x3fffffu);
   };
   std::vector<std::pair<uint32_t, Ref>> items(refs.size()), sorted(refs.size());
-  for (size_t i = 0; i < refs.size(); ++i) items[i] = {key(refs[i]), refs[i]};
+  for (size_t i = 0; i < refs.size(); ++i) {
+    if (i + kAhead < refs.size()) prefetch(arena.at(refs[i + kAhead]));
+    items[i] = {key(refs[i]), refs[i]};
+  }
   for (const int shift : {0, 11}) {
     uint32_t counts[2049] = {};
     for (const auto& item : items) ++counts[(item.first >> shift & 2047) + 1];
@@ -58,7 +64,11 @@ void Store::Impl::recover() {
   h.cleared_version = h.cleared_again = std::max(sane_version(h.cleared_version), sane_version(h.cleared_again));
   uint64_t highest = std::max(sane_version(h.next_version), h.cleared_version);
 
+  const auto fetch = [&](size_t i) {
+    if (i < found.size()) prefetch(arena->at(found[i]));
+  };
   const auto live = [&](Entry* entry, size_t room, int size_class) {
+    prefetch(reinterpret_cast<const char*>(entry) + kAhead * room);  // another slot's head, or of no use
     if (entry->version == 0) return false;
     if (entry->version <= h.cleared_version || sane_version(entry->version) == 0 || !plausible(entry, room, log_seed()) ||
         slabs.class_of(bytes_of(entry)) != size_class || (size_class < 0 && slabs.footprint(bytes_of(entry)) != room)) {
@@ -109,6 +119,10 @@ void Store::Impl::recover() {
   size_t kept = 0;
   for (size_t start = 0; start < found.size(); start += kBatch) {
     const size_t n = std::min(kBatch, found.size() - start);
+    for (size_t i = start + n; i < std::min(start + n + kBatch, found.size()); ++i) {
+      const char* const entry = reinterpret_cast<const char*>(arena->at(found[i]));
+      for (size_t line = 0; line < 192; line += 64) prefetch(entry + line);  // its checksum is over all of it
+    }
     for (size_t i = 0; i < n; ++i) {
       hashes[i] = index.hash(arena->at(found[start + i])->key());
       index.prefetch_bucket(hashes[i]);
@@ -143,8 +157,9 @@ void Store::Impl::recover() {
   h.next_version = highest + 1;
   found.resize(kept);
   size_t counted = 0;
-  for (const Ref ref : found) {
-    Entry* entry = arena->at(ref);
+  for (size_t i = 0; i < found.size(); ++i) {
+    fetch(i + kAhead);
+    Entry* entry = arena->at(found[i]);
     if (entry->kind & kDropped) {
       drop(entry);
       continue;
@@ -156,12 +171,13 @@ void Store::Impl::recover() {
       ++expires;
       slabs.note_expire(entry, at);
     }
-    found[counted++] = ref;
+    found[counted++] = found[i];
   }
   found.resize(counted);
   if (has_queues(policy_kind)) sort_by_access(found, *arena, tick);
-  for (const Ref ref : found) {
-    Entry* entry = arena->at(ref);
+  for (size_t i = 0; i < found.size(); ++i) {
+    fetch(i + kAhead);
+    Entry* entry = arena->at(found[i]);
     const size_t bytes = slabs.footprint(bytes_of(entry));
     if (partitions.single()) {
       partitions.first().adopted(entry, bytes);
