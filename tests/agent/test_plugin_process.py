@@ -225,7 +225,7 @@ def test_what_would_hurt_the_agent_ends_the_process_and_the_next_run_has_another
     # then the reason is told, soon, and its process is gone
     assert told in str(raised.value)
     assert time.monotonic() - began < 20
-    wait_until(lambda: gone(pid), 5, "the end of the process")
+    wait_until(lambda: gone(pid), 30, "the end of the process")
     # and the next run has another
     worst.unlink()
     assert [sample.value for sample in plugin.collect()] == [1]
@@ -411,7 +411,7 @@ def test_the_process_ends_with_the_agent_though_it_hangs_in_c(foreign: Foreign, 
     agent.wait()
     agent.stdout.close()
     # then so is the plugin's process
-    wait_until(lambda: gone(pid), 5, "the end of the process")
+    wait_until(lambda: gone(pid), 30, "the end of the process")
 
 
 @pytest.mark.parametrize(
