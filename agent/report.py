@@ -106,9 +106,9 @@ class Report:
         }
         return {"log": self._log.newest(), "threads": threads}
 
-    def scrub(self, data: bytes) -> bytes:
+    def scrub(self, text: str) -> str:
         """The same without secrets."""
-        return self._log.scrubber.bytes(data)
+        return self._log.scrubber.text(text)
 
     def snapshot(self) -> Snapshot:
         """All series now."""

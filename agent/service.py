@@ -85,7 +85,7 @@ class Service:
         self._self_metrics = SelfMetrics(__version__, self._pipeline)
         self._catalogue.add(PLUGIN_NAME, (*self._self_metrics.specs(), *SPECS, *export_report.SPECS))
         self._reloads = ReloadState()
-        self._events = EventLog()
+        self._events = EventLog(scrub=lambda text: self._log.scrubber.text(text))
         self._supervisor = CacheSupervisor(
             CacheSettings.of(loaded.config),
             self._files,

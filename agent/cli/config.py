@@ -32,7 +32,7 @@ def plan_command(
 
     The agent reads its own files: with the overrides that it was started with, not with this command's.
     """
-    changes = _changes(get_json(load(config, set_).config, "/api/v1/config/plan", patience=PATIENCE))
+    changes = _changes(get_json(load(config, set_).config, "/api/v1/config/plan", PATIENCE, with_token=True))
     if as_json:
         typer.echo(json.dumps({"changes": changes}, indent=2))
         return

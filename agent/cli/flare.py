@@ -31,7 +31,7 @@ def flare(
     target = output or Path(time.strftime("predis-flare-%Y%m%d-%H%M%S.zip"))
 
     def ask(path: str) -> dict[str, Any]:
-        return get_json(loaded.config, path, with_token=path.endswith("/diagnostics"))
+        return get_json(loaded.config, path, with_token=path.endswith(("/diagnostics", "/plan")))
 
     names = write_flare(loaded, target, ask)
     typer.echo(f"{target}: {', '.join(names)}")

@@ -108,7 +108,7 @@ def _leaves(table: Mapping[str, Any], prefix: KeyPath = ("plugins",)) -> Iterato
 
 
 def _written(loaded: LoadedConfig, path: KeyPath, value: object) -> str:
-    if is_secret_name(str(path[-1])):
+    if any(is_secret_name(str(part)) for part in path[2:]) or "headers" in path[2:-1]:
         return MASK
     raw: Any = loaded.sources.data
     for part in path:

@@ -37,12 +37,6 @@ class Scrubber:
         """The text without the secrets."""
         return text if self._pattern is None else self._pattern.sub(MASK, text)
 
-    def bytes(self, data: bytes) -> bytes:
-        """The same for a text's bytes; what is not UTF-8 stays as it is."""
-        if self._pattern is None:
-            return data
-        return self.text(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-
 
 def scrubber(loaded: LoadedConfig) -> Scrubber:
     """One that knows the secrets of this configuration and of its data folder."""
@@ -60,7 +54,8 @@ def secrets_of(loaded: LoadedConfig) -> Iterator[str]:
 def _in_tree(key: str, value: Any, secrets: Secrets) -> Iterator[str]:
     if isinstance(value, dict):
         for name, item in value.items():
-            yield from _in_tree(f"{key}_{name}" if is_secret_name(key) else str(name), item, secrets)
+            below = "secret" if is_secret_name(key) or key == "headers" else str(name)
+            yield from _in_tree(below, item, secrets)
     elif isinstance(value, list):
         for item in value:
             yield from _in_tree(key, item, secrets)

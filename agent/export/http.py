@@ -26,7 +26,7 @@ from agent.config.show import MASK, mask
 from agent.errors import PredisError
 from agent.export.model import Answer, Verdict
 
-RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+RETRIED = frozenset({408, 425, 429})  # and all from 500 on
 _MOST_READ = 64 << 10  # bytes of an answer; the rest is not read
 _LONGEST = 300  # characters of an answer that are shown
 _SHORTEST_SECRET = 4  # anything shorter would mask half of every sentence
@@ -38,8 +38,8 @@ _HARMLESS = frozenset(
 def answer_of(
     status: int, headers: Mapping[str, str], body: bytes, *, verdicts: Mapping[int, Verdict] | None = None
 ) -> Answer:
-    """What a status means for every vendor, unless `verdicts` says otherwise of it: 2xx accepted; 408, 425, 429, 500,
-    502, 503 and 504 retry; 413 too large; the others refused. Retry-After counts wherever it stands."""
+    """What a status means for every vendor, unless `verdicts` says otherwise of it: 2xx accepted; 408, 425, 429 and 5xx
+    retry; 413 too large; the others refused. Retry-After counts wherever it stands."""
     verdict = (verdicts or {}).get(status) or _usual(status)
     if verdict is Verdict.accepted:
         return Answer(verdict)
@@ -222,7 +222,7 @@ def _usual(status: int) -> Verdict:
         return Verdict.accepted
     if status == 413:
         return Verdict.too_large
-    return Verdict.retry if status in RETRIED else Verdict.refused
+    return Verdict.retry if status in RETRIED or status >= 500 else Verdict.refused
 
 
 def _header(headers: Mapping[str, str], name: str) -> str | None:

@@ -234,6 +234,8 @@ class ExportPipe:
             self._told.clear()
             if outcome.rejected:
                 self._note(f"{outcome.rejected} points were rejected: {outcome.detail}", "rejected")
+            elif outcome.detail:
+                self._note(f"the vendor took them and said: {outcome.detail}", "remark")
         elif outcome.dropped:
             self.account.drop(points, work.place, outcome.reason)
             self._note(f"{outcome.dropped} points dropped ({outcome.reason}): {outcome.detail}", outcome.reason)

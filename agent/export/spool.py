@@ -25,6 +25,7 @@ from agent.export.segment import Segment, SegmentReader
 LARGEST_SEGMENT = 4 << 20
 PARTS = 8  # of the cap, at least, are segments of their own: what is dropped at once
 _FIRST = 1_000_000_000  # the number of a first segment; lower ones are for what is put before it
+_LOST = (errno.ENOENT, errno.EIO)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -110,12 +111,14 @@ class Spool:
             here = position if position is not None and position.segment == segment.number else None
             try:
                 said = segment.look_through(here.offset if here else 0, here.done if here else 0)
-            except OSError as error:
-                said = [f"{path}: {error.strerror or error}"]
+                if segment.left <= 0:
+                    segment.remove()
+            except OSError as error:  # it stays where it is, for the next start
+                self._say(f"{path}: {error.strerror or error}")
+                continue
             for what in said:
                 self._say(what)
             if segment.left <= 0:
-                segment.remove()
                 continue
             self._account.produce(segment.left, "spooled")
             self._segments.append(segment)
@@ -222,6 +225,8 @@ class Spool:
             try:
                 batch = self._head(self._segments[0])
             except (ValueError, OSError) as error:
+                if isinstance(error, OSError) and error.errno not in _LOST:
+                    raise  # no file descriptors, no memory: later there may be some
                 self._say(str(error))
                 if isinstance(error, OSError):
                     self._drop(0, "spool_unreadable")

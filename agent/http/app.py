@@ -47,7 +47,7 @@ class AgentView(Protocol):
     def diagnostics(self) -> dict[str, Any]:
         """The newest log lines, and what each thread does."""
 
-    def scrub(self, data: bytes) -> bytes:
+    def scrub(self, text: str) -> str:
         """The same without secrets."""
 
     def snapshot(self) -> Snapshot:
@@ -60,10 +60,17 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
     key: the token that changes need everywhere; None: there are none.
     """
 
+    def scrubbed(value: Any) -> Any:
+        """Texts without secrets; keys and numbers are the agent's own, whatever a secret looks like."""
+        if isinstance(value, str):
+            return view.scrub(value)
+        if isinstance(value, dict):
+            return {key: scrubbed(item) for key, item in value.items()}
+        return [scrubbed(item) for item in value] if isinstance(value, (list, tuple)) else value
+
     def fresh(document: dict[str, Any], status: int = 200) -> Response:
-        body = view.scrub(
-            json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
-        )
+        text = json.dumps(scrubbed(document), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        body = text.encode("utf-8", "replace")  # names of files need not be UTF-8
         return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
 
     def has_key(request: Request) -> bool:
@@ -82,9 +89,9 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
             "/api/v1/status": "the agent, its cache and its plugins",
             "/api/v1/metrics": "the newest value of every series",
             "/status": "the same as a page for people",
-            "/api/v1/config/plan": "what a reload of the configuration would change",
         }
         with_token = {
+            "/api/v1/config/plan": "with the token in http.token: what a reload of the configuration would change",
             "/api/v1/diagnostics": "with the token in http.token: the newest log lines and what each thread does",
             "/api/v1/cache/upgrade": "POST, with the token in http.token: a new cache process takes over",
             "/api/v1/config/apply": "POST, with the token in http.token: reloads the configuration, as SIGHUP does",
@@ -105,8 +112,8 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
             "Cache-Control": "no-store",
             "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
         }
-        text = status_page(view.status())
-        return Response(view.scrub(text.encode("utf-8", "replace")), 200, headers, "text/html")
+        text = status_page(scrubbed(view.status()))
+        return Response(text.encode("utf-8", "replace"), 200, headers, "text/html")
 
     async def metrics(request: Request) -> Response:
         return fresh(metrics_document(view.snapshot()))
@@ -120,6 +127,8 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
             return fresh({"error": str(error)}, 409)
 
     def plan(request: Request) -> Response:  # no coroutine: Starlette gives it a thread
+        if not has_key(request):  # it imports plugins
+            return needs_token()
         try:
             return fresh({"changes": view.plan_config()})
         except PredisError as error:

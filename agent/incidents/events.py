@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from agent.export.model import Event
 
@@ -17,7 +18,9 @@ log = logging.getLogger(__name__)
 class EventLog:
     """May be used from any thread. `emit` never raises and waits for nobody: what is subscribed returns at once."""
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = KEPT, scrub: Callable[[str], str] = str) -> None:
+        """`scrub` takes secrets out of what events say: they leave the machine."""
+        self._scrub = scrub
         self._lock = threading.Lock()
         self._kept: deque[tuple[int, Event]] = deque(maxlen=kept)
         self._number = 0  # of the newest
@@ -26,6 +29,9 @@ class EventLog:
 
     def emit(self, event: Event) -> None:
         """Something happened."""
+        scrub = self._scrub
+        attributes = {name: scrub(value) for name, value in event.attributes.items()}
+        event = replace(event, title=scrub(event.title), text=scrub(event.text), attributes=attributes)
         with self._lock:
             self._number += 1
             self._kept.append((self._number, event))

@@ -251,8 +251,9 @@ void psetex(Context& ctx) { set_with_time_to_live(ctx, "psetex", false); }
 
 // Where nothing may be evicted: finds the room for all pairs first, so that none is stored if it is not enough.
 bool set_all_or_none(Context& ctx) {
+  const size_t pairs = ctx.args.size() / 2;
   std::vector<Entry*> prepared;
-  for_each_key(ctx, 1, 2, [&](size_t i, uint64_t) {
+  if (ctx.store.reserve_inserts(pairs)) for_each_key(ctx, 1, 2, [&](size_t i, uint64_t) {
     const std::string_view value = ctx.args[i + 1];
     Entry* fresh = ctx.store.prepare(ctx.args[i], value.size());
     if (fresh == nullptr) return false;
@@ -260,7 +261,7 @@ bool set_all_or_none(Context& ctx) {
     prepared.push_back(fresh);
     return true;
   });
-  if (prepared.size() != ctx.args.size() / 2) {
+  if (prepared.size() != pairs) {
     for (Entry* fresh : prepared) ctx.store.abandon(fresh);
     ctx.reply.error(errors::kOutOfMemory);
     return false;

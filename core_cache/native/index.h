@@ -98,9 +98,11 @@ class Index {
     }
   }
 
-  // Sees to it that the next insert cannot run out of memory; false: no pages left.
-  bool reserve() {
-    return overflow_free_.size() + overflow_pages_ * kSpan - overflow_made_ >= kReserve || add_overflow_page();
+  // Sees to it that the next so many inserts cannot run out of memory; false: no pages left.
+  bool reserve(size_t inserts = 1) {
+    while (overflow_free_.size() + overflow_pages_ * kSpan - overflow_made_ < kReserve + 2 * (inserts - 1))
+      if (!add_overflow_page()) return false;
+    return true;
   }
   void insert(uint64_t hash, Ref ref);               // grows the table as needed; reserve() has said yes
   void replace(uint64_t hash, Ref from, Ref to);

@@ -244,6 +244,8 @@ Store::Store(const StoreOptions& options) {
 Store::~Store() = default;
 
 void Store::set_now(uint64_t unix_ms) { impl_->set_now(unix_ms); }
+bool Store::reserve_inserts(size_t count) { return impl_->index.reserve(count); }
+
 void Store::use_huge_pages() { impl_->arena->use_huge_pages(); }
 
 uint64_t Store::now_ms() const { return impl_->now_ms; }

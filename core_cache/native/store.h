@@ -66,6 +66,7 @@ class Store {
   // --- time: the caller sets it once per batch; nothing in here reads a clock.
   void set_now(uint64_t unix_ms);
   uint64_t now_ms() const;
+  bool reserve_inserts(size_t count);  // room in the index for what is prepared and committed later; false: there is none
   void use_huge_pages();  // for the arena, from now on; see huge_pages.h
 
   // --- lookup

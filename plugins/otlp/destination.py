@@ -24,7 +24,7 @@ LIMITS = Limits(
     points=10_000, raw_bytes=4 << 20, compressed_bytes=4 << 20, oldest=7 * 86_400.0, newest=3600.0, encodings=("gzip",)
 )
 _PROTOBUF = "application/x-protobuf"
-_FINAL = dict.fromkeys((408, 425, 500), Verdict.refused)
+_FINAL = dict.fromkeys((408, 425, *(set(range(500, 600)) - {502, 503, 504})), Verdict.refused)
 """OTLP retries 429, 502, 503 and 504; "all other 4xx or 5xx response status codes MUST NOT be retried"."""
 _LONGEST = 300  # characters of a message
 

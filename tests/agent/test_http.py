@@ -45,8 +45,8 @@ class View:
     def diagnostics(self) -> dict[str, Any]:
         return {"log": ["the password is hunter2"], "threads": {}}
 
-    def scrub(self, data: bytes) -> bytes:
-        return data.replace(b"hunter2", b"***")
+    def scrub(self, text: str) -> str:
+        return text.replace("hunter2", "***")
 
     def not_live(self) -> list[str]:
         return list(self.live_reasons)
@@ -142,12 +142,16 @@ def test_metrics_are_json_with_labels_histograms_and_what_json_cannot_write(clie
     assert latency["samples"] == [{"labels": {"command": "get"}, "value": value}]
 
 
-def test_the_plan_of_a_configuration_is_told_or_what_is_wrong_with_it(client: httpx.Client, view: View) -> None:
-    answer = client.get("/api/v1/config/plan")
+def test_the_plan_of_a_configuration_is_told_or_what_is_wrong_with_it(
+    client: httpx.Client, view: View, tmp_path: Path
+) -> None:
+    assert client.get("/api/v1/config/plan").status_code == 401
+    token = {"Authorization": f"Bearer {load_token(tmp_path / 'http.token')}"}
+    answer = client.get("/api/v1/config/plan", headers=token)
     assert (answer.status_code, answer.json()) == (200, {"changes": view.plan_config()})
 
     view.mistake = "agent.toml:3: cache.memory: is no size"
-    answer = client.get("/api/v1/config/plan")
+    answer = client.get("/api/v1/config/plan", headers=token)
     assert (answer.status_code, answer.json()) == (409, {"error": view.mistake})
 
 

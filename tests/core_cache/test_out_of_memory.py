@@ -191,3 +191,25 @@ def test_less_memory_and_another_policy_at_once(tmp_path: Path, before: str, aft
         assert client.command(b"SET", b"small:1", b"s" * 100) == (expected if after == "noeviction" else b"+OK\r\n")
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("policy", ["noeviction", "volatile-lru"])
+def test_many_pairs_at_once_find_room_in_the_index(tmp_path: Path, policy: str) -> None:
+    # given a cache that evicts nothing, so that all pairs of an MSET are prepared before the first is stored
+    server = servers.start_cache(tmp_path, "--no-auth", "--policy", policy, memory="128MiB")
+    try:
+        with server.client(timeout=60) as client:
+            # when its index grows by thousands of keys with each command, before and after it was emptied
+            for _ in range(2):
+                for first in range(0, 400_000, 20_000):
+                    pairs = [word for n in range(first, first + 20_000) for word in (f"key:{n}", f"value of {n}")]
+                    assert client.command("MSET", *pairs) == "OK"
+                assert client.command("DBSIZE") == 400_000
+                # then all are there
+                for first in range(0, 400_000, 20_000):
+                    numbers = range(first, first + 20_000)
+                    found = client.command("MGET", *(f"key:{n}" for n in numbers))
+                    assert found == [b"value of %d" % n for n in numbers]
+                client.command("FLUSHALL")
+    finally:
+        server.stop()
