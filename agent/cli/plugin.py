@@ -92,7 +92,9 @@ def certify(
             import pytest  # noqa: F401  # here only whether there is one
         except ImportError:
             raise PredisError("certify needs pytest: pip install 'predis-agent[certify]'") from None
-        done = subprocess.run(command, check=False, cwd=_CHECKS.parent)  # so that pytest shows short names
+        # Options for the user's own tests are not meant for these.
+        environ = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+        done = subprocess.run(command, check=False, cwd=_CHECKS.parent, env=environ)  # there: for short names
         if not result.is_file():
             raise typer.Exit(done.returncode or _NOTHING_RAN)
         outcome = json.loads(result.read_text(encoding="utf-8"))

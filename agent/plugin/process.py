@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.config.load import ENV_PREFIX
+from agent.config.show import is_secret_name
 from agent.config.units import format_duration, format_size
 from agent.plugin import wire
 from agent.plugin.guard import Told
@@ -104,7 +105,12 @@ class ChildProcess:
 
     def _live(self, theirs: socket.socket, output: int) -> None:
         command = [sys.executable, "-P", "-m", "agent.plugin.child", str(theirs.fileno()), str(os.getpid())]
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+        # Its own secrets come over the socket; others' are none of its business.
+        environ = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(ENV_PREFIX) and not is_secret_name(name)
+        }
         try:
             self._process = subprocess.Popen(
                 command,

@@ -154,6 +154,7 @@ def test_all_hooks_work_in_another_process(
     (tmp_path / "secret").write_text("hunter2-hunter2\n")
     (tmp_path / "port").write_text("4711")
     monkeypatch.setenv("PREDIS__PLUGINS__OTHER__TOKEN", "not-for-plugins")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nor-is-this")
     plugins = manager(tmp_path, TABLE + 'folder = "."\ntoken = "${file:secret}"\nport = "${file:port}"\n')
     plugin, events = plugins.plugins["weather"], []
     assert plugin.problems == []
@@ -186,6 +187,7 @@ def test_all_hooks_work_in_another_process(
     # and no secret was where others can see it
     assert b"hunter2" not in arguments
     assert b"not-for-plugins" not in arguments
+    assert b"nor-is-this" not in arguments
     assert gone(pid)
 
 
