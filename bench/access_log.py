@@ -19,14 +19,15 @@ DEPTHS = (1, 16, 64)
 KEYS = 50_000
 COMMANDS = 8_000  # different ones
 MOST = 0.001  # more instructions per operation, as a share
+COUNTED = "--toggle-collect=predis::Engine::feed*"
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = """\
 The engine runs in the measuring process, without sockets: batches of commands (9 GET, 1 SET; random keys of {keys:,}
 with values of 100 bytes) are given to it as a client's bytes. All runs start from copies of one arena, so that keys
-hash alike in all of them. Instructions: valgrind's callgrind counts two runs that differ in length alone; the
-difference of the counts over that of the operations has no start in it. Only user space is counted; with a socket and
-an event loop an operation takes several times as many, and the log's part is smaller still. The mean of {arenas}
-arenas, each with a hash seed of its own. Time: the same batches alternately with the log off, on, and off again (A, B,
+hash alike in all of them. Instructions: valgrind's callgrind counts what the engine does with the bytes, in two runs that
+differ in length alone; the difference of the counts over that of the operations has no start in it. With a socket and an
+event loop an operation takes several times as many, and the log's part is smaller still. The mean of {arenas} arenas,
+each with a hash seed of its own: which keys are sampled, and so how often the log is written, differs by the seed. Time: the same batches alternately with the log off, on, and off again (A, B,
 A), {rounds} times, each after a run of the same engine that is not timed, since the other's data are in the caches; A/A
 is how far two equal runs differ here, and B/A is to lie within that. The log samples {rate:.1%} of the keys."""
 
@@ -71,7 +72,13 @@ def run(workdir: Path, *, rounds: int = 60, operations: int = 32_000, arenas: in
 def _instructions(workdir: Path, template: Path, rate: float, depth: int, operations: int) -> float:
     counts = []
     for length in (operations, 3 * operations):
-        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={workdir}/callgrind.out", sys.executable]
+        command = [
+            "valgrind",
+            "--tool=callgrind",
+            f"--callgrind-out-file={workdir}/callgrind.out",
+            COUNTED,
+            sys.executable,
+        ]
         work = ["-m", "bench.access_log", str(template), str(rate), str(depth), str(length)]
         environment = dict(os.environ, PYTHONHASHSEED="0", PYTHONPATH=str(ROOT))
         run = subprocess.run([*command, *work], capture_output=True, text=True, cwd=ROOT, env=environment, check=False)

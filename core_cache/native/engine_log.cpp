@@ -44,15 +44,16 @@ void Engine::log_accesses() {
     if (i > 0 && sample.notes[i - 1].hash == note.hash && batch_size_ < 2) continue;
     const CommandSpec* spec = nullptr;
     std::string_view key;
-    for (size_t at = command; at < batch_size_ && spec == nullptr; ++at) {
+    for (size_t at = command; at < batch_size_; ++at) {
       const Pending& pending = batch_[at];
-      if (pending.spec == nullptr) continue;
+      if (pending.hash != note.hash && (pending.spec == nullptr || pending.spec->has_one_key())) continue;  // most
       const Args args(args_.data() + pending.first_arg, pending.args);
       const bool one_key = pending.spec->has_one_key();
-      if (one_key ? pending.hash != note.hash : !find_key(*pending.spec, args, note.hash, keys, key)) continue;
       if (one_key) key = args[static_cast<size_t>(pending.spec->first_key)];
+      else if (!find_key(*pending.spec, args, note.hash, keys, key)) continue;
       spec = pending.spec;
       command = one_key || keys.size() == 1 ? at + 1 : at;
+      break;
     }
     if (spec == nullptr && i > 0 && sample.notes[i - 1].hash == note.hash) continue;  // looked up again
     AccessEvent event{};

@@ -70,6 +70,7 @@ void Store::Impl::withdraw(Landing& l) {
   offered = nullptr;
   if (l.failed || !l.cleared || slabs.withdraw()) return;
   l.held.clear();  // it is taken
+  set_counted(l, 0);
   l.failed = true;
 }
 
@@ -80,7 +81,18 @@ void Store::Impl::give_up(Landing& l) {
   for (uint32_t i = 0; i < l.held.size(); ++i)
     if (l.held[i]) pages.unhold(l.start + i);
   l.held.clear();
+  set_counted(l, 0);
   l.failed = true;
+}
+
+// Gives up what another value of the tenant has set aside, which may never arrive; false: there is none.
+bool Store::Impl::give_up_one(uint32_t tenant) {
+  for (Landing* landing : landings) {
+    if (landing->tenant != tenant || landing->counted == 0 || landing == offered) continue;
+    give_up(*landing);
+    return true;
+  }
+  return false;
 }
 
 void Store::Impl::advance(Landing& l, std::string_view arrived, uint64_t deadline_ns) {
@@ -111,7 +123,8 @@ bool Store::Impl::gather(Landing& l, uint32_t due, uint64_t deadline_ns) {
   bool stuck = policy_kind == PolicyKind::noeviction && pages.available() / 2 < due;  // not at the expense of others
   if (!partitions.single()) {
     Partitions::Tenant& t = partitions[l.tenant];
-    const uint64_t bytes = uint64_t{std::min(due, l.pages)} * kPageSize;
+    // With the other values of the tenant that are on their way: who begins many and ends none gets no more than his share.
+    const uint64_t bytes = uint64_t{std::min(due, l.pages)} * kPageSize + t.coming - l.counted;
     stuck = stuck || bytes > t.quota;
     for (uint32_t n = 1; !stuck && t.bytes + bytes > t.quota && (n % 64 != 0 || !late()); ++n)
       stuck = !evict_from(partitions.donor_in(l.tenant), nullptr);
@@ -128,6 +141,7 @@ bool Store::Impl::gather(Landing& l, uint32_t due, uint64_t deadline_ns) {
   }
   l.promised = std::min(due, pages.available());
   pages.promise(0, l.promised);
+  set_counted(l, uint64_t{std::min(l.promised, l.pages)} * kPageSize);
   return l.promised == due;
 }
 

@@ -27,6 +27,7 @@ class Landing {
   std::vector<bool> held;          // which of the run's pages are kept free
   bool backed = false, cleared = false;  // the pages have memory; the whole run is free
   bool failed = false;             // nothing will come of it
+  uint64_t counted = 0;            // bytes of it in its tenant's `coming`
   size_t filled = 0;               // bytes of the value that lie in the run already
 
  private:

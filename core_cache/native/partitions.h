@@ -21,6 +21,7 @@ class Partitions {
     std::string name, prefix;
     uint64_t quota = 0;  // bytes; that of tenant 0, the keys without a tenant, is what the others leave
     uint64_t keys = 0, bytes = 0;
+    uint64_t coming = 0;  // bytes set aside for values that are not stored yet
     std::unique_ptr<Policy> arms[2];  // the second only while an A/B test runs
   };
   using Make = std::function<std::unique_ptr<Policy>(uint32_t tenant, uint32_t arm)>;

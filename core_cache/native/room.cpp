@@ -22,12 +22,13 @@ bool Store::Impl::evict_from(Policy& policy, const Entry* pin) {
   return true;
 }
 
-// Room within the tenant's quota for `bytes` more.
+// Room within the tenant's quota for `bytes` more, besides what is set aside for other values on their way.
 bool Store::Impl::keep_quota(uint32_t tenant, size_t bytes, const Entry* pin) {
   const Partitions::Tenant& t = partitions[tenant];
   if (bytes > t.quota) return false;
-  while (t.bytes + bytes > t.quota)
-    if (!evict_from(partitions.donor_in(tenant), pin)) return false;
+  const uint64_t ours = offered != nullptr && offered->tenant == tenant ? offered->counted : 0;
+  while (t.bytes + t.coming - ours + bytes > t.quota)
+    if (!evict_from(partitions.donor_in(tenant), pin) && !give_up_one(tenant)) return false;
   return true;
 }
 

@@ -98,11 +98,13 @@ Entry* Store::Impl::prepare(std::string_view key, size_t value_len, Type type, E
       }
     }
     if (!make_room(bytes, pin, tenant)) {
+      if (give_up_one(tenant)) continue;
       full = policy_kind == PolicyKind::noeviction && pages.available() == 0;
       return nullptr;
     }
     entry = slabs.allocate(bytes);
   }
+  if (!partitions.single()) partitions[tenant].coming += slabs.footprint(bytes);
   entry->expire_and_tenant = uint64_t{tenant} << 48;
   entry->queue_pos = 0;
   entry->access = tick;
@@ -134,11 +136,15 @@ void Store::Impl::commit(Entry* fresh, uint64_t hash, Entry* old) {
   if (!old) {
     index.insert(hash, arena->ref(fresh));
     partitions.of(fresh, hash).inserted(fresh, hash, bytes);
-    if (!partitions.single()) count(fresh->tenant(), 1, static_cast<int64_t>(bytes));
+    if (!partitions.single()) {
+      partitions[fresh->tenant()].coming -= bytes;
+      count(fresh->tenant(), 1, static_cast<int64_t>(bytes));
+    }
     return;
   }
   const size_t old_bytes = bytes_of(old);
   if (!partitions.single()) {
+    partitions[fresh->tenant()].coming -= bytes;
     count(fresh->tenant(), 0, static_cast<int64_t>(bytes) - static_cast<int64_t>(slabs.footprint(old_bytes)));
   }
   fresh->freq = old->freq;
@@ -197,6 +203,7 @@ void Store::Impl::clear() {
   for (Landing* landing : landings) {
     landing->promised = 0;
     landing->held.clear();
+    set_counted(*landing, 0);
     landing->failed = true;
   }
   slabs.reset();
@@ -294,6 +301,7 @@ Entry* Store::prepare(std::string_view key, size_t value_len, Type type, Entry* 
 }
 void Store::commit(Entry* fresh, uint64_t hash, Entry* old) { impl_->commit(fresh, hash, old); }
 void Store::abandon(Entry* fresh) {
+  if (!impl_->partitions.single()) impl_->partitions[fresh->tenant()].coming -= impl_->footprint_of(impl_.get(), fresh);
   impl_->slabs.free(fresh, bytes_of(fresh));
   impl_->full = false;
 }

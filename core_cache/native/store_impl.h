@@ -76,6 +76,11 @@ struct Store::Impl {
   void advance(Landing& landing, std::string_view arrived, uint64_t deadline_ns);
   void withdraw(Landing& landing);
   void give_up(Landing& landing);
+  bool give_up_one(uint32_t tenant);
+  void set_counted(Landing& landing, uint64_t bytes) {
+    partitions[landing.tenant].coming += bytes - landing.counted;
+    landing.counted = bytes;
+  }
   bool gather(Landing& landing, uint32_t due, uint64_t deadline_ns);
   void hold_free(Landing& landing, uint32_t from, uint32_t to);
   bool back(Landing& landing, uint64_t deadline_ns);

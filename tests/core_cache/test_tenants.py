@@ -157,6 +157,39 @@ def test_where_nothing_is_evicted_the_quota_is_the_end_of_memory(tmp_path: Path)
         server.stop()
 
 
+def test_many_pairs_at_once_are_held_to_the_quota_too(tmp_path: Path) -> None:
+    """Where nothing is evicted, MSET finds the room for all pairs first: what it has found counts."""
+    server = start(tmp_path, TWO, "--policy", "noeviction")
+    try:
+        bob = login(server, "bob")
+        pairs = [part for i in range(60) for part in (b"b:%d" % i, b"v" * 50_000)]
+        assert bob.value(b"MSET", *pairs) == "-OOM command not allowed when used memory > 'maxmemory'."
+        assert bob.value(b"DBSIZE") == 0
+        assert bob.value(b"MSET", *pairs[:60]) == b"OK"
+        assert bob.value(b"MSET", *pairs[60:]) == "-OOM command not allowed when used memory > 'maxmemory'."
+        assert bob.value(b"DBSIZE") == 30
+        assert bob.value(b"UNLINK", *pairs[:60:2]) == 30
+        assert bob.value(b"MSET", *pairs[60:]) == b"OK", "what was refused is not counted for ever"
+    finally:
+        server.stop()
+
+
+def test_values_that_never_arrive_take_no_more_than_the_quota(cache: Server) -> None:
+    boss = admin(cache)
+    kept = [b"k:%d" % i for i in range(400)]
+    assert set(boss.pipeline([(b"SET", key, b"v" * 100_000) for key in kept])) == {b"+OK\r\n"}  # 40 of 64 MiB
+    clients = [login(cache, "ann") for _ in range(20)]
+    for i, client in enumerate(clients):  # 7 of 8 MiB each, twenty times, and then nothing more
+        client.socket.sendall(b"*3\r\n$3\r\nSET\r\n$%d\r\na:%03d\r\n$%d\r\n" % (5, i, 7 * MIB) + b"x" * (6 * MIB))
+    ann = login(cache, "ann")
+    assert set(ann.pipeline([(b"SET", b"a:%d" % i, b"v" * 1000) for i in range(4000)])) == {b"+OK\r\n"}
+    assert boss.value(b"EXISTS", *kept) == len(kept), "another's keys had to go"
+    clients[7].socket.sendall(b"y" * MIB + b"\r\n")
+    assert clients[7].reply() == b"+OK\r\n"
+    assert boss.value(b"STRLEN", b"a:007") == 7 * MIB
+    assert boss.value(b"EXISTS", *kept) == len(kept)
+
+
 def test_what_is_counted_adds_up(cache: Server) -> None:
     ann, bob, root = login(cache, "ann"), login(cache, "bob"), admin(cache)
     before = numbers(cache, "ann")
