@@ -24,12 +24,13 @@ ROOT = Path(__file__).resolve().parent.parent
 METHOD = """\
 The engine runs in the measuring process, without sockets: batches of commands (9 GET, 1 SET; random keys of {keys:,}
 with values of 100 bytes) are given to it as a client's bytes. All runs start from copies of one arena, so that keys
-hash alike in all of them. Instructions: valgrind's callgrind counts what the engine does with the bytes, in two runs that
-differ in length alone; the difference of the counts over that of the operations has no start in it. With a socket and an
-event loop an operation takes several times as many, and the log's part is smaller still. The mean of {arenas} arenas,
-each with a hash seed of its own: which keys are sampled, and so how often the log is written, differs by the seed. Time: the same batches alternately with the log off, on, and off again (A, B,
-A), {rounds} times, each after a run of the same engine that is not timed, since the other's data are in the caches; A/A
-is how far two equal runs differ here, and B/A is to lie within that. The log samples {rate:.1%} of the keys."""
+hash alike in all of them. Instructions: valgrind's callgrind counts what the engine does with the bytes, in two runs
+that differ in length alone; the difference of the counts over that of the operations has no start in it. With a socket
+and an event loop an operation takes several times as many, and the log's part is smaller still. The mean of {arenas}
+arenas, each with a hash seed of its own: which keys are sampled, and so how often the log is written, differs by it.
+Time: the same batches alternately with the log off, on, and off again (A, B, A), {rounds} times, each after a run of
+the same engine that is not timed, since the other's data are in the caches; A/A is how far two equal runs differ here,
+and B/A is to lie within that. The log samples {rate:.1%} of the keys."""
 
 
 def run(workdir: Path, *, rounds: int = 60, operations: int = 32_000, arenas: int = 3) -> Result:
