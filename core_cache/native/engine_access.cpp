@@ -136,7 +136,8 @@ void Engine::note_denied(Client& client, Denied reason, std::string_view object,
   } else {
     ++stats().access_denied;
   }
-  acl_.note({1, reason, in_exec_ ? "multi" : "toplevel", std::string(object), std::string(user), unix_ms(), client_line(*this, client)},
+  const bool multi = in_exec_ || (client.modes & kInTransaction);
+  acl_.note({1, reason, multi ? "multi" : "toplevel", std::string(object), std::string(user), unix_ms(), client_line(*this, client)},
             static_cast<size_t>(config_.acl_log_max_length));
 }
 

@@ -137,7 +137,7 @@ def test_the_log_of_refusals(pair: Pair) -> None:
     """Reasons, objects, counts and order are Redis'; so are the client's fields, as far as they can be the same."""
     setup = """
         ACL LOG RESET
-        ACL SETUSER ann on nopass +get +mget +acl|whoami ~a*
+        ACL SETUSER ann on nopass +get +mget +acl|whoami +multi +discard ~a*
         AUTH nobody x
         auth nobody x
         AUTH nobody x
@@ -149,13 +149,16 @@ def test_the_log_of_refusals(pair: Pair) -> None:
         SET a 1
         CONFIG GET x
         SET b 2
+        MULTI
+        GET d
+        DISCARD
         RESET
     """
     commands = [words(line) for line in textwrap.dedent(setup).strip().splitlines()]
     assert differences(pair.both(commands)) == ""
     entries = [[entry_fields(entry) for entry in decode(c.command(b"ACL", b"LOG"))] for c in (pair.redis, pair.ours)]
     assert entries[0] == entries[1]
-    assert len(entries[0]) == 6
+    assert len(entries[0]) == 7
     assert differences(pair.both([(b"CONFIG", b"SET", b"acllog-max-len", b"3")])) == ""
     pair.both([(b"AUTH", b"other", b"x")])  # the log is cut when something is added
     entries = [[entry_fields(entry) for entry in decode(c.command(b"ACL", b"LOG"))] for c in (pair.redis, pair.ours)]
