@@ -24,34 +24,50 @@ from agent.export.config import ExportConfig
 from agent.export.http import HttpSender, answer_of
 from agent.export.model import Answer, Batch, Body, Destination, Event, Limits, Series, Temporality, Verdict
 from agent.export.prepared import Prepared
+from agent.forecast.model import Forecast, ForecastRequest
+from agent.incidents.model import Anomaly, Cause, Incident
 from agent.metrics.bill import MONTH, Charge, tiered
+from agent.metrics.history import History
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
 from agent.plugin.host import CacheAddress, Host
 from agent.plugin.markers import API_VERSION, hookimpl
+from agent.rules.extension import ActionType, ConditionType, Now, Outcome, Task
+from agent.rules.extension import Verdict as ConditionVerdict
 
 __all__ = [
     "API_VERSION",
     "MONTH",
+    "ActionType",
+    "Anomaly",
     "Answer",
     "Asset",
     "Batch",
     "Body",
     "CacheAddress",
+    "Cause",
     "Charge",
+    "ConditionType",
+    "ConditionVerdict",
     "ConfigPath",
     "Dashboards",
     "Destination",
     "Duration",
     "Event",
     "ExportConfig",
+    "Forecast",
+    "ForecastRequest",
     "Histogram",
+    "History",
     "Host",
     "HttpSender",
+    "Incident",
     "JsonApi",
     "Kind",
     "Limits",
     "MetricSpec",
+    "Now",
     "OrDefault",
+    "Outcome",
     "PluginConfig",
     "Port",
     "Prepared",
@@ -59,6 +75,7 @@ __all__ = [
     "Series",
     "Size",
     "Snapshot",
+    "Task",
     "Temporality",
     "VendorError",
     "Verdict",
