@@ -26,6 +26,7 @@ _COMMANDS = {
     "cache": "agent.cli.cache",
     "eval": "agent.cli.evaluate",
     "flare": "agent.cli.flare",
+    "demo": "agent.cli.demo",
 }
 
 
