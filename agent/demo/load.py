@@ -1,7 +1,7 @@
 """`python -m agent.demo.load SOCKET PASSWORD_FILE TRACE RATE`: an application that reads through the cache.
 
 It fills the cache, then replays an access trace: each access is a GET; what is not there is fetched (made, of the key's
-own size) and SET. A line of JSON each second says how it went: `reads`, `hits`, `errors` (commands that failed), `wrong`
+own size) and SET. A line of JSON each second says how it went: `reads`, `hits`, `errors` (failed commands), `wrong`
 values so far, and the `p99` of the reads in that second, in seconds. It ends with its standard input.
 """
 

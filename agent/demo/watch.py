@@ -17,7 +17,7 @@ from agent.incidents.audit import log_path
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Something that was said. `at` is Unix time as the agent has it; `source`: "incident", "supervisor", "audit" or "story"."""
+    """Something that was said. `at` is Unix time as the agent has it; `source`: who said it."""
 
     at: float
     source: str
