@@ -9,7 +9,7 @@ import importlib.metadata
 import itertools
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,7 +69,7 @@ class PluginManager:
     """The plugins of one agent. ``entry_points`` replaces those of the installed packages (tests).
 
     Without ``isolate``, none gets a process of its own: this one is it already. ``mark`` remembers which third party's
-    plugin is being loaded, for the case that this ends the process.
+    plugin is being loaded, for the case that this ends the process. ``only``: the names of those that are wanted.
     """
 
     def __init__(
@@ -80,12 +80,14 @@ class PluginManager:
         *,
         isolate: bool = True,
         mark: ImportMark | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         self.config = config
         self.plugins: dict[str, LoadedPlugin] = {}
         self.warnings: list[Problem] = []
         self._given = None if entry_points is None else list(entry_points)
         self._deadline, self._isolate, self._mark = load_deadline, isolate, mark
+        self._only = only
 
     def load(self) -> None:
         """Load every installed plugin that is enabled. Never raises for a plugin's sake."""
@@ -163,7 +165,10 @@ class PluginManager:
         plugins = {
             name: self._load_one(name, entry_point, config, running.get(name))
             for name, entry_point in sorted(found.items())
+            if self._only is None or name in self._only
         }
+        if self._only is not None:
+            return plugins
         plugins |= self._missing(config, set(found))
         for name, table in sorted(config.config.plugins.items()):
             if name in plugins:
