@@ -15,13 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from operator import methodcaller
+from operator import itemgetter, methodcaller
 from pathlib import Path
 from typing import Any, Protocol
 
 from agent.errors import PredisError
 from agent.history.disk import Bounds, Disk, is_broken
-from agent.history.ring import SHARDS, Point, Ring
+from agent.history.ring import SHARDS, Point, Ring, Rows
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, SeriesKey
 
 FILE = "history.sqlite"
@@ -35,7 +35,7 @@ SPECS = (
     MetricSpec(
         "predis_history_errors_total",
         Kind.counter,
-        "Failures of history by what failed: open, write or read.",
+        "Failures of history by what failed: accept, open, write or read.",
         "",
         ("at",),
     ),
@@ -64,51 +64,62 @@ class Cold(Protocol):
 class HistoryStore:
     """History of an agent's series: an `agent.metrics.history.History`. May be used from any thread.
 
-    folder: where the file is; None: nothing is written. cold: read instead of the file, such as Prometheus.
+    Before `use` it keeps the newest minutes alone.
     """
 
-    def __init__(
-        self,
-        folder: Path | None,
-        bounds: Bounds,
-        *,
-        cold: Cold | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._lock = threading.Lock()  # of the rings
         self._disk_lock = threading.Lock()
         self._rings: dict[str, Ring] = {}
-        self._disk = None if folder is None else Disk(folder / FILE, bounds, clock)
-        self._cold, self._clock = cold, clock
-        self._errors: Counter[str] = Counter({"open": 0, "write": 0, "read": 0})
+        self._disk: Disk | None = None
+        self._cold: Cold | None = None
+        self._clock = clock
+        self._errors: Counter[str] = Counter({"accept": 0, "open": 0, "write": 0, "read": 0})
         self._lost = 0
         self._error: str | None = None
         self._aside: str | None = None
         self._open_at = self._prune_at = 0.0  # monotonic
         self._work, self._stopping = threading.Event(), False
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._loop, name="history", daemon=True)
 
     def start(self) -> None:
         """Begin to write."""
-        if self._disk is not None:
-            self._thread = threading.Thread(target=self._loop, name="history", daemon=True)
-            self._thread.start()
+        self._thread.start()
+
+    def use(self, folder: Path | None, bounds: Bounds, cold: Cold | None = None) -> None:
+        """From now on, keep what is older than minutes in a file in this folder, or nowhere; `cold` is read instead."""
+        with self._disk_lock:
+            self._cold = cold
+            if self._disk is not None and folder is not None and self._disk.path == folder / FILE:
+                self._disk.bounds = bounds
+                return
+            if self._disk is not None:
+                self._lost += self._disk.dropped
+                self._disk.close()
+            self._disk = None if folder is None else Disk(folder / FILE, bounds, self._clock)
+            self._open_at, self._error = 0.0, None
 
     def stop(self) -> None:
         """Write what is in memory, and close the file."""
         self._stopping = True
         self._work.set()
-        if self._thread is not None:
+        if self._thread.is_alive():
             self._thread.join(_PATIENCE)
 
     def accept(self, source: str, interval: float, samples: Mapping[SeriesKey, Sample]) -> None:
-        """A plugin has delivered; `interval` is its own, in seconds. Never waits for the disk."""
-        with self._lock:
-            ring = self._rings.get(source)
-            if ring is None:
-                ring = self._rings[source] = Ring(interval)
-            ring.interval = interval
-            ring.append(self._clock(), samples)
+        """A plugin has delivered; `interval` is its own, in seconds. Never raises, and never waits for the disk."""
+        try:
+            with self._lock:
+                ring = self._rings.get(source)
+                if ring is None:
+                    ring = self._rings[source] = Ring(interval)
+                ring.interval = interval
+                ring.append(self._clock(), samples)
+        except Exception as error:  # collecting goes on whatever becomes of history
+            self._errors["accept"] += 1
+            if self._errors["accept"] == 1:
+                log.exception("what %s delivered cannot be kept", source)
+            self._error = f"what {source} delivered cannot be kept: {error}"
         self._work.set()
 
     def keys(self, metric: str) -> Sequence[SeriesKey]:
@@ -179,14 +190,12 @@ class HistoryStore:
         end: float,
         read: Callable[[Any, float], Sequence[tuple[float, Any]]],
     ) -> Sequence[tuple[float, Any]]:
-        """What is in memory, and before that what is elsewhere."""
-        oldest = min((time for time, _ in here), default=float("inf"))
-        before: list[tuple[float, Any]] = []
-        if start < oldest:
-            until = min(end, oldest)
-            before = [point for point in self._read(lambda cold: read(cold, until), []) if point[0] < oldest]
-        found = before + [point for point in here if start <= point[0] <= end]
-        return sorted(found, key=lambda point: point[0])  # nearly free where they are in order; clocks are set back
+        """What is in memory, and before that what is elsewhere; of what is in both, memory counts."""
+        found: dict[float, Any] = {}
+        if start < min((at for at, _ in here), default=float("inf")):
+            found.update(self._read(lambda cold: read(cold, end), []))
+        found.update(point for point in here if start <= point[0] <= end)
+        return sorted(found.items(), key=itemgetter(0))  # nearly free where they are in order; clocks are set back
 
     def _read(self, ask: Callable[[Any], Any], nothing: Any) -> Any:
         """What the disk, or what stands in its place, answers; `nothing` when it cannot."""
@@ -217,11 +226,10 @@ class HistoryStore:
 
     def _turn(self, last: bool) -> None:
         """Put what is due on the disk; with `last`, all there is."""
-        disk = self._disk
-        assert disk is not None
-        if not disk.is_open and (last or time.monotonic() >= self._open_at):
-            self._open_at = time.monotonic() + RETRY
-            with self._disk_lock:
+        with self._disk_lock:
+            disk = self._disk
+            if disk is not None and not disk.is_open and (last or time.monotonic() >= self._open_at):
+                self._open_at = time.monotonic() + RETRY
                 self._guarded("open", disk.open)
         with self._lock:
             rings = list(self._rings.items())
@@ -231,18 +239,22 @@ class HistoryStore:
             for shard in due:
                 with self._lock:
                     rows = ring.take(shard)
-                if rows is None:
-                    continue
-                self._lost += 1 if rows.lost or not disk.is_open else 0
-                if disk.is_open:
-                    with self._disk_lock:
-                        self._guarded("write", partial(disk.add, source, rows))
+                if rows is not None and disk is not None:
+                    self._add(disk, source, rows)
         with self._disk_lock:
-            if disk.is_open and self._guarded("write", disk.write) and time.monotonic() >= self._prune_at:
+            if disk is None or not disk.is_open:
+                return
+            if self._guarded("write", disk.write) and time.monotonic() >= self._prune_at:
                 self._prune_at = time.monotonic() + PRUNE_EVERY
                 self._guarded("write", disk.prune)
             if last:
                 disk.close()
+
+    def _add(self, disk: Disk, source: str, rows: Rows) -> None:
+        with self._disk_lock:
+            self._lost += 1 if rows.lost or not disk.is_open else 0
+            if disk.is_open:
+                self._guarded("write", partial(disk.add, source, rows))
 
     def _guarded(self, at: str, work: Callable[[], None]) -> bool:
         """Whether it could be done. The disk's lock is held."""

@@ -7,6 +7,7 @@ plugin.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -53,6 +54,9 @@ class AgentView(Protocol):
     def snapshot(self) -> Snapshot:
         """All series now."""
 
+    def history(self, query: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """What series were. Raises PredisError for a query that cannot be answered. May take a second: disks do."""
+
 
 def build_app(view: AgentView, token: str | None, key: str | None = None) -> Starlette:
     """The application; `token` None means that it listens on loopback and is open to who is there, for reading.
@@ -90,13 +94,17 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
             "/api/v1/metrics": "the newest value of every series",
             "/status": "the same as a page for people",
         }
+        with_query = {
+            "/api/v1/history": "?metric=NAME&start=&end=&label.NAME=: what the series of a metric were",
+        }
         with_token = {
             "/api/v1/config/plan": "with the token in http.token: what a reload of the configuration would change",
             "/api/v1/diagnostics": "with the token in http.token: the newest log lines and what each thread does",
             "/api/v1/cache/upgrade": "POST, with the token in http.token: a new cache process takes over",
             "/api/v1/config/apply": "POST, with the token in http.token: reloads the configuration, as SIGHUP does",
         }
-        return fresh({"service": "predis-agent", "version": __version__, "paths": paths, "with_token": with_token})
+        head = {"service": "predis-agent", "version": __version__}
+        return fresh({**head, "paths": paths, "with_query": with_query, "with_token": with_token})
 
     async def livez(request: Request) -> Response:
         return health(request, "live", view.not_live())
@@ -117,6 +125,12 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
 
     async def metrics(request: Request) -> Response:
         return fresh(metrics_document(view.snapshot()))
+
+    def history(request: Request) -> Response:  # no coroutine: Starlette gives it a thread
+        try:
+            return fresh(view.history(request.query_params.multi_items()))
+        except PredisError as error:
+            return fresh({"error": str(error)}, 400)
 
     async def upgrade(request: Request) -> Response:
         if not has_key(request):
@@ -153,5 +167,6 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
         Route("/api/v1/status", status),
         Route("/status", page),
         Route("/api/v1/metrics", metrics),
+        Route("/api/v1/history", history),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, token=token)])

@@ -4,7 +4,7 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,12 @@ class View:
     def snapshot(self) -> Snapshot:
         specs = {spec.name: spec for spec in (LATENCY, LOAD)}
         return Snapshot(1700000000.0, {sample.key: sample for sample in self.samples}, specs)
+
+    def history(self, query: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        asked = dict(query)
+        if "metric" not in asked:
+            raise PredisError("which metric?")
+        return {"metric": asked["metric"], "series": [], "asked": asked}
 
 
 def configuration(tmp_path: Path, port: int, host: str = "127.0.0.1") -> LoadedConfig:
@@ -378,3 +384,11 @@ def test_half_open_connections_do_not_keep_others_out(tmp_path: Path, monkeypatc
         finally:
             for connection in half_open:
                 connection.close()
+
+
+def test_history_takes_its_query_and_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    with serving(configuration(tmp_path, 0)) as (_, client):
+        answer = client.get("/api/v1/history", params={"metric": "predis_x", "label.host": "a=b", "start": "5"})
+        assert answer.json()["asked"] == {"metric": "predis_x", "label.host": "a=b", "start": "5"}
+        refused = client.get("/api/v1/history")
+        assert (refused.status_code, refused.json()) == (400, {"error": "which metric?"})
