@@ -5,13 +5,18 @@ They come after collecting and hosting: whatever goes wrong here is counted and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from agent.collection import Collection
 from agent.config.load import LoadedConfig
+from agent.export.model import Event
 from agent.history import settings
 from agent.history.document import history_document
 from agent.history.store import HistoryStore
+from agent.incidents.document import incident_document
+from agent.incidents.manager import Incidents
+from agent.incidents.model import Incident
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Sample
 
@@ -19,14 +24,18 @@ from agent.metrics.model import Sample
 class Analysis:
     """May be used from any thread. `start` begins, `use` takes a new configuration, `stop` keeps what is to be kept."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, emit: Callable[[Event], None]) -> None:
         self._catalogue = catalogue
+        self._collection: Collection | None = None
         self.history = HistoryStore()
+        self.incidents = Incidents(emit, self._explain, self._detectors)
 
-    def start(self, loaded: LoadedConfig) -> None:
-        """Begin to keep."""
+    def start(self, loaded: LoadedConfig, collection: Collection) -> None:
+        """Begin to keep what this collects, and to look at it."""
+        self._collection = collection
         self.use(loaded)
         self.history.start()
+        self.incidents.start(loaded.config.agent.data_dir)
 
     def use(self, loaded: LoadedConfig) -> None:
         """A new configuration is in force."""
@@ -34,15 +43,29 @@ class Analysis:
 
     def stop(self) -> None:
         """Write what is in memory."""
+        self.incidents.stop()
         self.history.stop()
 
     def collect(self) -> Iterator[Sample]:
         """What these parts say of themselves."""
         yield from self.history.collect()
+        yield from self.incidents.collect()
 
     def status(self) -> dict[str, Any]:
         """For the status document."""
-        return {"history": self.history.status()}
+        return {"history": self.history.status(), "incidents": self.incidents.status()}
+
+    def incident_document(self, identifier: str) -> dict[str, Any] | None:
+        """The answer of /api/v1/incidents/ID; None where there is no such incident."""
+        incident = self.incidents.get(identifier)
+        return None if incident is None else incident_document(incident)
+
+    def _explain(self, incident: Incident) -> None:
+        if self._collection is not None:
+            self._collection.explain(incident, self.history)
+
+    def _detectors(self) -> set[str]:
+        return set() if self._collection is None else self._collection.detectors()
 
     def history_document(self, query: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """The answer of /api/v1/history. Raises PredisError."""

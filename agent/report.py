@@ -121,6 +121,14 @@ class Report:
         """The document of /api/v1/history. Raises PredisError."""
         return self._analysis.history_document(query)
 
+    def incidents(self) -> list[dict[str, Any]]:
+        """The newest incidents in a line each, newest first."""
+        return self._analysis.incidents.newest()
+
+    def incident(self, identifier: str) -> dict[str, Any] | None:
+        """The document of /api/v1/incidents/ID."""
+        return self._analysis.incident_document(identifier)
+
     def status(self) -> dict[str, Any]:
         """The document of /api/v1/status."""
         loaded = self._reloader.loaded

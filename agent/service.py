@@ -82,14 +82,14 @@ class Service:
         self._log = AgentLog()
         self._pulse = Pulse(LIMITS)
         self._catalogue = Catalogue()
-        self._analysis = Analysis(self._catalogue)
+        self._events = EventLog(scrub=lambda text: self._log.scrubber.text(text))
+        self._analysis = Analysis(self._catalogue, self._events.emit)
         self._pipeline = Pipeline(
             self._catalogue, interval=loaded.config.agent.interval, accepted=self._analysis.history.accept
         )
         self._self_metrics = SelfMetrics(__version__, self._pipeline)
         self._catalogue.add(PLUGIN_NAME, SPECS)
         self._reloads = ReloadState()
-        self._events = EventLog(scrub=lambda text: self._log.scrubber.text(text))
         self._supervisor = CacheSupervisor(
             CacheSettings.of(loaded.config),
             self._files,
@@ -124,6 +124,8 @@ class Service:
                 own=self._own_samples,
                 beat=lambda: self._pulse.beat("scheduler"),
                 events=self._events,
+                found=self._analysis.incidents.found,
+                explained=self._analysis.incidents.explained,
             )
             reloader = Reloader(
                 self._loaded,
@@ -149,7 +151,7 @@ class Service:
                 analysis=self._analysis,
             )
             stack.callback(self._analysis.stop)
-            self._analysis.start(self._loaded)
+            self._analysis.start(self._loaded, collection)
             stack.callback(collection.stop)
             collection.start(config.agent.interval)
             # The cache process starts while this one imports plugins, on a thread: an import may hang.

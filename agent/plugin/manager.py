@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import pluggy
 from pydantic import ConfigDict
@@ -23,7 +23,7 @@ from agent.config.models import PluginConfig
 from agent.errors import PredisError, Problem
 from agent.metrics.model import MetricSpec
 from agent.plugin import hookspecs
-from agent.plugin.declared import Versions, as_versions, declared_versions
+from agent.plugin.declared import Versions, as_versions, declared_versions, declares_process
 from agent.plugin.guard import Guarded, Overdue, Raised, describe, origin
 from agent.plugin.importing import ImportMark
 from agent.plugin.isolated import IsolatedPlugin
@@ -44,6 +44,12 @@ class _HostKeys(PluginConfig):
     """What every plugin's table has, read from one that has more."""
 
     model_config = ConfigDict(extra="ignore")
+
+
+class _OwnProcess(_HostKeys):
+    """The same for one that runs in a process of its own unless its table says otherwise."""
+
+    isolation: Literal["thread", "process"] = "process"
 
 
 class _Unusable(Exception):
@@ -240,8 +246,9 @@ class PluginManager:
         if config.plugins_off or table.get("enabled") is False:
             return plugin  # without importing it: it may be what one wants to be rid of
         try:
-            if self._isolate and "isolation" in table:  # before the import: that is to happen in the process
-                keys, plugin.problems = config.read_plugin(name, _HostKeys)
+            apart = self._isolate and declares_process(plugin.entry_point)
+            if self._isolate and (apart or "isolation" in table):  # before the import: that is to happen in the process
+                keys, plugin.problems = config.read_plugin(name, _OwnProcess if apart else _HostKeys)
                 if keys is None:
                     plugin.state = "failed"
                     return plugin
