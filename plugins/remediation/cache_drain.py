@@ -7,6 +7,7 @@ open the cache again. The limit is back at the configured one when the cache pro
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ from plugins.remediation.notes import Notes
 _LOOK = 0.1  # seconds between two looks at who is there
 _RETRY = 0.05
 _PERSISTENCE = 10.0  # seconds in which a connection is tried for, when all places are taken
-_FULL = "max number of clients"
+_ANSWER = 0.5  # seconds in which it says that it is full; otherwise it says nothing
+_FULL = b"max number of clients"
 
 
 class DrainParams(Params):
@@ -48,7 +50,7 @@ class CacheDrain(Action):
 
     def plan(self, params: DrainParams, task: Task) -> str:
         with hosted_cache(task) as client:
-            limit, strangers = setting(client, "maxclients"), _strangers(client)
+            limit, strangers = setting(client, "maxclients"), _strangers(client)[0]
         rest = "those left then would be disconnected" if params.close else "those left then would stay"
         return (
             f"would lower maxclients from {limit} to the agent's own connections, wait {params.wait:g} s for "
@@ -60,15 +62,12 @@ class CacheDrain(Action):
         try:
             client = self._enter(task)
             noted, old = notes.read(task.intent), int(setting(client, "maxclients"))
-            own = len(_clients(client)) - len(_strangers(client))
             if noted is not None:
                 old = int(noted["old"])
-            elif old <= own:
-                self.close()
+            elif old <= _strangers(client)[1]:
                 raise PredisError(f"the cache takes no new clients already: maxclients is {old}")
             notes.write(task.intent, {"old": old})
-            client.command("CONFIG", "SET", "maxclients", str(own))
-            before = len(_strangers(client))
+            before = _shut(client)
             left = self._await(client, params, task, old)
             if left and params.close:
                 for number in left:
@@ -77,7 +76,7 @@ class CacheDrain(Action):
             self.close()
             raise PredisError(f"the cache does not do it: {error}") from None
         ends = f"{len(left)} were disconnected" if params.close else f"{len(left)} stay"
-        detail = f"the cache takes no new clients (maxclients was {old}); of {before} clients {ends}"
+        detail = f"the cache takes no new clients (maxclients was {old}); of {len(before)} clients {ends}"
         return Outcome(True, detail, {"max_clients": old})
 
     def done_before(self, params: DrainParams, task: Task) -> Outcome | None:
@@ -88,7 +87,9 @@ class CacheDrain(Action):
             with connect(task) as client:
                 drained = int(setting(client, "maxclients")) < noted["old"]
         except RespError as error:
-            drained = _FULL in str(error)
+            if not _is_full(task):
+                raise PredisError(f"the cache does not say whether it is drained: {error}") from None
+            drained = True
         if not drained:
             return None
         return Outcome(True, "the cache takes no new clients", {"max_clients": noted["old"]})
@@ -126,8 +127,8 @@ class CacheDrain(Action):
             while self._held is None:
                 try:
                     self._held = connect(task)
-                except RespError as error:
-                    if _FULL not in str(error) or time.monotonic() > deadline or task.cancelled():
+                except RespError:
+                    if time.monotonic() > deadline or task.cancelled() or not _is_full(task):
                         raise
                     time.sleep(_RETRY)
             return self._held
@@ -135,13 +136,24 @@ class CacheDrain(Action):
     def _await(self, client: RespClient, params: DrainParams, task: Task, old: int) -> list[str]:
         """Who is still there when the time is over. When nobody waits for the drain any more, it is taken back."""
         deadline = time.monotonic() + params.wait
-        while (left := _strangers(client)) and time.monotonic() < deadline:
+        while (left := _shut(client)) and time.monotonic() < deadline:
             if task.cancelled():
                 client.command("CONFIG", "SET", "maxclients", str(old))
                 self.close()
                 raise PredisError("nobody waits for the drain any more: the cache takes clients again")
             time.sleep(min(_LOOK, max(0.0, deadline - time.monotonic())))
         return left
+
+
+def _is_full(task: Task) -> bool:
+    """Whether the cache has no place for another client. It says so unasked, and is gone before it can be asked."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_ANSWER)
+        try:
+            probe.connect(str(task.host.cache.unix_socket))
+            return _FULL in probe.recv(256)
+        except OSError:
+            return False
 
 
 def _clients(client: RespClient) -> dict[str, str]:
@@ -152,6 +164,19 @@ def _clients(client: RespClient) -> dict[str, str]:
     return {line["id"]: line["name"] for line in fields}
 
 
-def _strangers(client: RespClient) -> list[str]:
-    """The numbers of connections that are not the agent's."""
-    return [number for number, name in _clients(client).items() if name != CLIENT_NAME]
+def _shut(client: RespClient) -> list[str]:
+    """Leaves no place for another client; the numbers of those that are there.
+
+    Again and again: what was the agent's own a moment ago may be a place by now.
+    """
+    strangers, own = _strangers(client)
+    if int(setting(client, "maxclients")) != own:
+        client.command("CONFIG", "SET", "maxclients", str(own))
+    return strangers
+
+
+def _strangers(client: RespClient) -> tuple[list[str], int]:
+    """The numbers of connections that are not the agent's, and how many are."""
+    names = _clients(client)
+    strangers = [number for number, name in names.items() if name != CLIENT_NAME]
+    return strangers, len(names) - len(strangers)

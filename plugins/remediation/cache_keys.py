@@ -137,20 +137,22 @@ def _count(task: Task, prefix: str, most: int | None, idle: float) -> tuple[int,
 def _delete(task: Task, prefix: str, most: int | None, idle: float, per_second: int, note: Note) -> int:
     """How many were deleted. Raises PredisError when nobody waits for it any more; what is deleted is noted."""
     deleted, pace = 0, Pace(per_second, task.cancelled)
+    if most == 0:
+        return 0
     with hosted_cache(task) as client:
         for found in _found(client, prefix, idle):
             for at in range(0, len(found), BATCH):
                 keys = found[at : at + BATCH]
                 if most is not None:
                     keys = keys[: most - deleted]
-                if not keys:
-                    return deleted
                 if not pace.wait(len(keys)):
                     raise PredisError(f"nobody waits for it any more: it ends after {deleted} keys")
                 reply = client.command("UNLINK", *keys)
                 assert isinstance(reply, int)
                 deleted += reply
                 note(deleted)
+                if deleted == most:
+                    return deleted
             if task.cancelled():
                 raise PredisError(f"nobody waits for it any more: it ends after {deleted} keys")
     return deleted

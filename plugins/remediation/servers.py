@@ -36,13 +36,12 @@ class Servers:
         """A connection (redis.Redis) for as long as it is needed; what goes wrong with it is a PredisError."""
         from redis.exceptions import RedisError
 
-        client = self._client(self.find(name))
+        server = self.find(name)
         try:
-            yield client
+            with self._client(server) as client:
+                yield client
         except (RedisError, OSError) as error:  # redis-py's errors hold no passwords
             raise PredisError(f"the server {name}: {error}") from None
-        finally:
-            client.close()
 
     @staticmethod
     def _client(server: Server) -> Any:

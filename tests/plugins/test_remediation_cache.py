@@ -1,7 +1,8 @@
 """Actions on the hosted cache, which is a real one."""
 
 import itertools
-from collections.abc import Iterator
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +130,11 @@ SHOP = Tenant("shop", "shop:", 4 * MIB, "0" * 64)
 
 
 @pytest.fixture
-def supervised(tmp_path: Path, cache: Cache) -> Iterator[tuple[Host, Cache, Any]]:
+def supervised(tmp_path: Path, cache: Cache) -> tuple[Host, Cache, Any]:
     settings = CacheSettings(**{**vars_of(cache.settings), "tenants": to_json([SHOP])})
     supervisor = cache.running(settings)
     server = Server("the cache", None, 0, Path(settings.unix_socket), cache.files.data_dir, cache.files.log)  # type: ignore[arg-type]
-    yield host_in(tmp_path, server, SupervisedCache(supervisor)), cache, supervisor
+    return host_in(tmp_path, server, SupervisedCache(supervisor)), cache, supervisor
 
 
 def vars_of(settings: CacheSettings) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def test_more_memory_than_the_arena_has_takes_a_restart_that_the_rule_allows(sup
 
 
 def test_a_change_stays_when_the_cache_is_started_again(supervised: Any) -> None:
-    host, cache, supervisor = supervised
+    host, cache, _ = supervised
     Used(action_of("cache.policy"), host, policy="noeviction").run()
     Used(action_of("cache.restart"), host).run("rule-2/0001")
     assert cache.command("CONFIG", "GET", "maxmemory-policy")[1] == b"noeviction"
@@ -169,7 +170,7 @@ def test_a_change_stays_when_the_cache_is_started_again(supervised: Any) -> None
 
 
 def test_a_tenants_quota_is_changed_and_put_back(supervised: Any) -> None:
-    host, cache, supervisor = supervised
+    host, cache, _ = supervised
     with pytest.raises(PredisError, match="restart = true"):
         Used(action_of("cache.tenant_quota"), host, tenant="shop", to="6MiB").plan()
     used = Used(action_of("cache.tenant_quota"), host, tenant="shop", to="6MiB", restart=True)
@@ -225,6 +226,12 @@ def test_without_a_supervisor_there_is_nobody_to_restart_it(host: Host) -> None:
 # --- drain
 
 
+def is_refused(server: Server) -> bool:
+    """Whether a client that connects is told that there are too many."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        return b"max number of clients reached" in client.recv(100)
+
+
 def test_a_drained_cache_takes_no_new_clients_until_it_is_opened_again(host: Host, cache_server: Server) -> None:
     used = Used(action_of("cache.drain"), host, wait="200ms")
     with cache_server.client() as stays, cache_server.client() as goes:
@@ -234,14 +241,12 @@ def test_a_drained_cache_takes_no_new_clients_until_it_is_opened_again(host: Hos
         assert outcome.done
         assert "of 1 clients 1 stay" in outcome.detail
         assert stays.command("PING") == "PONG"
-        with pytest.raises(RespError, match="max number of clients"):
-            cache_server.client()
+        assert is_refused(cache_server)
         assert used.done_before() is not None
         with pytest.raises(PredisError, match="takes no new clients already"):
             used.run("rule-1/0002")
     # nobody is there any more, and still nobody gets in
-    with pytest.raises(RespError, match="max number of clients"):
-        cache_server.client()
+    assert is_refused(cache_server)
     assert used.undo(outcome).detail == "the cache takes clients again, up to 10000"
     with cache_server.client() as client:
         assert client.command("PING") == "PONG"
@@ -337,7 +342,7 @@ def test_eviction_goes_on_where_a_crash_ended_it(host: Host, cache_server: Serve
     used = Used(action_of("cache.evict"), host, prefix="a:", keys=500, per_second=1_000_000)
     looks = itertools.count()
     with pytest.raises(PredisError, match="nobody waits for it any more"):
-        used.run(cancelled=lambda: next(looks) > 2)
+        used.run(cancelled=lambda: next(looks) > 1)
     gone = 1000 - count_of(cache_server)
     assert 0 < gone < 500
     assert used.done_before() is None
@@ -360,8 +365,6 @@ def test_only_idle_keys_are_evicted_where_the_rule_says_so(host: Host, cache_ser
 
 
 def test_deleting_keeps_to_its_rate(host: Host, cache_server: Server) -> None:
-    import time
-
     fill(cache_server, "a:")
     begun = time.monotonic()
     Used(action_of("cache.flush_namespace"), host, prefix="a:", per_second=2000).run()
@@ -419,12 +422,12 @@ def test_what_the_cache_lacks_is_copied_with_type_and_expiry(
         origin.command("XADD", "stream", "*", "a", "1")
         client.command("SET", "known", "new")
         used = Used(action_of("cache.warm_up", servers(redis_server)), host, server="origin")
-        assert "of the first 9 it lacks 8" in used.plan()
+        assert "of the first 8 it lacks 7" in used.plan()
         assert client.command("DBSIZE") == 1
         # when it runs
         outcome = used.run()
         # then all but the newer key, and the stream, which this cache has not, are there
-        assert outcome.detail.startswith("copied 7 keys from the server origin; 1 were left out")
+        assert outcome.detail.startswith("copied 6 keys from the server origin; 1 were left out")
         assert client.command("GET", "known") == b"new"
         origin.command("DEL", "stream", "known")
         client.command("DEL", "known")
