@@ -22,6 +22,7 @@ from typing import TextIO
 
 from agent import __version__, notify
 from agent.analysis import Analysis
+from agent.cache.control import SupervisedCache
 from agent.cache.link import arena_heartbeat
 from agent.cache.settings import CacheFiles, CacheSettings, CommandLine, command_line
 from agent.cache.timings import Timings
@@ -100,6 +101,7 @@ class Service:
             command=command,
             timings=timings,
         )
+        self._cache_control = SupervisedCache(self._supervisor)
 
     def run(self) -> int:
         """Runs until SIGTERM or SIGINT. Raises PredisError, with nothing left running, when it cannot start."""
@@ -287,7 +289,8 @@ class Service:
             password_file=files.password if config.cache.auth else None,
             arena=files.arena,
         )
-        return Host(files.data_dir, address, __version__, logging.getLogger("predis.plugins"))
+        logger = logging.getLogger("predis.plugins")
+        return Host(files.data_dir, address, __version__, logger, cache_control=self._cache_control)
 
 
 def _clock_offset() -> float:
