@@ -84,7 +84,7 @@ class Service:
         self._pulse = Pulse(LIMITS)
         self._catalogue = Catalogue()
         self._events = EventLog(scrub=lambda text: self._log.scrubber.text(text))
-        self._analysis = Analysis(self._catalogue, self._events.emit)
+        self._analysis = Analysis(self._catalogue, self._events.emit, self._host)
         self._pipeline = Pipeline(
             self._catalogue, interval=loaded.config.agent.interval, accepted=self._analysis.history.accept
         )
@@ -138,6 +138,7 @@ class Service:
                 use_log=self._log.use,
                 host=self._host,
                 emit=self._events.emit,
+                prepare=self._analysis.prepare,
                 use=self._analysis.use,
             )
             report = Report(
@@ -186,6 +187,7 @@ class Service:
             log.warning("%s", warning)
         manager.remember()
         collection.run_plugins(self._host(self._loaded))
+        self._analysis.rules.begin(self._loaded, manager.active)
 
     def _start_up(
         self, report: Report, collection: Collection, watchdog: notify.Watchdog, new_password: str | None
