@@ -1,0 +1,1 @@
+"""Detection of anomalies, and what is probably behind them."""
