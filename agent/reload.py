@@ -32,8 +32,8 @@ class Reloader:
     """Brings new configurations into force, one at a time, on a thread that may take its time.
 
     `move_http` makes the HTTP server listen elsewhere, or raises PredisError and leaves it where it is. `use_log`
-    cannot fail. `host` makes what plugins are told. `emit` is told of the outcome, as an event. `loaded` is the
-    configuration in force.
+    and `use`, for what has no part in the plan, cannot fail. `host` makes what plugins are told. `emit` is told of the
+    outcome, as an event. `loaded` is the configuration in force.
     """
 
     def __init__(
@@ -47,12 +47,13 @@ class Reloader:
         use_log: Callable[[LoadedConfig], None],
         host: Callable[[LoadedConfig], Host],
         emit: Callable[[Event], None] = lambda event: None,
+        use: Callable[[LoadedConfig], None] = lambda loaded: None,
     ) -> None:
         self.loaded = loaded
         self.state = state
         self._supervisor, self._collection = supervisor, collection
         self._move_http, self._use_log, self._host = move_http, use_log, host
-        self._emit = emit
+        self._emit, self._use = emit, use
         self._thread: threading.Thread | None = None
         self._stopping, self._superseded = threading.Event(), threading.Event()
 
@@ -136,6 +137,7 @@ class Reloader:
         changed = [*map(str, plan(old, new)), *how, *_what_became_of_plugins(changes)]
         self.loaded = new
         self._use_log(new)
+        self._use(new)
         self._collection.change(changes, self._host(new), new.config.agent.interval)
         self._collection.manager.remember()
         return changed

@@ -247,12 +247,40 @@ class HttpSection(Section):
     port: Port = 8889
 
 
+class HistorySection(Section):
+    """What series were: kept in data_dir, or read from Prometheus."""
+
+    enabled: bool = Field(default=True, description="false: the newest minutes alone, in memory")
+    backend: Literal["local", "prometheus"] = Field(
+        default="local", description="prometheus: older points are read from there, and nothing is written here"
+    )
+    retention: Annotated[Duration, duration_between("1h", "520w")] = Field(
+        default=35 * 86400.0, description="of one value (and lowest, highest) every 5 minutes"
+    )
+    raw_retention: Annotated[Duration, duration_between("10m", "520w")] = Field(
+        default=2 * 86400.0, description="of every point"
+    )
+    max_size: Annotated[Size, size_between("8MiB", "1TiB")] = Field(
+        default=1 << 30, description="of the file; the oldest goes first"
+    )
+    url: str = Field(default="http://127.0.0.1:9090", description="of Prometheus")
+    selector: str = Field(default="", description='what tells this agent\'s series there, such as job="predis"')
+
+    @field_validator("url")
+    @classmethod
+    def _web_address(cls, url: str) -> str:
+        if not re.match(r"https?://[^/\s]", url):
+            raise refuse(f"{show(url)} is not the address of a server", "write for example http://127.0.0.1:9090")
+        return url
+
+
 class Config(Section):
     """The whole of agent.toml. ``plugins`` is raw: each plugin's own model reads its table."""
 
     agent: AgentSection = AgentSection()
     cache: CacheSection = CacheSection()
     http: HttpSection = HttpSection()
+    history: HistorySection = HistorySection()
     plugins: dict[str, dict[str, Any]] = Field(default={}, repr=False)  # may hold secrets
 
     @field_validator("cache")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from agent.metrics.model import SeriesKey
+from agent.metrics.model import Histogram, SeriesKey
 
 
 class History(Protocol):
@@ -17,6 +17,9 @@ class History(Protocol):
     def points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, float]]:
         """(time, value) of a series in [start, end], oldest first, at the finest resolution that is kept for all of it.
         A histogram's value is its count; histograms: see `histogram_points`."""
+
+    def histogram_points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, Histogram]]:
+        """(time, histogram) of a histogram's series in [start, end], oldest first, cumulative since it was made."""
 
     def latest(self, keys: Iterable[SeriesKey]) -> dict[SeriesKey, tuple[float, float]]:
         """The newest (time, value) of each."""

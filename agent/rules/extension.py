@@ -8,32 +8,37 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from agent.forecast.model import Forecast
 from agent.incidents.model import Incident
 from agent.metrics.history import History
-from agent.metrics.model import Snapshot
+from agent.metrics.model import SeriesKey, Snapshot
 from agent.plugin.host import Host
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """What conditions and actions may look at: the newest state, what came before, and the incidents that are open."""
+    """What conditions and actions may look at: the newest state, what came before, the incidents that are open, and the
+    newest forecast of each series that a rule asks for (`RuleEngine.forecasts_wanted`)."""
 
     time: float  # Unix seconds
     snapshot: Snapshot
     history: History
     incidents: tuple[Incident, ...] = ()
+    forecasts: Mapping[SeriesKey, Forecast] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether a condition holds: None when nobody can know, for which `why` gives the reason.
 
-    `targets` narrows what the rule is about, such as ("tenant:shop",); empty for the rule's own target.
+    `targets` narrows what the rule is about, such as ("tenant:shop",); empty for the rule's own target. `of`: how many
+    such targets there are, those that are well included, for limits by share; 0 when nobody knows.
     """
 
     holds: bool | None
     why: str
     targets: tuple[str, ...] = ()
+    of: int = 0
 
 
 class ConditionType(Protocol):
@@ -82,6 +87,8 @@ class ActionType(Protocol):
 
     changes_state: whether anything but a message comes of it; such actions are dry runs unless a rule says otherwise.
     deadline: seconds that it may take, unless a rule says otherwise.
+    An action may also have `moves`, a tuple of the metrics that it moves by itself, such as those that a restart makes
+    jump: rules that would set each other off that way are refused when they are loaded.
     """
 
     name: str

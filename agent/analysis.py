@@ -1,0 +1,73 @@
+"""The parts that look at what is collected: history, and what is built on it.
+
+They come after collecting and hosting: whatever goes wrong here is counted and shown, and stops nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from agent.collection import Collection
+from agent.config.load import LoadedConfig
+from agent.export.model import Event
+from agent.history import settings
+from agent.history.document import history_document
+from agent.history.store import HistoryStore
+from agent.incidents.document import incident_document
+from agent.incidents.manager import Incidents
+from agent.incidents.model import Incident
+from agent.metrics.catalogue import Catalogue
+from agent.metrics.model import Sample
+
+
+class Analysis:
+    """May be used from any thread. `start` begins, `use` takes a new configuration, `stop` keeps what is to be kept."""
+
+    def __init__(self, catalogue: Catalogue, emit: Callable[[Event], None]) -> None:
+        self._catalogue = catalogue
+        self._collection: Collection | None = None
+        self.history = HistoryStore()
+        self.incidents = Incidents(emit, self._explain, self._detectors)
+
+    def start(self, loaded: LoadedConfig, collection: Collection) -> None:
+        """Begin to keep what this collects, and to look at it."""
+        self._collection = collection
+        self.use(loaded)
+        self.history.start()
+        self.incidents.start(loaded.config.agent.data_dir)
+
+    def use(self, loaded: LoadedConfig) -> None:
+        """A new configuration is in force."""
+        settings.use(self.history, loaded.config, self._catalogue.get)
+
+    def stop(self) -> None:
+        """Write what is in memory."""
+        self.incidents.stop()
+        self.history.stop()
+
+    def collect(self) -> Iterator[Sample]:
+        """What these parts say of themselves."""
+        yield from self.history.collect()
+        yield from self.incidents.collect()
+
+    def status(self) -> dict[str, Any]:
+        """For the status document."""
+        return {"history": self.history.status(), "incidents": self.incidents.status()}
+
+    def incident_document(self, identifier: str) -> dict[str, Any] | None:
+        """The answer of /api/v1/incidents/ID; None where there is no such incident."""
+        incident = self.incidents.get(identifier)
+        return None if incident is None else incident_document(incident)
+
+    def _explain(self, incident: Incident) -> None:
+        if self._collection is not None:
+            self._collection.explain(incident, self.history)
+
+    def _detectors(self) -> set[str]:
+        return set() if self._collection is None else self._collection.detectors()
+
+    def history_document(self, query: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """The answer of /api/v1/history. Raises PredisError."""
+        query = list(query)
+        return history_document(self.history, self._catalogue.get(dict(query).get("metric", "")), query)
