@@ -11,6 +11,8 @@ from typing import Any
 from agent.collection import Collection
 from agent.config.load import LoadedConfig
 from agent.export.model import Event
+from agent.forecast.keeper import ForecastKeeper
+from agent.forecast.worker import ForecastWorker
 from agent.history import settings
 from agent.history.document import history_document
 from agent.history.store import HistoryStore
@@ -19,16 +21,22 @@ from agent.incidents.manager import Incidents
 from agent.incidents.model import Incident
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Sample
+from agent.plugin.host import Host
 
 
 class Analysis:
     """May be used from any thread. `start` begins, `use` takes a new configuration, `stop` keeps what is to be kept."""
 
-    def __init__(self, catalogue: Catalogue, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self, catalogue: Catalogue, emit: Callable[[Event], None], host: Callable[[LoadedConfig], Host]
+    ) -> None:
         self._catalogue = catalogue
         self._collection: Collection | None = None
+        self._loaded: LoadedConfig | None = None
+        self._host = host
         self.history = HistoryStore()
         self.incidents = Incidents(emit, self._explain, self._detectors)
+        self.forecasts = ForecastKeeper(self.history, catalogue.get, self._forecaster)
 
     def start(self, loaded: LoadedConfig, collection: Collection) -> None:
         """Begin to keep what this collects, and to look at it."""
@@ -36,13 +44,16 @@ class Analysis:
         self.use(loaded)
         self.history.start()
         self.incidents.start(loaded.config.agent.data_dir)
+        self.forecasts.start()
 
     def use(self, loaded: LoadedConfig) -> None:
         """A new configuration is in force."""
+        self._loaded = loaded
         settings.use(self.history, loaded.config, self._catalogue.get)
 
     def stop(self) -> None:
         """Write what is in memory."""
+        self.forecasts.stop()
         self.incidents.stop()
         self.history.stop()
 
@@ -63,6 +74,15 @@ class Analysis:
     def _explain(self, incident: Incident) -> None:
         if self._collection is not None:
             self._collection.explain(incident, self.history)
+
+    def _forecaster(self) -> ForecastWorker | None:
+        """A worker for the first plugin by name that can forecast."""
+        if self._collection is None or self._loaded is None:
+            return None
+        for plugin in self._collection.manager.active:
+            if plugin.implements("predis_forecast"):
+                return ForecastWorker(plugin, self._loaded, self._host(self._loaded))
+        return None
 
     def _detectors(self) -> set[str]:
         return set() if self._collection is None else self._collection.detectors()

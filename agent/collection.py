@@ -191,7 +191,7 @@ class Collection:
 
     def _add(self, plugin: LoadedPlugin, host: Host) -> None:
         logger = logging.getLogger(f"predis.plugins.{plugin.name}")
-        own_host = Host(host.data_dir, host.cache, host.version, logger, self.events.emit)
+        own_host = dataclasses.replace(host, logger=logger, emit=self.events.emit)
         interval = plugin.config.interval or self._interval
         worker = PluginWorker(
             plugin,

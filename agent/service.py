@@ -83,7 +83,7 @@ class Service:
         self._pulse = Pulse(LIMITS)
         self._catalogue = Catalogue()
         self._events = EventLog(scrub=lambda text: self._log.scrubber.text(text))
-        self._analysis = Analysis(self._catalogue, self._events.emit)
+        self._analysis = Analysis(self._catalogue, self._events.emit, self._host)
         self._pipeline = Pipeline(
             self._catalogue, interval=loaded.config.agent.interval, accepted=self._analysis.history.accept
         )
@@ -287,7 +287,8 @@ class Service:
             password_file=files.password if config.cache.auth else None,
             arena=files.arena,
         )
-        return Host(files.data_dir, address, __version__, logging.getLogger("predis.plugins"))
+        logger = logging.getLogger("predis.plugins")
+        return Host(files.data_dir, address, __version__, logger, forecasts=self._analysis.forecasts)
 
 
 def _clock_offset() -> float:

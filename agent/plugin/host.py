@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.export.model import Event
+from agent.forecast.model import Forecasts, NoForecasts
 
 
 def _to_nobody(event: Event) -> None:
@@ -29,7 +30,8 @@ class CacheAddress:
 class Host:
     """The agent as a plugin sees it: its folder, its version, the hosted cache, and a logger of the plugin's own.
 
-    `emit` tells all exporters of an event; it returns at once and may be called from any thread.
+    `emit` tells all exporters of an event; it returns at once and may be called from any thread. `forecasts`: what is
+    forecast for rules, dashboards and plugins.
     """
 
     data_dir: Path
@@ -37,3 +39,4 @@ class Host:
     version: str
     logger: logging.Logger
     emit: Callable[[Event], None] = _to_nobody
+    forecasts: Forecasts = field(default_factory=NoForecasts)

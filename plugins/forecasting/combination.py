@@ -77,7 +77,7 @@ def _origins(n: int, horizon: int, periods: Sequence[int]) -> list[int]:
     last = n - horizon
     natural = periods[0] * max(1, horizon // periods[0] // 2) if periods and horizon >= periods[0] else horizon
     stride = max(1, min(natural, (last - first) // (_ORIGINS - 1)))
-    return [origin for origin in range(last, max(first, last - stride * _ORIGINS), -stride)][::-1] or [last]
+    return list(range(last, max(first, last - stride * _ORIGINS), -stride))[::-1] or [last]
 
 
 def _weights(errors: Floats) -> Floats:

@@ -50,4 +50,5 @@ def forecast_rows(rows: Rows, horizon: int) -> Bands:
     tested = max(1, min(horizon, len(values) // 4))
     combined = combine(mended, horizon, seasons.usable(rows.periods, len(values), tested))
     ends = (*combined.interval(combined.quantile80), *combined.interval(combined.quantile95))
-    return Bands(*(np.clip(line, low, high) for line in (combined.mean, *ends)), combined)
+    middle, low80, high80, low95, high95 = (np.clip(line, low, high) for line in (combined.mean, *ends))
+    return Bands(middle, low80, high80, low95, high95, combined)

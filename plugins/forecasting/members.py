@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -64,7 +65,11 @@ def _models(
         yield "short-season smoothing", lambda x: smooth(x, origins, horizon, SHORT_SEASON, periods[:1])
     lags = _lags(periods, origins[0])
     for window in (1, *periods):
-        yield f"seasonal AR/{window}", lambda x, window=window: autoregress(x, origins, horizon, lags, window)
+        yield f"seasonal AR/{window}", partial(_autoregress, origins, horizon, lags, window)
+
+
+def _autoregress(origins: Sequence[int], horizon: int, lags: Sequence[int], window: int, values: Floats) -> Floats:
+    return autoregress(values, origins, horizon, lags, window)
 
 
 def _lags(periods: Sequence[int], rows: int) -> list[int]:

@@ -31,7 +31,7 @@ def declared(period: int) -> tuple[int, ...]:
 
 
 def detected(values: Floats) -> tuple[int, ...]:
-    """The usual season with the largest significant autocorrelation of differences (clipped: one spike is no season)."""
+    """The usual season with the largest significant autocorrelation of differences (clipped: a spike is no season)."""
     candidates = [period for period in USUAL if len(values) >= 2.5 * period]
     changes = np.diff(values)
     if not candidates or not np.any(changes != changes[0]):

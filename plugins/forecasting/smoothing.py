@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 
 from plugins.forecasting.arrays import Floats
 
@@ -108,7 +109,7 @@ class _State:
             season[row % period] += gain * shock
         self._last = error
 
-    def path(self, row: int, ahead: Floats) -> Floats:
+    def path(self, row: int, ahead: npt.NDArray[np.int_]) -> Floats:
         grid = self._grid
         damped = np.cumsum(grid.damping[:, None] ** ahead, axis=1)
         path = self._level[:, None] + self._slope[:, None] * damped + self._last[:, None] * grid.carry[:, None] ** ahead
