@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,9 @@ from agent.collection import Collection
 from agent.config.load import LoadedConfig
 from agent.errors import PredisError
 from agent.export.model import Event
+from agent.forecast.keeper import ForecastKeeper
+from agent.forecast.model import Forecast, Wanted
+from agent.forecast.worker import ForecastWorker
 from agent.history import settings
 from agent.history.document import history_document
 from agent.history.store import HistoryStore
@@ -23,7 +26,7 @@ from agent.incidents.document import incident_document
 from agent.incidents.manager import Incidents
 from agent.incidents.model import Incident
 from agent.metrics.catalogue import Catalogue
-from agent.metrics.model import Sample, Snapshot
+from agent.metrics.model import Sample, SeriesKey, Snapshot
 from agent.metrics.self_metrics import PLUGIN_NAME
 from agent.own_specs import SPECS
 from agent.plugin.host import Host
@@ -39,27 +42,39 @@ class Analysis:
     ) -> None:
         self._catalogue, self._emit, self._host = catalogue, emit, host
         self._collection: Collection | None = None
+        self._loaded: LoadedConfig | None = None
         self.history = HistoryStore()
         self.incidents = Incidents(emit, self._explain, self._detectors)
+        self.forecasts = ForecastKeeper(self.history, catalogue.get, self._forecaster)
         self.rules = Rules(
-            Parts(self._snapshot, self.history, self.incidents.open_ones, self._host_of_rules, self._catalogue)
+            Parts(
+                self._snapshot,
+                self.history,
+                self.incidents.open_ones,
+                self._host_of_rules,
+                self._catalogue,
+                self._forecasts_for_rules,
+            )
         )
 
     def start(self, loaded: LoadedConfig, collection: Collection) -> None:
         """Begin to keep what this collects, and to look at it."""
-        self._collection = collection
+        self._collection, self._loaded = collection, loaded
         settings.use(self.history, loaded.config, self._catalogue.get)
         self.history.start()
         self.incidents.start(loaded.config.agent.data_dir)
+        self.forecasts.start()
 
     def use(self, loaded: LoadedConfig, rules: PreparedRules) -> None:
         """A new configuration is in force, with these rules, which `prepare` gave."""
+        self._loaded = loaded
         settings.use(self.history, loaded.config, self._catalogue.get)
         self.rules.use(rules)
 
     def stop(self) -> None:
         """Begin no action any more, and write what is in memory."""
         self.rules.stop()
+        self.forecasts.stop()
         self.incidents.stop()
         self.history.stop()
 
@@ -101,6 +116,20 @@ class Analysis:
 
     def _host_of_rules(self, loaded: LoadedConfig) -> Host:
         return replace(self._host(loaded), logger=logging.getLogger("predis.rules"), emit=self._emit)
+
+    def _forecasts_for_rules(self, wanted: Mapping[str, float]) -> Mapping[SeriesKey, Forecast]:
+        """The newest forecasts, and from now on those of these metrics, so many seconds ahead."""
+        self.forecasts.want("rules", [Wanted(metric, horizon) for metric, horizon in wanted.items()])
+        return self.forecasts.newest()
+
+    def _forecaster(self) -> ForecastWorker | None:
+        """A worker for the first plugin by name that can forecast."""
+        if self._collection is None or self._loaded is None:
+            return None
+        for plugin in self._collection.manager.active:
+            if plugin.implements("predis_forecast"):
+                return ForecastWorker(plugin, self._loaded, self._host(self._loaded))
+        return None
 
     def _detectors(self) -> set[str]:
         return set() if self._collection is None else self._collection.detectors()

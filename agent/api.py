@@ -26,7 +26,7 @@ from agent.export.config import ExportConfig
 from agent.export.http import HttpSender, answer_of
 from agent.export.model import Answer, Batch, Body, Destination, Event, Limits, Series, Temporality, Verdict
 from agent.export.prepared import Prepared
-from agent.forecast.model import Forecast, ForecastRequest
+from agent.forecast.model import Estimate, Forecast, ForecastRequest, Forecasts, Wanted
 from agent.incidents.model import Anomaly, Cause, Incident
 from agent.metrics.bill import MONTH, Charge, tiered
 from agent.metrics.history import History
@@ -57,10 +57,12 @@ __all__ = [
     "Dashboards",
     "Destination",
     "Duration",
+    "Estimate",
     "Event",
     "ExportConfig",
     "Forecast",
     "ForecastRequest",
+    "Forecasts",
     "Histogram",
     "History",
     "Host",
@@ -87,6 +89,7 @@ __all__ = [
     "Temporality",
     "VendorError",
     "Verdict",
+    "Wanted",
     "answer_of",
     "duration_between",
     "format_size",

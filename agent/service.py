@@ -292,7 +292,14 @@ class Service:
             arena=files.arena,
         )
         logger = logging.getLogger("predis.plugins")
-        return Host(files.data_dir, address, __version__, logger, cache_control=self._cache_control)
+        return Host(
+            files.data_dir,
+            address,
+            __version__,
+            logger,
+            cache_control=self._cache_control,
+            forecasts=self._analysis.forecasts,
+        )
 
 
 def _clock_offset() -> float:

@@ -26,6 +26,7 @@ _COMMANDS = {
     "dashboards": "agent.cli.dashboards",
     "cache": "agent.cli.cache",
     "eval": "agent.cli.evaluate",
+    "forecast": "agent.cli.forecast",
     "flare": "agent.cli.flare",
     "demo": "agent.cli.demo",
 }

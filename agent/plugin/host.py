@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.export.model import Event
+from agent.forecast.model import Forecasts, NoForecasts
 
 
 def _to_nobody(event: Event) -> None:
@@ -89,7 +90,8 @@ class Host:
     """The agent as a plugin sees it: its folder, its version, the hosted cache, and a logger of the plugin's own.
 
     `emit` tells all exporters of an event; it returns at once and may be called from any thread. `cache_control` is
-    None where there is no supervisor to ask, as in a plugin's process of its own.
+    None where there is no supervisor to ask, as in a plugin's process of its own. `forecasts`: what is forecast for
+    rules, dashboards and plugins.
     """
 
     data_dir: Path
@@ -98,3 +100,4 @@ class Host:
     logger: logging.Logger
     emit: Callable[[Event], None] = _to_nobody
     cache_control: CacheControl | None = None
+    forecasts: Forecasts = field(default_factory=NoForecasts)

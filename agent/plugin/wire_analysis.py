@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from agent.forecast.model import Forecast, ForecastRequest
+from agent.forecast.model import Estimate, Forecast, ForecastRequest
 from agent.incidents.model import Anomaly, Cause, Incident
 from agent.metrics.model import SeriesKey
 from agent.plugin.wire import checked
@@ -44,6 +44,8 @@ def load_forecast(given: Any) -> Forecast:
             model=_text(given["model"]),
             error=error,
             reach=(likely, earliest, latest),
+            peak=_estimate(given["peak"]),
+            trend=_estimate(given["trend"]),
             problem=_text(given["problem"]),
         )
 
@@ -97,6 +99,10 @@ def _cause(component: Any, score: Any, why: Any, series: Any, signature: Any) ->
 def _key(given: Any) -> SeriesKey:
     name, labels = given
     return _text(name), tuple(map(_text, labels))
+
+
+def _estimate(given: Any) -> Estimate | None:
+    return None if given is None else Estimate(**{name: _number(value) for name, value in given.items()})
 
 
 def _tuple(given: Any) -> tuple[Any, ...]:
