@@ -102,8 +102,7 @@ class Judge:
         self._failures.clear()
         for intent, deed in list(self._open.items()):
             if now - deed.began > deed.deadline:
-                self.ends(intent, False, now)
-        self._failures.clear()
+                self.ends(intent, None, deed.began + deed.deadline)
 
     def _check_run(self, intent: str, deed: Deed, law: Law, now: float) -> None:
         last = self._last.get((deed.rule, deed.target))
