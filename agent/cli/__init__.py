@@ -22,6 +22,7 @@ _COMMANDS = {
     "plugins": "agent.cli.plugins",
     "plugin": "agent.cli.plugin",
     "metrics": "agent.cli.metrics",
+    "incidents": "agent.cli.incidents",
     "dashboards": "agent.cli.dashboards",
     "cache": "agent.cli.cache",
     "eval": "agent.cli.evaluate",

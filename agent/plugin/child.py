@@ -25,15 +25,18 @@ from agent.config.load import LoadedConfig
 from agent.config.models import Config, PluginConfig
 from agent.config.sources import Sources
 from agent.export.model import Event
-from agent.plugin import wire
+from agent.plugin import wire, wire_analysis
+from agent.plugin.far_history import FarHistory
 from agent.plugin.guard import describe, origin
 from agent.plugin.host import CacheAddress, Host
 from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.manager import PluginManager, hook_names
 from agent.plugin.markers import ENTRY_POINT_GROUP
+from agent.plugin.snapshots import SnapshotReceiver
 
 _PR_SET_PDEATHSIG = 1
 _LONGEST_LINE = 4000
+_IN_ONE = 20  # anomalies in a message
 _OUT_OF_MEMORY = wire.pack({"memory": True})  # made now: there is no memory to make it later
 
 
@@ -44,6 +47,7 @@ class Line:
         self._connection = connection
         self._lock = threading.Lock()
         self.requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def send(self, message: Any) -> None:
         """Send a message; waits while the agent does not read."""
@@ -58,7 +62,7 @@ class Line:
         """Until the agent is gone; then this process goes, and all that it started."""
         with contextlib.suppress(OSError):
             while (message := wire.receive(self._connection)) is not None:
-                self.requests.put(message)
+                (self.answers if "answer" in message else self.requests).put(message)
         os.killpg(0, signal.SIGKILL)
 
 
@@ -77,6 +81,7 @@ class Server:
 
     def __init__(self, line: Line, setup: dict[str, Any]) -> None:
         self._line = line
+        self._snapshots = SnapshotReceiver()
         entry_point = EntryPoint(setup["name"], setup["value"], ENTRY_POINT_GROUP)
         sources = Sources(Path(setup["base"]), {"plugins": {setup["name"]: setup["table"]}})
         sources.alternatives = {tuple(path): text for path, text in setup["alternatives"]}
@@ -122,7 +127,25 @@ class Server:
             self._line.send({"samples": chunk})
 
     def _export(self, request: dict[str, Any]) -> None:
-        self._plugin.export(wire.load_snapshot(request["snapshot"]))
+        self._plugin.export(self._snapshots.load(request["snapshot"]))
+
+    def _detect(self, request: dict[str, Any]) -> None:
+        anomalies = self._plugin.detect(self._snapshots.load(request["snapshot"]))
+        for at in range(0, len(anomalies), _IN_ONE):
+            self._line.send({"anomalies": [wire_analysis.dump(one) for one in anomalies[at : at + _IN_ONE]]})
+
+    def _causes(self, request: dict[str, Any]) -> None:
+        incident = wire_analysis.load_incident(request["incident"])
+        causes = self._plugin.causes(incident, FarHistory(self._ask))
+        self._line.send({"causes": [wire_analysis.dump(cause) for cause in causes]})
+
+    def _forecast(self, request: dict[str, Any]) -> None:
+        forecast = self._plugin.forecast(wire_analysis.load_request(request["request"]))
+        self._line.send({"forecast": wire_analysis.dump(forecast)})
+
+    def _ask(self, question: list[Any]) -> Any:
+        self._line.send({"question": question})
+        return self._line.answers.get()["answer"]
 
     def _stop(self, request: dict[str, Any]) -> None:
         self._plugin.stop()

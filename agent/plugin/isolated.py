@@ -17,16 +17,22 @@ from typing import Any
 from agent.config.load import LoadedConfig
 from agent.config.models import PluginConfig
 from agent.config.secrets import Secrets
-from agent.errors import Problem
+from agent.errors import PluginError, Problem
+from agent.forecast.model import Forecast, ForecastRequest
+from agent.incidents.model import Anomaly, Cause, Incident
+from agent.metrics.history import History
 from agent.metrics.model import Sample, Snapshot
-from agent.plugin import wire
+from agent.plugin import far_history, wire, wire_analysis
 from agent.plugin.guard import Told
 from agent.plugin.host import Host
 from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.process import ChildProcess
+from agent.plugin.snapshots import SnapshotSender
 
 MOST_LINES = 100  # of the log, in one call
-_CALLED = frozenset({"predis_metric_specs", "predis_start", "predis_collect", "predis_export", "predis_stop"})
+_CALLED = frozenset(
+    f"predis_{call}" for call in ("metric_specs", "start", "collect", "export", "detect", "causes", "forecast", "stop")
+)
 _ON_TOP = 5.0  # seconds that a process may take to start, besides the deadline for loading
 
 log = logging.getLogger("predis.plugins")
@@ -48,6 +54,7 @@ class IsolatedPlugin(LoadedPlugin):
     _hooks: frozenset[str] = frozenset()
     _host: Host | None = field(default=None, repr=False)
     _child: ChildProcess | None = field(default=None, repr=False)
+    _snapshots: SnapshotSender = field(default_factory=SnapshotSender, repr=False)  # what its process has of them
     _begun: bool = False
     _given_up: threading.Event = field(default_factory=threading.Event, repr=False)
     _note: str | None = None
@@ -124,16 +131,41 @@ class IsolatedPlugin(LoadedPlugin):
 
     def collect(self) -> Iterator[Sample]:
         """Call predis_collect; all samples are there before the first is given."""
-        samples: list[Sample] = []
+        said = Said()
         with self._turn():
-            self._ask({"call": "collect"}, samples)
-        yield from samples
+            self._ask({"call": "collect"}, said)
+        yield from said.samples
 
     def export(self, snapshot: Snapshot) -> None:
         """Call predis_export."""
         if self.implements("predis_export"):
             with self._turn():
-                self._ask({"call": "export", "snapshot": wire.dump_snapshot(snapshot)})
+                child = self._ready()  # first: a new process knows nothing yet
+                self._send(child, {"call": "export", "snapshot": self._snapshots.dump(snapshot)})
+
+    def detect(self, snapshot: Snapshot) -> list[Anomaly]:
+        """Call predis_detect."""
+        said = Said()
+        with self._turn():
+            child = self._ready()
+            self._send(child, {"call": "detect", "snapshot": self._snapshots.dump(snapshot)}, said)
+        return said.anomalies
+
+    def causes(self, incident: Incident, history: History) -> list[Cause]:
+        """Call predis_causes; what it asks of the history is answered from here."""
+        said = Said(history)
+        with self._turn():
+            self._ask({"call": "causes", "incident": wire_analysis.dump(incident)}, said)
+        return said.causes
+
+    def forecast(self, request: ForecastRequest) -> Forecast:
+        """Call predis_forecast. Raises PluginError when it gives none."""
+        said = Said()
+        with self._turn():
+            self._ask({"call": "forecast", "request": wire_analysis.dump(request)}, said)
+        if said.forecast is None:
+            raise PluginError(self.name, "predis_forecast gave nothing", "return a Forecast")
+        return said.forecast
 
     def stop(self) -> None:
         """Call predis_stop, if its process lives; it ends with that."""
@@ -162,8 +194,8 @@ class IsolatedPlugin(LoadedPlugin):
     def _turn(self) -> _Turn:
         return _Turn(self._lock, self.config.deadline)
 
-    def _ask(self, request: Mapping[str, Any], samples: list[Sample] | None = None) -> None:
-        self._send(self._ready(), request, samples)
+    def _ask(self, request: Mapping[str, Any], said: Said) -> None:
+        self._send(self._ready(), request, said)
 
     def _ready(self) -> ChildProcess:
         """The process, started if need be, with the plugin started in it. The lock is held."""
@@ -178,7 +210,7 @@ class IsolatedPlugin(LoadedPlugin):
                 self._child, _ = self._spawn()
             except Told as told:
                 raise Told(f"its process cannot be started: {told}") from None
-            self._begun = False
+            self._begun, self._snapshots = False, SnapshotSender()
             if self._given_up.is_set():  # meanwhile; whoever stopped it could not see this process
                 self._child.close()
                 raise Told("it was stopped")
@@ -194,7 +226,7 @@ class IsolatedPlugin(LoadedPlugin):
         level = logging.getLogger(f"predis.plugins.{self.name}").getEffectiveLevel()
         setup = {**self.instance.message, "memory_limit": memory_limit, "log_level": level}
         try:
-            answer = child.call(setup, self.load_deadline + _ON_TOP, _Listener(self, None))
+            answer = child.call(setup, self.load_deadline + _ON_TOP, _Listener(self, child, None))
             described = answer["plugin"]
             if not isinstance(described, dict):
                 raise TypeError
@@ -203,8 +235,8 @@ class IsolatedPlugin(LoadedPlugin):
             raise
         return child, described
 
-    def _send(self, child: ChildProcess, request: Mapping[str, Any], samples: list[Sample] | None = None) -> None:
-        listener = _Listener(self, samples)
+    def _send(self, child: ChildProcess, request: Mapping[str, Any], said: Said | None = None) -> None:
+        listener = _Listener(self, child, said)
         try:
             answer = child.call(request, self.config.deadline, listener)
         except Told as told:
@@ -217,17 +249,37 @@ class IsolatedPlugin(LoadedPlugin):
         self._note = note if isinstance(note, str) else None
 
 
+@dataclass
+class Said:
+    """What a process may give in one call, and what it may ask for."""
+
+    history: History | None = None
+    samples: list[Sample] = field(default_factory=list)
+    anomalies: list[Anomaly] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
+    forecast: Forecast | None = None
+
+
 class _Listener:
     """What a process says in one call besides its answer."""
 
-    def __init__(self, plugin: IsolatedPlugin, samples: list[Sample] | None) -> None:
-        self._plugin, self._samples = plugin, samples
+    def __init__(self, plugin: IsolatedPlugin, child: ChildProcess, said: Said | None) -> None:
+        self._plugin, self._child, self._said = plugin, child, said
         self._logger = logging.getLogger(f"predis.plugins.{plugin.name}")
         self._lines = 0
 
     def __call__(self, message: Mapping[str, Any]) -> None:
-        if "samples" in message and self._samples is not None:
-            self._samples += wire.load_samples(message["samples"])
+        said = self._said
+        if "samples" in message and said is not None:
+            said.samples += wire.load_samples(message["samples"])
+        elif "anomalies" in message and said is not None:
+            said.anomalies += wire_analysis.load_anomalies(message["anomalies"])
+        elif "causes" in message and said is not None:
+            said.causes += wire_analysis.load_causes(message["causes"])
+        elif "forecast" in message and said is not None:
+            said.forecast = wire_analysis.load_forecast(message["forecast"])
+        elif "question" in message and said is not None and said.history is not None:
+            self._child.reply({"answer": far_history.answer(said.history, message["question"])})
         elif "event" in message:
             event, host = wire.load_event(message["event"]), self._plugin._host
             if host is not None:

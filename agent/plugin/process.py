@@ -44,6 +44,7 @@ class ChildProcess:
     def __init__(self, memory_limit: int) -> None:
         self._memory_limit = memory_limit
         self._buffer, self._tail = bytearray(), b""
+        self._until = 0.0
         self._killed_for: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._trouble: OSError | None = None
@@ -75,7 +76,7 @@ class ChildProcess:
         Raises HookRaised, or ProcessFailed, with the process killed, when it is not done after `deadline` seconds,
         sends what it should not, or ends.
         """
-        until = time.monotonic() + deadline
+        until = self._until = time.monotonic() + deadline
         try:
             self._connection.settimeout(max(0.001, deadline))
             self._connection.sendall(wire.pack(request))
@@ -86,6 +87,12 @@ class ChildProcess:
             raise self._failed(str(error)) from None
         except OSError:  # it is gone, or has been closed by whoever stops the plugin
             raise self._failed(self._death()) from None
+
+    def reply(self, message: Any) -> None:
+        """Answer what the process asks in a call; for `told`."""
+        self._connection.settimeout(max(0.001, self._until - time.monotonic()))
+        self._connection.sendall(wire.pack(message))
+        self._connection.setblocking(False)
 
     def kill(self, reason: str) -> None:
         """End it and all that it started."""
@@ -111,6 +118,7 @@ class ChildProcess:
             for name, value in os.environ.items()
             if not name.startswith(ENV_PREFIX) and not is_secret_name(name)
         }
+        environ.setdefault("OMP_NUM_THREADS", "1")  # libraries for arrays: a plugin takes one core, not all of them
         try:
             self._process = subprocess.Popen(
                 command,

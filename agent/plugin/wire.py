@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from agent.export.model import Event
-from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
+from agent.metrics.model import Histogram, Kind, MetricSpec, Sample
 
 HEAD = struct.Struct(">I")
 LARGEST = 4 << 20  # bytes of one frame from a plugin
@@ -69,10 +69,14 @@ def _exactly(connection: socket.socket, size: int) -> bytes | None:
 
 def dump_sample(sample: Sample) -> list[Any]:
     """A sample as JSON has it."""
-    value = sample.value
+    return [sample.name, dump_value(sample.value), sample.labels]
+
+
+def dump_value(value: float | Histogram) -> Any:
+    """A value as JSON has it."""
     if isinstance(value, Histogram):
-        return [sample.name, [value.bounds, value.counts, value.sum], sample.labels]
-    return [sample.name, value if isinstance(value, (int, float)) else float(value), sample.labels]
+        return [value.bounds, value.counts, value.sum]
+    return value if isinstance(value, (int, float)) else float(value)
 
 
 def dump_spec(spec: MetricSpec) -> list[Any]:
@@ -93,29 +97,14 @@ def chunks(samples: Iterable[Sample]) -> Iterator[list[Any]]:
     yield chunk
 
 
-def dump_snapshot(snapshot: Snapshot) -> dict[str, Any]:
-    """A snapshot as JSON has it."""
-    return {
-        "time": snapshot.time,
-        "samples": [dump_sample(sample) for sample in snapshot.samples.values()],
-        "specs": [dump_spec(spec) for spec in snapshot.specs.values()],
-    }
-
-
 def load_samples(given: Any) -> list[Sample]:
     """Samples from JSON. Raises WireError; whether they fit the catalogue is the pipeline's to say."""
-    return _checked(lambda: [_sample(*row) for row in given], "samples")
+    return checked(lambda: [_sample(*row) for row in given], "samples")
 
 
 def load_specs(given: Any) -> tuple[MetricSpec, ...]:
     """Declarations from JSON. Raises WireError."""
-    return _checked(lambda: tuple(_spec(*row) for row in given), "metrics")
-
-
-def load_snapshot(given: Any) -> Snapshot:
-    """A snapshot from JSON. Raises WireError."""
-    samples, specs = load_samples(given["samples"]), load_specs(given["specs"])
-    return Snapshot(given["time"], {sample.key: sample for sample in samples}, {spec.name: spec for spec in specs})
+    return checked(lambda: tuple(_spec(*row) for row in given), "metrics")
 
 
 def load_event(given: Any) -> Event:
@@ -132,7 +121,7 @@ def load_event(given: Any) -> Event:
             raise TypeError
         return event
 
-    return _checked(made, "an event")
+    return checked(made, "an event")
 
 
 def _sample(name: Any, value: Any, labels: Any) -> Sample:
@@ -146,8 +135,9 @@ def _spec(name: Any, kind: Any, text: Any, unit: Any, labels: Any, bounds: Any) 
     return MetricSpec(name, Kind(kind), text, unit, tuple(labels), tuple(bounds))
 
 
-def _checked(make: Callable[[], Given], what: str) -> Given:
+def checked(make: Callable[[], Given], what: str) -> Given:
+    """What `make` makes of JSON; raises WireError when that fails as it does with data that are otherwise."""
     try:
         return make()
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, KeyError, OverflowError):
         raise WireError(f"it sent {what} that cannot be read") from None
