@@ -236,7 +236,7 @@ class RuleEngine:
                         self._weather(now)
                     moved |= self._remedies.advance(self._found, now, self._storm.why, fresh=fresh)
                     if self._remedies.save() or keep_clock:
-                        self._store.set_meta("clock", (self._clock.now(), now.time))
+                        self._store.set_meta("clock", (self._clock.now(), self._wall()))
                         self._store.set_meta("storm", bool(self._storm.why))
                         keep_clock = False
                 self.trouble = ""
