@@ -114,7 +114,7 @@ class FailoverReplica(Action):
             raise PredisError(f"{params.replica} is a primary already")
         if state.get("master_sync_in_progress") == "1":
             raise PredisError(f"{params.replica} is being filled by its primary: it has a part of the data only")
-        if int(state["slave_repl_offset"]) <= 0 or state.get("master_link_down_since_seconds") == "-1":
+        if state.get("master_link_down_since_seconds") == "-1":
             raise PredisError(f"{params.replica} was never in step with its primary: it may have nothing of the data")
         if params.force:
             return
