@@ -10,7 +10,7 @@ from pathlib import Path
 
 import redis
 
-SQUEEZED = "4mb"
+SQUEEZED = "8mb"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,8 @@ memory = "64MiB"
 port = {http_port}
 
 [rules]
-paths = ["rules.toml"]
-packs = []
+packs = false
+folder = "rules.d"
 
 [plugins.prometheus]
 enabled = false
@@ -94,7 +94,8 @@ class World:
         """Starts the agent with these rules, and waits until it is ready. Raises PredisError with its log's end."""
         cache_port, http_port = _free_ports(2)
         self.config_file.write_text(CONFIG.format(cache_port=cache_port, http_port=http_port))
-        (self.folder / "rules.toml").write_text(rules)
+        (self.folder / "rules.d").mkdir()
+        (self.folder / "rules.d" / "demo.toml").write_text(rules)
         self.loaded = load_config(self.config_file)
         log = self.folder / "agent.log"
         command = [sys.executable, "-m", "agent", "run", "--config", str(self.config_file)]
