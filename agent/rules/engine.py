@@ -197,6 +197,10 @@ class RuleEngine:
                 "subjects": [self._shown(m) for m in self._remedies.machines.values() if m.rule == name],
             }
 
+    def holds(self, name: str) -> bool | None:
+        """Whether a rule's condition held when it was looked at last."""
+        return self._found.get(name, _NOT_YET).holds
+
     def names(self) -> list[str]:
         """The rules' names."""
         return list(self._rules)
@@ -236,7 +240,7 @@ class RuleEngine:
                         self._weather(now)
                     moved |= self._remedies.advance(self._found, now, self._storm.why, fresh=fresh)
                     if self._remedies.save() or keep_clock:
-                        self._store.set_meta("clock", (self._clock.now(), now.time))
+                        self._store.set_meta("clock", (self._clock.now(), self._wall()))
                         self._store.set_meta("storm", bool(self._storm.why))
                         keep_clock = False
                 self.trouble = ""

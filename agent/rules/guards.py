@@ -53,6 +53,16 @@ def may_act(rule: Rule, machine: Machine, found: Found, uses: Sequence[Use], at:
     )
 
 
+def may_go_on(rule: Rule, at: Situation) -> Refusal | None:
+    """Whether a further action of a remedy under way may be begun; None: it may."""
+    if at.storm:
+        return Refusal("storm", at.storm)
+    for name, most in ((rule.name, rule.limit.actions_per_hour), (None, at.settings.max_actions_per_hour)):
+        if at.ledger.within_hour(at.now, name) >= most:
+            return Refusal("hour", f"{most} actions were begun within an hour")
+    return None
+
+
 def _rested(rule: Rule, uses: Sequence[Use], at: Situation) -> Refusal | None:
     for use in uses:
         left = at.ledger.rests(rule.name, use.target, rule.cooldown, at.now)
@@ -83,6 +93,7 @@ def _free(machine: Machine, uses: Sequence[Use], at: Situation) -> Refusal | Non
 def _within_share(rule: Rule, machine: Machine, found: Found, at: Situation) -> Refusal | None:
     """As medik8s' node health check does it: what is being worked on counts as ill, healed or not."""
     working = {other.subject for other in at.machines if other.rule == rule.name and other.state in WORKING}
+    working |= {intent.subject for intent in at.ledger.blocked.values() if intent.rule == rule.name}  # they hang
     ill = working | set(found.subjects) | {machine.subject}
     total = found.of
     if total == 0:  # nobody knows how many there are: one after the other

@@ -20,7 +20,7 @@ class Ledger:
         self._recent = deque((intent.started, intent.rule) for intent in store.since(now - HOUR) if intent.changes)
         self._ends = store.last_ends()
         self._failures = store.failures()
-        self.blocked = {intent.target: intent.id for intent in store.unfinished() if intent.blocks}
+        self.blocked = {intent.target: intent for intent in store.unfinished() if intent.blocks}
 
     def begin(self, intent: Intent) -> None:
         """Before an action runs."""
@@ -64,12 +64,12 @@ class Ledger:
 
     def block(self, intent: Intent) -> None:
         """An action hangs: its target is left alone."""
-        self.blocked[intent.target] = intent.id
+        self.blocked[intent.target] = intent
 
-    def unblock(self, intent: str) -> None:
+    def unblock(self, intent: str, now: float) -> None:
         """What hung is over."""
-        self._store.unblock(intent)
-        self.blocked = {target: name for target, name in self.blocked.items() if name != intent}
+        self._store.unblock(intent, now)
+        self.blocked = {target: other for target, other in self.blocked.items() if other.id != intent}
 
     def counts(self) -> Mapping[str, Any]:
         """For the status."""

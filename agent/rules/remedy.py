@@ -12,7 +12,7 @@ from typing import Any
 from agent.export.model import Event
 from agent.plugin.host import Host
 from agent.rules.extension import Now
-from agent.rules.guards import Refusal, Situation, Use, may_act
+from agent.rules.guards import Refusal, Situation, Use, may_act, may_go_on
 from agent.rules.jobs import Jobs, Note, Result, about, describe, plan_name, step_of
 from agent.rules.ledger import Ledger
 from agent.rules.machine import FORGOTTEN, WITH_JOBS, Job, Machine
@@ -107,7 +107,7 @@ class Remedies:
             place = current.pop(result.intent, None)
             if place is None:  # it was given up before: what it did is only written down
                 if result.ending != "unknown":
-                    self.ledger.unblock(result.intent)
+                    self.ledger.unblock(result.intent, self._clock.now())
                 self._note("late", {"intent": result.intent, "outcome": result.ending, "detail": result.detail})
                 continue
             self._dirty.add(place)
@@ -127,7 +127,7 @@ class Remedies:
     def save(self) -> bool:
         """Put what changed into the store; gives whether anything did."""
         changed = bool(self._dirty)
-        for place in self._dirty:
+        for place in sorted(self._dirty):
             machine = self.machines.get(place)
             self._store.put_machine(*place, None if machine is None else machine.saved())
         return changed
@@ -153,7 +153,7 @@ class Remedies:
                 self._store.finish(intent.id, "unknown", detail, self._clock.now())
                 self._note("not known", {"rule": intent.rule, "intent": intent.id, "detail": detail})
             elif intent.blocks and not intent.changes:
-                self.ledger.unblock(intent.id)  # a message that hung: its thread is gone
+                self.ledger.unblock(intent.id, self._clock.now())  # a message that hung: its thread is gone
             elif intent.blocks:
                 self._ask_what_hung(intent, now)
         self._store.forget_old(self._clock.now())
@@ -203,7 +203,7 @@ class Remedies:
                 self.ledger.succeeded(key, self._clock.now())
         for intent in self._store.unfinished():
             if intent.blocks and intent.rule == rule:
-                self.ledger.unblock(intent.id)
+                self.ledger.unblock(intent.id, self._clock.now())
 
     def fired_within(self, window: float) -> int:
         """How many rules and subjects fired in the last seconds."""
@@ -252,7 +252,7 @@ class Remedies:
 
     def _once(self, machine: Machine, rule: Rule, found: Found, now: Now, fresh: bool) -> bool:
         if machine.state in WITH_JOBS:
-            return self._work(machine, rule, now)
+            return self._work(machine, rule, found, now)
         if machine.state == "held":
             return self._hold(machine, rule, found, now)
         if machine.state == "planning":
@@ -263,8 +263,7 @@ class Remedies:
 
     def _hold(self, machine: Machine, rule: Rule, found: Found, now: Now) -> bool:
         """The only door to actions: everything is looked at again each time."""
-        time = self._clock.now()
-        if machine.approved is not None and time - machine.approved > rule.approval_timeout:
+        if self._approval_is_over(machine, rule):
             self._fail(machine, rule, "could not be done while the approval counted")
             return True
         holds = found.holds_for(machine.subject)
@@ -283,15 +282,14 @@ class Remedies:
             self._fail(machine, rule, f"cannot be done: {describe(error)}")
             return True
         if rule.acts:
-            at = Situation(time, self._settings, self.ledger, self.machines.values(), self._storm)
-            refusal = may_act(rule, machine, found, uses, at)
+            refusal = may_act(rule, machine, found, uses, self._situation())
             if refusal is not None:
                 return self._refuse(machine, rule, refusal)
         machine.guard = machine.reason = ""
         if not machine.plan:
             if self._jobs.runner.runs(plan_name(machine)):
                 return self._refuse(machine, rule, Refusal("hanging", "an earlier planning of it hangs"))
-            machine.go("planning", time)
+            machine.go("planning", self._clock.now())
         elif rule.acts and rule.approval and machine.approved is None:
             self._ask_a_person(machine, rule, now)
         else:
@@ -381,7 +379,7 @@ class Remedies:
             machine.coming = len(uses)
         machine.go("acting", self._clock.now())
 
-    def _work(self, machine: Machine, rule: Rule, now: Now) -> bool:
+    def _work(self, machine: Machine, rule: Rule, found: Found, now: Now) -> bool:
         if machine.current:
             result = self._jobs.overdue(machine, machine.current in self._asking)
             if result is None:
@@ -391,14 +389,38 @@ class Remedies:
         elif self.killed and machine.jobs:
             self._note("stopped", {**about(machine), "why": self.killed, "left": len(machine.jobs)})
             self._finish(machine, rule, "stopped by the kill switch", now)
-        elif machine.jobs:
+        elif machine.jobs and not self._guarded(machine, rule, found):
             job = machine.jobs.pop(0)
             failure = self._jobs.begin(machine, job, rule, now)
             if failure is not None:
                 self._settle(machine, rule, job, failure)
-        else:
+        elif not machine.jobs and machine.state in WITH_JOBS:
             self._after_jobs(machine, rule, now)
         return True
+
+    def _guarded(self, machine: Machine, rule: Rule, found: Found) -> bool:
+        """Whether a guard stopped the next job. Messages were sent since the door, so that things may have changed."""
+        job = machine.jobs[0]
+        if job.kind == "undo" or not step_of(rule, job).changes_state:
+            return False
+        if machine.changed:
+            refusal = may_go_on(rule, self._situation())
+            if refusal is not None:
+                self._fail(machine, rule, f"was not gone on with: {refusal.why}")
+            return refusal is not None
+        uses = [_use(machine, rule, index) for index, step in enumerate(rule.steps) if step.changes_state]
+        well = found.holds_for(machine.subject) is not True or self._approval_is_over(machine, rule)
+        if not well and may_act(rule, machine, found, uses, self._situation()) is None:
+            return False
+        machine.jobs, machine.targets, machine.coming, machine.told = [], [], 0, True
+        machine.go("held", self._clock.now())
+        return True
+
+    def _approval_is_over(self, machine: Machine, rule: Rule) -> bool:
+        return machine.approved is not None and self._clock.now() - machine.approved > rule.approval_timeout
+
+    def _situation(self) -> Situation:
+        return Situation(self._clock.now(), self._settings, self.ledger, self.machines.values(), self._storm)
 
     def _after_jobs(self, machine: Machine, rule: Rule, now: Now) -> None:
         time = self._clock.now()

@@ -102,12 +102,9 @@ class Rules:
     ) -> PreparedRules:
         """The rules of a configuration, with what these plugins add, for `use`. Raises ConfigError with what is wrong
         unless not `strict`: then what is wrong is left out."""
-        section = loaded.config.rules
-        if not section.enabled:
+        if not loaded.config.rules.enabled:
             return PreparedRules(loaded, RuleSet())
-        actions, conditions, problems = _added(plugins)
-        defaults = Defaults(section.dry_run, section.share, section.actions_per_hour, section.approval_timeout)
-        reader = RuleReader(catalogue, actions, conditions, defaults=defaults, environ=loaded.environ)
+        reader, problems = reader_of(loaded, plugins, catalogue)
         found = reader.read(files_of(loaded), packs_of(loaded))
         found.problems += problems
         if strict and found.problems:
@@ -122,7 +119,7 @@ class Rules:
                 if self._engine is None:
                     self._engine = self._make(prepared) if prepared.loaded.config.rules.enabled else None
                 else:
-                    self._engine.use(prepared.found.rules, _settings(prepared.loaded))
+                    self._engine.use(prepared.found.rules, settings_of(prepared.loaded))
                 self._error = None
             except Exception as error:  # noqa: BLE001  # whatever it is, the agent goes on without rules
                 self._lose(str(error) if isinstance(error, PredisError) else describe(error))
@@ -209,7 +206,7 @@ class Rules:
             raise
         try:
             host = self._parts.host(prepared.loaded)
-            engine = RuleEngine(prepared.found.rules, host, audit, store, _settings(prepared.loaded))
+            engine = RuleEngine(prepared.found.rules, host, audit, store, settings_of(prepared.loaded))
         except Exception:
             audit.close()
             store.close()
@@ -255,6 +252,16 @@ class Rules:
         self._error = what
 
 
+def reader_of(
+    loaded: LoadedConfig, plugins: Iterable[LoadedPlugin], catalogue: Catalogue
+) -> tuple[RuleReader, list[Problem]]:
+    """What reads rules, with what these plugins add and the configuration's defaults; what is wrong with plugins."""
+    section = loaded.config.rules
+    actions, conditions, problems = added(plugins)
+    defaults = Defaults(section.dry_run, section.share, section.actions_per_hour, section.approval_timeout)
+    return RuleReader(catalogue, actions, conditions, defaults=defaults, environ=loaded.environ), problems
+
+
 def files_of(loaded: LoadedConfig) -> list[Path]:
     """The files of rules that a configuration names: all *.toml of its folder, by name."""
     return sorted(loaded.config.rules.folder.glob("*.toml"))
@@ -266,7 +273,8 @@ def packs_of(loaded: LoadedConfig) -> list[Path]:
     return sorted(folder.glob("*.toml")) if loaded.config.rules.packs else []
 
 
-def _settings(loaded: LoadedConfig) -> EngineSettings:
+def settings_of(loaded: LoadedConfig) -> EngineSettings:
+    """The limits over all rules, and the kill switch."""
     section = loaded.config.rules
     return EngineSettings(
         kill_switch=loaded.config.agent.data_dir / KILL_SWITCH,
@@ -278,7 +286,7 @@ def _settings(loaded: LoadedConfig) -> EngineSettings:
     )
 
 
-def _added(plugins: Iterable[LoadedPlugin]) -> tuple[list[ActionType], list[ConditionType], list[Problem]]:
+def added(plugins: Iterable[LoadedPlugin]) -> tuple[list[ActionType], list[ConditionType], list[Problem]]:
     """What plugins add to rules; what is wrong with one is its problem alone."""
     actions: list[ActionType] = []
     conditions: list[ConditionType] = []

@@ -165,10 +165,12 @@ class RuleStore:
             )
             return cursor.rowcount == 1
 
-    def unblock(self, intent: str) -> None:
-        """What hung is over: its target may be worked on again."""
+    def unblock(self, intent: str, ended: float) -> None:
+        """What hung is over: its target may be worked on again, after its cooldown."""
         with self._lock:
-            self._db.execute("update intents set blocks = 0 where id = ?", (intent,))
+            self._db.execute(
+                "update intents set blocks = 0, ended = max(ifnull(ended, 0), ?) where id = ?", (ended, intent)
+            )
 
     def intent(self, intent: str) -> Intent | None:
         """One by its name."""
