@@ -126,6 +126,22 @@ def test_one_that_lasts_keeps_its_name_and_its_causes_through_a_restart(tmp_path
     assert World(tmp_path).incidents.open_ones() == ()
 
 
+def test_after_a_restart_it_is_not_over_before_it_was_quiet_and_new_causes_replace_the_old(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    name = world.open_one()
+    world.incidents.explained("why", name, [Cause("origin", 1.0, "it is slow")])
+    world.settle()
+    world.incidents.stop()
+    after = World(tmp_path, now=world.now + 2000)
+    after.look()
+    after.look()
+    assert [one.id for one in after.incidents.open_ones()] == [name]
+    after.incidents.explained("why", name, [Cause("gpu", 0.5, "it is hot")])
+    after.settle()
+    assert [cause.component for cause in after.incidents.open_ones()[0].causes] == ["gpu"]
+    after.incidents.stop()
+
+
 def test_one_that_ended_while_the_agent_was_away_is_closed(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.open_one()
