@@ -197,6 +197,10 @@ class RuleEngine:
                 "subjects": [self._shown(m) for m in self._remedies.machines.values() if m.rule == name],
             }
 
+    def holds(self, name: str) -> bool | None:
+        """Whether a rule's condition held when it was looked at last."""
+        return self._found.get(name, _NOT_YET).holds
+
     def names(self) -> list[str]:
         """The rules' names."""
         return list(self._rules)

@@ -29,6 +29,11 @@ class Recorded:
         times = [time for found in self._times.values() for time in (found[:1] + found[-1:])]
         return (min(times), max(times)) if times else None
 
+    @property
+    def count(self) -> int:
+        """How many series there are."""
+        return len(self._series)
+
     def keys(self, metric: str) -> Sequence[SeriesKey]:
         return [key for key in self._metrics.get(metric, ()) if self._times[key] and self._times[key][0] <= self.until]
 
