@@ -14,10 +14,11 @@ INTERVAL = 10.0
 MAX_CPU, AIM_CPU = 0.03, 0.01
 MAX_STATE, AIM_STATE = 60e6, 40e6
 METHOD = """\
-The plugin anomaly, at its defaults, takes {snapshots} snapshots of {series:,} series (5,000 counters, 4,500 gauges, 500
-histograms; two thirds of the numbers change), {interval:g} s apart by their own clock, one after another. A histogram is
-two numbers to it. CPU is the thread's own time a snapshot, the first {settle} left out, as a share of one core at one
-snapshot each {interval:g} s; with `zscore` beside it as the simple choice. State is the arrays in memory, and the file."""
+The plugin anomaly, at its defaults, takes {snapshots} snapshots of {series:,} series (5,000 counters, 4,500 gauges,
+500 histograms; two thirds of the numbers change), {interval:g} s apart by their own clock, one after another. A
+histogram is two numbers to it. CPU is the thread's own time a snapshot, the first {settle} left out, as a share of one
+core at one snapshot each {interval:g} s; with `zscore` beside it as the simple choice. State is the arrays in memory,
+and the file."""
 SETTLE = 40
 
 
