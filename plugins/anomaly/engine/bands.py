@@ -5,8 +5,13 @@ with time. The evidence of a row is how far it lies outside, as a share of the b
 assumption about a distribution: of exchangeable rows the n-th is a record with probability 2/n, whatever they are
 (Foster & Stuart, "Distribution-free tests in time-series based on the breaking of records", 1954), so noise of every
 kind gives few, and they compare between series. There are two bands, one that remembers for a month and one for days;
-to be outside of the latter alone is weak evidence. After a record the band has it, and so the same again is none until
-it is forgotten; and for some hours a record must be larger than the last one to count.
+to be outside of the latter alone is weak evidence. How much wider the one is than the other tells how heavy the tails
+are (the range of n Pareto-tailed rows grows as a power of n, that of normal ones hardly), and so how large records are
+by nature; they count for less by that.
+
+After a record the band has it, and so the same again is none until it is forgotten; for some hours a record must be
+larger than the last one to count; and in a series that was restless for weeks records count for less than in a calm
+one.
 
 A record's size is turned into a tail probability as in peaks over threshold (Davison & Smith, "Models for exceedances
 over high thresholds", 1990): the share of rows that were records, times a Pareto tail whose exponent is estimated from
@@ -20,7 +25,7 @@ from typing import Final
 
 import numpy as np
 
-from plugins.anomaly.engine.channels import CHANNELS, DAY, Pace
+from plugins.anomaly.engine.channels import CHANNELS, DAY, DIFFERENCE, LEVEL, VARIANCE, Pace
 from plugins.anomaly.engine.table import Array, Field, Slots
 
 LONG: Final = (30 * DAY, 1000)  # seconds, and rows at least, in which a band shrinks to 1/e
@@ -31,7 +36,12 @@ REPEAT: Final = 0.7  # of that size is taken off a larger record; what is smalle
 WARM_UP: Final = 30  # rows in which nothing is a record
 SHARPNESS: Final = 10.0  # an excess of a tenth of the band counts as one unit of the Pareto tail
 PRIOR_RECORDS, PRIOR_SIZE = 16.0, 0.5  # what is taken for granted of record sizes before there are any
+UNREST: Final = (15 * DAY, 500)  # in which the sum of the sizes of records is forgotten to 1/e
+UNREST_WEIGHT: Final = 0.2
 MIN_WIDTH: Final = 1e-3  # a band is at least so wide, as a share of the value
+
+# A step from row to row, or a restless hour, says less than a value that never was.
+WEIGHTS: Final = np.array([{DIFFERENCE: 0.7, VARIANCE: 0.7, LEVEL: 0.85}.get(n, 1.0) for n in range(len(CHANNELS))])
 
 FIELDS: Final = {
     "low": Field(np.float64, len(CHANNELS)),
@@ -40,6 +50,7 @@ FIELDS: Final = {
     "near_low": Field(np.float64, len(CHANNELS)),
     "near_high": Field(np.float64, len(CHANNELS)),
     "recent": Field(np.float64),  # the size of the last large record, as far as it is not forgotten
+    "unrest": Field(np.float64),  # the sum of the sizes of records, as far as they are not forgotten
     "tests": Field(np.float64),  # rows, forgotten as the long band is
     "records": Field(np.float64),
     "sizes": Field(np.float64),
@@ -50,7 +61,7 @@ FIELDS: Final = {
 class Records:
     """What came of one row of each series.
 
-    size: how much of a record, in units of log(1 + SHARPNESS × excess), 0 for none. channel: in which channel.
+    size: how much of a record, all counted, 0 for none. channel: in which channel.
     p_value: of a record of the long band, 1 where there is none. low, high: that channel's band as it was before.
     """
 
@@ -68,12 +79,12 @@ class _Band:
         self._arrays, self._slots, self._names = arrays, slots, names
         first = (arrays["rows"][slots] <= 1)[:, None]
         self.low, self.high = (np.where(first, numbers, arrays[name][slots]) for name in names)
+        self.width = np.maximum(self.high - self.low, MIN_WIDTH * np.abs(numbers[:, :1]) + 1e-12)
 
-    def excess(self, numbers: Array, may_speak: Array) -> Array:
-        """How far the numbers lie outside, in widths of the band."""
-        width = np.maximum(self.high - self.low, MIN_WIDTH * np.abs(numbers[:, :1]) + 1e-12)
-        outside = np.maximum(numbers - self.high, self.low - numbers) / width
-        return np.where(may_speak, np.maximum(outside, 0.0), 0.0)
+    def record(self, numbers: Array, may_speak: Array) -> Array:
+        """How far the numbers lie outside, as log(1 + SHARPNESS × widths of the band)."""
+        outside = np.maximum(numbers - self.high, self.low - numbers) / self.width
+        return np.log1p(SHARPNESS * np.where(may_speak, np.maximum(outside, 0.0), 0.0))
 
     def learn(self, numbers: Array, middle: Array, forget: Array) -> None:
         """Shrinks it and takes the numbers in."""
@@ -92,14 +103,15 @@ def judge(arrays: dict[str, Array], slots: Slots, numbers: Array, proven: Array)
     may_speak = proven & (rows > WARM_UP)[:, None]
     long = _Band(arrays, slots, ("low", "high"), numbers)
     short = _Band(arrays, slots, ("near_low", "near_high"), numbers)
-    long_excess, short_excess = long.excess(numbers, may_speak), short.excess(numbers, may_speak)
-    long_channel, short_channel = np.argmax(long_excess, axis=1), np.argmax(short_excess, axis=1)
-    record = np.log1p(SHARPNESS * long_excess[each, long_channel])
-    near = np.log1p(SHARPNESS * short_excess[each, short_channel])
-    total = record + SHORT_WEIGHT * near
+    tails = 1 + np.log(np.maximum(long.width / short.width, 1.0))
+    far, near = WEIGHTS * long.record(numbers, may_speak) / tails, short.record(numbers, may_speak)
+    far_channel, near_channel = np.argmax(far, axis=1), np.argmax(near, axis=1)
+    record = far[each, far_channel]
+    total = record + SHORT_WEIGHT * near[each, near_channel]
 
-    recent = arrays["recent"][slots]
-    size = np.where(total > recent, total - REPEAT * recent, 0.0)
+    recent, unrest = arrays["recent"][slots], arrays["unrest"][slots]
+    fresh = np.where(total > recent, total - REPEAT * recent, 0.0)
+    size = fresh / (1 + UNREST_WEIGHT * unrest)
 
     tests, records, sizes = arrays["tests"][slots], arrays["records"][slots], arrays["sizes"][slots]
     mean = (sizes + PRIOR_RECORDS * PRIOR_SIZE) / (records + PRIOR_RECORDS)
@@ -114,12 +126,13 @@ def judge(arrays: dict[str, Array], slots: Slots, numbers: Array, proven: Array)
     long.learn(numbers, middle, forget)
     short.learn(numbers, middle, pace.forget(SHORT))
     arrays["recent"][slots] = np.maximum(recent * (1 - pace.forget(REFRACTORY)), total)
+    arrays["unrest"][slots] = unrest * (1 - pace.forget(UNREST)) + fresh
     arrays["tests"][slots] = tests * (1 - forget) + 1
     arrays["records"][slots] = records * (1 - forget) + (record > 0)
     arrays["sizes"][slots] = sizes * (1 - forget) + record
 
-    far = record > 0
-    channel = np.where(far, long_channel, short_channel)
-    low = np.where(far[:, None], long.low, short.low)
-    high = np.where(far[:, None], long.high, short.high)
+    is_far = record > 0
+    channel = np.where(is_far, far_channel, near_channel)
+    low = np.where(is_far[:, None], long.low, short.low)
+    high = np.where(is_far[:, None], long.high, short.high)
     return Records(size, channel, p_value, low, high)
