@@ -37,7 +37,8 @@ WARM_UP: Final = 30  # rows in which nothing is a record
 SHARPNESS: Final = 10.0  # an excess of a tenth of the band counts as one unit of the Pareto tail
 PRIOR_RECORDS, PRIOR_SIZE = 16.0, 0.5  # what is taken for granted of record sizes before there are any
 UNREST: Final = (15 * DAY, 500)  # in which the sum of the sizes of records is forgotten to 1/e
-UNREST_WEIGHT: Final = 0.2
+RESTLESS: Final = 10.0  # of which sum on the series counts as restless, half and half
+DISCOUNT: Final = 4.0  # in a series without any rest records count for 1 / (1 + DISCOUNT)
 MIN_WIDTH: Final = 1e-3  # a band is at least so wide, as a share of the value
 
 # A step from row to row, or a restless hour, says less than a value that never was.
@@ -111,7 +112,7 @@ def judge(arrays: dict[str, Array], slots: Slots, numbers: Array, proven: Array)
 
     recent, unrest = arrays["recent"][slots], arrays["unrest"][slots]
     fresh = np.where(total > recent, total - REPEAT * recent, 0.0)
-    size = fresh / (1 + UNREST_WEIGHT * unrest)
+    size = fresh / (1 + DISCOUNT * unrest / (unrest + RESTLESS))
 
     tests, records, sizes = arrays["tests"][slots], arrays["records"][slots], arrays["sizes"][slots]
     mean = (sizes + PRIOR_RECORDS * PRIOR_SIZE) / (records + PRIOR_RECORDS)
