@@ -100,10 +100,9 @@ class Watch:
         with np.errstate(over="ignore"):
             arrays["points"][slots, place] = values
         judged = self.detector.step(slots, np.full(len(slots), time), values)
-        tests = int(judged.usable.sum())
-        self.tests += tests
+        self.tests += int(judged.usable.sum())
         interval = self._interval if self._interval > 0 else 10.0
-        self.alarms.update(slots, time, values, judged, tests * DAY / interval)
+        self.alarms.update(slots, time, values, judged, len(slots) * DAY / interval)
         self._look_for_absent(time, interval)
 
     def anomalies(self) -> Iterator[Anomaly]:
@@ -203,7 +202,8 @@ class Watch:
                 continue
             where = np.array(positions)
             which, now = slots[where], values[where]
-            grown = now - arrays["before"][which]
+            with np.errstate(over="ignore", invalid="ignore"):  # what is no number is no rate either, below
+                grown = now - arrays["before"][which]
             if sums is None:
                 per = time - arrays["before_time"][which]
                 top = grown

@@ -14,6 +14,7 @@ from plugins.anomaly.engine.table import Array, Slots
 
 CALM_ROWS: Final = 3  # so many rows within the band end an anomaly
 LONGEST: Final = 6 * HOUR  # seconds; what lasts longer is how things are now
+LARGEST_RATE: Final = 1e-3  # of alarms to tests, however few tests there are and however many alarms are asked for
 MARGIN: Final = 0.1  # of the band's width: so far inside its edges a value must be to count as back
 
 
@@ -63,9 +64,9 @@ class Alarms:
                 self._go_on(slot, alarm, time, float(value[index]), judged, index)
             elif not 0 <= time - alarm.since <= LONGEST:
                 del self.open[slot]
-        rate = self._per_day / max(tests_per_day, 1.0)
+        rate = min(self._per_day / max(tests_per_day, 1.0), LARGEST_RATE)
         # Most rows are nothing, so only what could be believed at the best is looked at more closely.
-        likely = np.flatnonzero(judged.p_value <= rate * len(slots))
+        likely = np.flatnonzero(judged.usable & (judged.p_value <= min(rate * len(slots), 0.1)))
         if not len(likely):
             return
         for index in likely[discoveries(judged.p_value[likely], rate)].tolist():

@@ -87,9 +87,13 @@ class Pace:
         self.interval = np.where(np.isfinite(interval), interval, 5 * MINUTE)
 
     def __call__(self, horizon: tuple[float, int]) -> Array:
+        return np.maximum(self._first, self.forget(horizon))
+
+    def forget(self, horizon: tuple[float, int]) -> Array:
+        """The share that is forgotten at each row, of what is to be forgotten to 1/e within the horizon."""
         seconds, rows = horizon
-        weight: Array = -np.expm1(-self.interval / np.maximum(seconds, rows * self.interval))
-        return np.maximum(self._first, weight)
+        share: Array = -np.expm1(-self.interval / np.maximum(seconds, rows * self.interval))
+        return share
 
 
 def _toward(now: Array, target: Array, weight: Array) -> Array:

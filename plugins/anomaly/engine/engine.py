@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from plugins.anomaly.engine import bands, channels
 from plugins.anomaly.engine.table import Array, Slots, Table
 
-FIELDS = {**channels.FIELDS, **bands.FIELDS}
+FIELDS: Final = {**channels.FIELDS, **bands.FIELDS}
+LARGEST: Final = 1e30  # what is larger is no measurement, and its square no number
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +20,8 @@ class Judgement:
 
     score: in [0, 1), the higher, the rarer; comparable between series. p_value: the tail probability behind it, 1 where
     the row is within everything that was. channel: an index into channels.CHANNELS. low, high: in which band the value
-    was expected by that channel, in the series' unit. usable: whether the value was a finite number; other rows have
-    score 0 and leave no trace.
+    was expected by that channel, in the series' unit. usable: whether the value was a finite number below LARGEST; the
+    rows that are not have score 0 and leave no trace.
     """
 
     score: Array
@@ -42,7 +44,7 @@ class Engine:
         What is said of a row depends on the rows before it alone. The clock may jump; a gap teaches nothing.
         """
         count = len(slots)
-        usable = np.isfinite(value) & np.isfinite(time) & (np.abs(value) < 1e100)
+        usable = np.isfinite(value) & np.isfinite(time) & (np.abs(value) < LARGEST)
         score, p_value = np.zeros(count), np.ones(count)
         channel = np.zeros(count, np.intp)
         low, high = np.full(count, np.nan), np.full(count, np.nan)
@@ -50,13 +52,13 @@ class Engine:
             used = slots[usable]
             arrays = self.table.arrays
             numbers, bases, proven = channels.observe(arrays, used, time[usable], value[usable])
-            size, chosen, p, before = bands.judge(arrays, used, numbers, proven)
+            found = bands.judge(arrays, used, numbers, proven)
             each = np.arange(len(used))
-            base = bases[each, chosen]
+            base = bases[each, found.channel]
             # Where a channel's band says nothing of the value itself, the value's own band is shown.
             own = np.isnan(base)
-            shown, base = np.where(own, channels.VALUE, chosen), np.where(own, 0.0, base)
-            score[usable] = size / (1 + size)
-            p_value[usable], channel[usable] = p, chosen
-            low[usable], high[usable] = before[each, shown, 0] + base, before[each, shown, 1] + base
+            shown, base = np.where(own, channels.VALUE, found.channel), np.where(own, 0.0, base)
+            score[usable] = found.size / (1 + found.size)
+            p_value[usable], channel[usable] = found.p_value, found.channel
+            low[usable], high[usable] = found.low[each, shown] + base, found.high[each, shown] + base
         return Judgement(score, p_value, channel, low, high, usable)

@@ -12,6 +12,7 @@ import numpy as np
 
 from plugins.anomaly.engine.engine import Engine
 from plugins.anomaly.engine.table import Array
+from plugins.anomaly.engine.zscore import ZScore
 
 
 def read_series(path: Path) -> tuple[Array, Array]:
@@ -34,9 +35,9 @@ def read_series(path: Path) -> tuple[Array, Array]:
     return np.array(times, float), np.array(values, float)
 
 
-def scores_of(series: Sequence[tuple[Array, Array]]) -> list[Array]:
+def scores_of(series: Sequence[tuple[Array, Array]], detector: Engine | ZScore | None = None) -> list[Array]:
     """The scores of each series' rows. All series go through one engine side by side, row by row."""
-    engine = Engine()
+    engine = detector or Engine()
     slots = engine.table.take(len(series))
     lengths = np.array([len(times) for times, _ in series], int)
     longest = int(lengths.max(initial=0))

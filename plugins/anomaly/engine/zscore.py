@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from plugins.anomaly.engine.channels import LEVEL_HORIZON, VALUE, Pace, interval_of
-from plugins.anomaly.engine.engine import Judgement
+from plugins.anomaly.engine.engine import LARGEST, Judgement
 from plugins.anomaly.engine.table import Array, Field, Slots, Table
 
 WARM_UP: Final = 30  # rows
@@ -31,7 +31,7 @@ class ZScore:
     def step(self, slots: Slots, time: Array, value: Array) -> Judgement:
         """One row of each of these series; see engine.Engine."""
         count = len(slots)
-        usable = np.isfinite(value) & np.isfinite(time) & (np.abs(value) < 1e100)
+        usable = np.isfinite(value) & np.isfinite(time) & (np.abs(value) < LARGEST)
         z = np.zeros(count)
         low, high = np.full(count, np.nan), np.full(count, np.nan)
         used = slots[usable]
