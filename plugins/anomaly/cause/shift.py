@@ -37,9 +37,9 @@ def shift_of(observed: Observed, weights: Floats | None = None) -> Shift | None:
     """The move of a series: the weighted mean of its rows during the incident against the rows before.
 
     The usual level is the nearer one of the median of all rows before and of the last rows before, since levels drift
-    between long ago and now. The spread is IQR / 1.35 with a floor of 5 % of the level (half a percent for an availability),
-    and 10 % of the standard deviation; few rows before make it wider. weights: one per row during the
-    incident; none: the rows farthest off. Returns None where nothing can be said.
+    between long ago and now. The spread is IQR / 1.35 with a floor of 5 % of the level (half a percent for an
+    availability) and 10 % of the standard deviation; few rows before make it wider. weights: one per row during the
+    incident; none: the row farthest off counts. Returns None where nothing can be said.
     """
     times, values = _known(observed.during)
     _, before = _known(observed.before)
@@ -72,8 +72,9 @@ def level_right_before(observed: Observed, otherwise: float) -> float:
     if len(times) == 0 or len(steps) == 0:
         return otherwise
     start = times[0] - (RECENT + 0.5) * float(np.median(steps))
-    values = [value for time, value in observed.before if start <= time < times[0] and np.isfinite(value)]
-    return float(np.median(values)) if values else otherwise
+    before_times, values = _known(observed.before)
+    recent = values[(before_times >= start) & (before_times < times[0])]
+    return float(np.median(recent)) if len(recent) else otherwise
 
 
 def nearest(value: float, *levels: float) -> float:
@@ -82,5 +83,6 @@ def nearest(value: float, *levels: float) -> float:
 
 
 def _known(points: Sequence[tuple[float, float]]) -> tuple[Floats, Floats]:
-    rows = np.array([point for point in points if np.isfinite(point[1])], float).reshape(-1, 2)
+    rows = np.array(points, float).reshape(-1, 2)
+    rows = rows[np.isfinite(rows[:, 1])]
     return rows[:, 0], rows[:, 1]

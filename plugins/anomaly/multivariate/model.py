@@ -14,6 +14,8 @@ from plugins.anomaly.multivariate.tail import ScoreTail
 Floats = NDArray[np.float64]
 
 ABSURD = 100.0  # standard deviations
+BEYOND_REASON = 1e100  # values of that size are none, and their squares could not be added up
+RESIDUAL_FLOOR = 0.3  # standard deviations of a metric: deviations far below that are small whatever the others do
 CHANGE_FLOOR = 0.2  # standard deviations: smaller changes from row to row are no news
 
 
@@ -21,7 +23,7 @@ CHANGE_FLOOR = 0.2  # standard deviations: smaller changes from row to row are n
 class Settings:
     """How the model learns. Lengths are in rows, deviations in standard deviations of a metric.
 
-    mature: rows over which plain averages are taken, two weeks of minutes: what is the norm here is known then.
+    mature: rows over which plain averages are taken, three weeks of minutes: what is the norm here is known then.
     memory: rows after which a row is forgotten by a mature model. So slowly that an incident of days does not become
     the norm; that levels drift is the business of the recent level.
     recent: half-life of the recent level, against which a shift is seen; it follows by at most `follow` a row.
@@ -34,12 +36,12 @@ class Settings:
     block: rows that are learnt at once. The first block is only learnt, and nothing is judged in it.
     """
 
-    mature: float = 20_000
+    mature: float = 30_000
     memory: float = 200_000
     recent: float = 1440
     follow: float = 1.0
     smoothing: tuple[float, ...] = (3, 10, 60)
-    scale_floor: float = 0.02
+    scale_floor: float = 0.01
     linear: float = 3.0
     cap: float = 20.0
     learnt: float = 5.0
@@ -80,13 +82,15 @@ class HostModel:
     the level of all the past, from the level of the last day (levels drift, and what stays is no news), and from the
     row before (in units of its own usual changes). Averages over several lengths are added up.
 
-    A row costs O(metrics²), the state 8 × metrics × (metrics + 16) bytes about. NaN and infinities are left out of a
-    row; a metric without a value keeps its state. Not for use from several threads at once.
+    A row costs O(metrics²), the state 8 × metrics × (metrics + 16) bytes about. NaN, infinities and numbers beyond all
+    reason are left out of a row; a metric without a value keeps its state. Not for use from several threads at once.
     """
 
-    def __init__(self, metrics: int, settings: Settings | None = None) -> None:
-        """metrics: the length of a row."""
+    def __init__(self, metrics: int, settings: Settings | None = None, least: float | Floats = 0.0) -> None:
+        """metrics: the length of a row. least: the least scale per metric (or of all), in its unit, where one is known
+        beforehand, such as 0.01 for a ratio: deviations are divided by that at least."""
         self.settings = settings or Settings()
+        self._least = np.broadcast_to(np.asarray(least, float), (metrics,)).copy()
         self._tail = ScoreTail(self.settings.mature)
         size, block = metrics, self.settings.block
         self._rows = np.zeros(size)  # values learnt, per metric
@@ -98,9 +102,11 @@ class HostModel:
         self._covariance = np.zeros((size, size))
         self._slow = np.zeros(size)
         self._last = np.zeros(size)
+        self._residual_variance = np.ones(size)
         self._change_variance = np.zeros(size)
         self._smooth = np.zeros((len(self.settings.smoothing), size))
         self._values = np.full((block, size), np.nan)  # what is learnt when it is full
+        self._residuals = np.full((block, size), np.nan)
         self._changes = np.full((block, size), np.nan)
         self._filled = 0
         self._prepare()
@@ -124,7 +130,7 @@ class HostModel:
         values = np.array(row, float)
         if values.shape != self._rows.shape:
             raise ValueError(f"a row has {self.metrics} values, one per metric of this model; this one: {values.shape}")
-        known = np.isfinite(values)
+        known = np.abs(values) < BEYOND_REASON  # False for NaN
         self._values[self._filled] = np.where(known, values, np.nan)
         judged = known & self._settled
         result = Residual(time, 0.0, 1.0)
@@ -137,11 +143,15 @@ class HostModel:
                 result = Residual(time, score, self._tail.p_value(score), _top(deviation, values, residual, top))
             else:
                 result = Residual(time, score, self._tail.p_value(score) if warm else 1.0)
-            self._tail.add(score)
+            self._tail.add(score, float(self._rows.max()))
         self._filled += 1
         if self._filled == len(self._values):
             self._learn()
         return result
+
+    def settle(self) -> None:
+        """Take what was learnt so far for the norm, as if the model were mature: from now on it learns slowly."""
+        self._rows[self._rows > 0] = np.maximum(self._rows[self._rows > 0], self.settings.mature + 1)
 
     def selected(self, sources: Sequence[int | None]) -> HostModel:
         """The model for another choice of metrics: `sources` has, for each of them, where it stood in this one, or None
@@ -185,6 +195,7 @@ class HostModel:
 
     def _arrays(self) -> dict[str, Floats]:
         return {
+            "least": self._least,
             "rows": self._rows,
             "mean": self._mean,
             "variance": self._variance,
@@ -194,9 +205,11 @@ class HostModel:
             "covariance": self._covariance,
             "slow": self._slow,
             "last": self._last,
+            "residual_variance": self._residual_variance,
             "change_variance": self._change_variance,
             "smooth": self._smooth,
             "values": self._values,
+            "residuals": self._residuals,
             "changes": self._changes,
         }
 
@@ -207,7 +220,8 @@ class HostModel:
         # Movements of a thousandth of the value itself mean nothing, however still a metric was.
         reach = np.maximum(np.nan_to_num(self._high - self._low), np.abs(self._mean) / 10)
         reach[reach == 0] = 1.0
-        self._scale = np.sqrt(self._variance) + settings.scale_floor * reach
+        self._scale = np.sqrt(self._variance) + np.maximum(settings.scale_floor * reach, self._least)
+        self._residual_scale = np.sqrt(self._residual_variance) + RESIDUAL_FLOOR
         self._change_scale = np.sqrt(self._change_variance) + CHANGE_FLOOR
         values, vectors = np.linalg.eigh(self._covariance)
         squares = np.maximum(values, 0) ** 2
@@ -217,8 +231,10 @@ class HostModel:
         """What the common factors do not explain of standardised values, 0 where nothing is judged."""
         centred = np.clip(standard, -self.settings.linear, self.settings.linear) - self._clipped_mean
         centred[~judged] = 0.0
-        residual = np.clip(standard - self._common @ centred, -self.settings.cap, self.settings.cap)
+        residual = standard - self._common @ centred
         residual[~judged] = 0.0
+        self._residuals[self._filled] = np.where(judged, residual, np.nan)
+        residual = np.clip(residual / self._residual_scale, -self.settings.cap, self.settings.cap)
         return np.asarray(residual, float)
 
     def _deviation(self, residual: Floats, judged: NDArray[np.bool_]) -> Floats:
@@ -258,12 +274,15 @@ class HostModel:
         self._low, self._high = np.fmin(self._low, low), np.fmax(self._high, high)
         self._learn_covariance(values, known, counts)
         self._rows = self._rows + counts
-        changes = np.isfinite(self._changes)
-        square = np.where(changes, self._changes, 0.0) ** 2
-        bound = (learnt * self._change_scale) ** 2
-        mean_square = np.minimum(square, bound).sum(axis=0) / np.maximum(changes.sum(axis=0), 1)
-        self._change_variance += np.where(changes.any(axis=0), share * (mean_square - self._change_variance), 0.0)
-        self._values[:], self._changes[:] = np.nan, np.nan
+        for seen, variance, scale in (
+            (self._residuals, self._residual_variance, self._residual_scale),
+            (self._changes, self._change_variance, self._change_scale),
+        ):
+            there = np.isfinite(seen)
+            square = np.minimum(np.where(there, seen, 0.0) ** 2, (learnt * scale) ** 2)
+            mean_square = square.sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+            variance += np.where(there.any(axis=0), share * (mean_square - variance), 0.0)
+        self._values[:] = self._residuals[:] = self._changes[:] = np.nan
         self._filled = 0
         self._prepare()
 
@@ -278,7 +297,7 @@ class HostModel:
         # A first block is standardised by what is known only after it: by its own mean and deviation.
         mean, scale = self._mean, np.sqrt(self._variance)
         reach = np.maximum(np.nan_to_num(self._high - self._low), np.abs(mean) / 10)
-        scale = scale + settings.scale_floor * np.where(reach > 0, reach, 1.0)
+        scale = scale + np.maximum(settings.scale_floor * np.where(reach > 0, reach, 1.0), self._least)
         standard = np.where(known, np.clip((values - mean) / scale, -settings.linear, settings.linear), 0.0)
         share = self._share(counts, self._rows)
         self._clipped_mean += share * (standard.sum(axis=0) / np.maximum(counts, 1) - self._clipped_mean)
