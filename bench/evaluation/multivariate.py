@@ -35,7 +35,7 @@ def average_precision(score: Floats, label: NDArray[np.bool_]) -> float:
 def standardised(train: Floats, test: Floats) -> tuple[Floats, Floats]:
     """Both by mean and standard deviation (+ 0.01) of train."""
     mean, scale = train.mean(axis=0), train.std(axis=0) + 0.01
-    return (train - mean) / scale, (test - mean) / scale
+    return np.asarray((train - mean) / scale), np.asarray((test - mean) / scale)
 
 
 def largest_z(train: Floats, test: Floats) -> Floats:
@@ -57,12 +57,12 @@ def smoothed_components(train: Floats, test: Floats) -> Floats:
     for row, value in enumerate(rest):
         level += pace * (value - level)
         smooth[row] = level
-    return smooth
+    return np.asarray(smooth, float)
 
 
 def anything(train: Floats, test: Floats) -> Floats:
     """Random numbers."""
-    return np.random.default_rng(len(train)).random(len(test))
+    return np.asarray(np.random.default_rng(len(train)).random(len(test)))
 
 
 DETECTORS: dict[str, Detector] = {

@@ -74,7 +74,9 @@ def account(series: Sequence[Observed], graph: Graph, alarmed: str, unit: str, a
         net[name] = max(extras[name] - NOISE * spread, 0.0) if name != alarmed else extras[name]
     burdens = {}
     for name, extra in extras.items():
-        passed = sum(net.get(callee, 0.0) for callee in graph.callees(name))
+        # Something on the way may hide in its own noise what arises further down.
+        deepest = max((net.get(other, 0.0) for other in graph.distances(name) if other != name), default=0.0)
+        passed = max(sum(net.get(callee, 0.0) for callee in graph.callees(name)), deepest)
         own = 1 - min(passed / extra, 1.0) if extra > 0 else 0.0
         burdens[name] = Burden(extra, min(net[name] / suffering, 1.0), own)
     return Account(unit, suffering, weights, burdens)
@@ -110,10 +112,8 @@ def lost(
         if low < 0.8 * min(least, usual):
             share = float(1 - low / usual)
             missing[name] = share * min(failures / (share * usual * float(np.nanmedian(front_during))), 1.0)
-    return {
-        name: share - max([missing.get(caller, 0.0) for caller in graph.callers(name)], default=0.0)
-        for name, share in missing.items()
-    }
+    callers = {name: max((missing.get(c, 0.0) for c in graph.callers(name)), default=0.0) for name in missing}
+    return {name: share - callers[name] for name, share in missing.items() if share > callers[name]}
 
 
 def _totals(parts: Mapping[Meaning, Observed], unit: str) -> Observed | None:

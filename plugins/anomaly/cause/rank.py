@@ -12,6 +12,7 @@ from plugins.anomaly.cause.shift import Shift, shift_of
 
 STRONG = 6.0  # spreads at which a move counts half of what it can count
 OUT_OF_REACH = 0.15  # what a component counts that the alarmed one does not depend on, as far as the graph tells
+ALARMED = 0.7  # what the alarmed component counts itself: that it suffers is known, and says little about why
 LATE = 0.8  # what a component counts whose move began after the alarm
 WEIGHTS = (1.0, 0.3)  # of the balance that the alarm is about, and of the other one
 TOLD = 0.05  # shares below are not worth telling
@@ -70,8 +71,12 @@ def rank(
             if (burden := balance.burdens.get(name)) is not None
         ]
         score += sum(share * (0.25 + 0.75 * burden.own) for share, burden, _ in burdens)
-        gone = max(absent.get(name, 0.0), 0.0)
-        score += 0.8 * gone
+        # What callers suffer from is explained by something that no longer answers and so counts no failures itself.
+        score *= 1 - max((absent.get(callee, 0.0) for callee in graph.callees(name)), default=0.0) / 2
+        gone = absent.get(name, 0.0)
+        score += gone
+        if name == alarmed:
+            score *= ALARMED
         if graph and name not in distances:
             score *= OUT_OF_REACH
         if best.onset is not None and best.onset > max(began, alarm):

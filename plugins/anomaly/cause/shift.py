@@ -14,6 +14,7 @@ Floats = NDArray[np.float64]
 
 ONSET = 4.0  # spreads from the usual level: where a move begins
 RECENT = 6  # rows before an incident that tell the level of today
+NEVER_MOVED = 10.0  # spreads that the first move of a series counts that always was zero: there is no scale for it
 FEW = 8  # rows: with fewer before an incident the spread is hardly known, and taken for larger
 
 
@@ -50,9 +51,9 @@ def shift_of(observed: Observed, weights: Floats | None = None) -> Shift | None:
     spread += 0.5 if observed.meaning is Meaning.availability else 0.05 * abs(middle)
     if observed.meaning in (Meaning.requests, Meaning.errors):
         spread += np.sqrt(max(middle, 1.0)) / 2  # counts scatter by their root
-    spread *= 1 + FEW / len(before)
     if spread <= 0:
-        spread = max(abs(float(values.max())), abs(float(values.min())), 1e-9)
+        spread = max(float(np.abs(values - middle).max()) / NEVER_MOVED, 1e-9)
+    spread *= 1 + FEW / len(before)
     last = level_right_before(observed, middle)
     if weights is not None:
         kept = weights[np.isfinite([value for _, value in observed.during])]

@@ -15,7 +15,6 @@ Floats = NDArray[np.float64]
 
 ABSURD = 100.0  # standard deviations
 BEYOND_REASON = 1e100  # values of that size are none, and their squares could not be added up
-RESIDUAL_FLOOR = 0.3  # standard deviations of a metric: deviations far below that are small whatever the others do
 CHANGE_FLOOR = 0.2  # standard deviations: smaller changes from row to row are no news
 
 
@@ -82,8 +81,9 @@ class HostModel:
     the level of all the past, from the level of the last day (levels drift, and what stays is no news), and from the
     row before (in units of its own usual changes). Averages over several lengths are added up.
 
-    A row costs O(metrics²), the state 8 × metrics × (metrics + 16) bytes about. NaN, infinities and numbers beyond all
-    reason are left out of a row; a metric without a value keeps its state. Not for use from several threads at once.
+    A row costs O(metrics²), a block O(metrics³), the state about 8 × metrics × (metrics + 2 × block) bytes: right for
+    some hundreds of metrics. NaN, infinities and numbers beyond all reason are left out of a row; a metric without a
+    value keeps its state. Not for use from several threads at once.
     """
 
     def __init__(self, metrics: int, settings: Settings | None = None, least: float | Floats = 0.0) -> None:
@@ -102,11 +102,9 @@ class HostModel:
         self._covariance = np.zeros((size, size))
         self._slow = np.zeros(size)
         self._last = np.zeros(size)
-        self._residual_variance = np.ones(size)
         self._change_variance = np.zeros(size)
         self._smooth = np.zeros((len(self.settings.smoothing), size))
         self._values = np.full((block, size), np.nan)  # what is learnt when it is full
-        self._residuals = np.full((block, size), np.nan)
         self._changes = np.full((block, size), np.nan)
         self._filled = 0
         self._prepare()
@@ -205,36 +203,35 @@ class HostModel:
             "covariance": self._covariance,
             "slow": self._slow,
             "last": self._last,
-            "residual_variance": self._residual_variance,
             "change_variance": self._change_variance,
             "smooth": self._smooth,
             "values": self._values,
-            "residuals": self._residuals,
             "changes": self._changes,
         }
 
     def _prepare(self) -> None:
         """Derive what judging a row takes from what was learnt."""
-        settings = self.settings
-        self._settled = self._rows >= settings.block / 2
-        # Movements of a thousandth of the value itself mean nothing, however still a metric was.
-        reach = np.maximum(np.nan_to_num(self._high - self._low), np.abs(self._mean) / 10)
-        reach[reach == 0] = 1.0
-        self._scale = np.sqrt(self._variance) + np.maximum(settings.scale_floor * reach, self._least)
-        self._residual_scale = np.sqrt(self._residual_variance) + RESIDUAL_FLOOR
+        self._settled = self._rows >= self.settings.block / 2
+        self._scale = self._scales()
         self._change_scale = np.sqrt(self._change_variance) + CHANGE_FLOOR
         values, vectors = np.linalg.eigh(self._covariance)
         squares = np.maximum(values, 0) ** 2
-        self._common = (vectors * (squares / (squares + settings.factor**2))) @ vectors.T
+        self._common = (vectors * (squares / (squares + self.settings.factor**2))) @ vectors.T
+
+    def _scales(self) -> Floats:
+        """The standard deviation of each metric, and some of its range for those that hardly ever move."""
+        # Movements of a thousandth of the value itself mean nothing, however still a metric was.
+        reach = np.maximum(np.nan_to_num(self._high - self._low), np.abs(self._mean) / 10)
+        reach[reach == 0] = 1.0
+        floor = np.maximum(self.settings.scale_floor * reach, self._least)
+        return np.asarray(np.sqrt(self._variance) + floor, float)
 
     def _residual(self, standard: Floats, judged: NDArray[np.bool_]) -> Floats:
         """What the common factors do not explain of standardised values, 0 where nothing is judged."""
         centred = np.clip(standard, -self.settings.linear, self.settings.linear) - self._clipped_mean
         centred[~judged] = 0.0
-        residual = standard - self._common @ centred
+        residual = np.clip(standard - self._common @ centred, -self.settings.cap, self.settings.cap)
         residual[~judged] = 0.0
-        self._residuals[self._filled] = np.where(judged, residual, np.nan)
-        residual = np.clip(residual / self._residual_scale, -self.settings.cap, self.settings.cap)
         return np.asarray(residual, float)
 
     def _deviation(self, residual: Floats, judged: NDArray[np.bool_]) -> Floats:
@@ -245,15 +242,12 @@ class HostModel:
         self._changes[self._filled] = np.where(judged, change, np.nan)
         parts = np.minimum(np.abs((residual, shift, change / self._change_scale)), settings.cap)
         now = np.where(judged, parts.mean(axis=0), 0.0)
-        self._smooth += self._paces * (now - self._smooth)
+        paces = 1 - 0.5 ** (1 / np.array(settings.smoothing, float)[:, None])
+        self._smooth += paces * (now - self._smooth)
         self._last += np.where(judged, 0.5 * change, 0.0)
         follow = (1 - 0.5 ** (1 / settings.recent)) * np.clip(shift, -settings.follow, settings.follow)
         self._slow += np.where(judged, follow, 0.0)
         return np.asarray(self._smooth.mean(axis=0), float)
-
-    @property
-    def _paces(self) -> Floats:
-        return 1 - 0.5 ** (1 / np.array(self.settings.smoothing, float)[:, None])
 
     def _learn(self) -> None:
         """Take the block's rows into the averages."""
@@ -274,15 +268,12 @@ class HostModel:
         self._low, self._high = np.fmin(self._low, low), np.fmax(self._high, high)
         self._learn_covariance(values, known, counts)
         self._rows = self._rows + counts
-        for seen, variance, scale in (
-            (self._residuals, self._residual_variance, self._residual_scale),
-            (self._changes, self._change_variance, self._change_scale),
-        ):
-            there = np.isfinite(seen)
-            square = np.minimum(np.where(there, seen, 0.0) ** 2, (learnt * scale) ** 2)
-            mean_square = square.sum(axis=0) / np.maximum(there.sum(axis=0), 1)
-            variance += np.where(there.any(axis=0), share * (mean_square - variance), 0.0)
-        self._values[:] = self._residuals[:] = self._changes[:] = np.nan
+        changes = np.isfinite(self._changes)
+        square = np.where(changes, self._changes, 0.0) ** 2
+        bound = (learnt * self._change_scale) ** 2
+        mean_square = np.minimum(square, bound).sum(axis=0) / np.maximum(changes.sum(axis=0), 1)
+        self._change_variance += np.where(changes.any(axis=0), share * (mean_square - self._change_variance), 0.0)
+        self._values[:], self._changes[:] = np.nan, np.nan
         self._filled = 0
         self._prepare()
 
@@ -293,12 +284,9 @@ class HostModel:
         return np.asarray(counts / np.maximum(rows, 1), float)
 
     def _learn_covariance(self, values: Floats, known: NDArray[np.bool_], counts: Floats) -> None:
-        settings = self.settings
-        # A first block is standardised by what is known only after it: by its own mean and deviation.
-        mean, scale = self._mean, np.sqrt(self._variance)
-        reach = np.maximum(np.nan_to_num(self._high - self._low), np.abs(mean) / 10)
-        scale = scale + np.maximum(settings.scale_floor * np.where(reach > 0, reach, 1.0), self._least)
-        standard = np.where(known, np.clip((values - mean) / scale, -settings.linear, settings.linear), 0.0)
+        # By the new averages: before a first block there are no others.
+        linear = self.settings.linear
+        standard = np.where(known, np.clip((values - self._mean) / self._scales(), -linear, linear), 0.0)
         share = self._share(counts, self._rows)
         self._clipped_mean += share * (standard.sum(axis=0) / np.maximum(counts, 1) - self._clipped_mean)
         centred = np.where(known, standard - self._clipped_mean, 0.0)
