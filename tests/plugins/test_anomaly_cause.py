@@ -4,6 +4,7 @@ import json
 import math
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,15 @@ def test_what_is_unusual_but_too_small_to_matter_comes_after_what_accounts_for_t
     # Without the graph and the balance the shift alone would say the same of both.
     causes = {cause.component: cause for cause in rank(series, EDGES, "front", alarm=ALARM, meaning=Meaning.latency)}
     assert causes["search"].score > 2 * causes["bank"].score
+
+
+def test_that_there_is_more_to_do_is_no_fault() -> None:
+    # Twice the requests spend twice the time everywhere; only the bank is slower.
+    series = [
+        replace(o, during=[(time, 2 * value) for time, value in o.during]) if o.meaning is Meaning.requests else o
+        for o in incident({"front": 0.05, "pay": 0.25, "bank": 0.25})
+    ]
+    assert ranked(series)[:2] == ["bank", "pay"]
 
 
 def test_what_the_alarmed_service_does_not_depend_on_comes_last() -> None:

@@ -15,7 +15,7 @@ from plugins.anomaly.multivariate.tail import ScoreTail
 
 Rows = NDArray[np.float64]
 METRICS = 12
-QUICK = Settings(mature=500, memory=5000, recent=200)
+QUICK = Settings(mature=1500, memory=15_000, recent=200)
 
 
 def host(rows: int, noise: float = 0.1, seed: int = 1) -> Rows:
@@ -40,12 +40,12 @@ def judged(model: HostModel, values: Rows) -> list[Residual]:
 
 
 def test_metrics_that_leave_the_others_are_found_though_their_values_are_nothing_new() -> None:
-    values = host(1500, noise=0.02)
-    odd = values[1200:1230].copy()
+    values = host(3300, noise=0.02)
+    odd = values[3000:3030].copy()
     # Where the load is low, three metrics are as high as at its peak, and the other way round.
-    odd[:, 3:6] = np.where(values[1200:1230, 3:6] > values[:1200, 3:6].mean(axis=0), 0.5, 1.5) * 10.0 ** np.arange(3)
+    odd[:, 3:6] = np.where(values[3000:3030, 3:6] > values[:3000, 3:6].mean(axis=0), 0.5, 1.5) * 10.0 ** np.arange(3)
 
-    found = judged(learnt(values[:1200]), odd)[-1]
+    found = judged(learnt(values[:3000]), odd)[-1]
 
     assert found.p_value < 0.02
     assert {contribution.metric for contribution in found.top[:3]} == {3, 4, 5}
@@ -53,39 +53,39 @@ def test_metrics_that_leave_the_others_are_found_though_their_values_are_nothing
     for contribution in found.top[:3]:
         metric = contribution.metric
         assert contribution.value == odd[-1, metric]
-        assert values[:1200, metric].min() < contribution.value < values[:1200, metric].max()
+        assert values[:3000, metric].min() < contribution.value < values[:3000, metric].max()
 
 
 def test_a_load_that_all_metrics_share_counts_less_than_the_same_moves_apart() -> None:
-    values = host(1500)
-    usual = judged(learnt(values[:1200]), values[1200:1230])[-1].score
-    busy = values[1200:1230] * 1.5
+    values = host(3300)
+    usual = judged(learnt(values[:3000]), values[3000:3030])[-1].score
+    busy = values[3000:3030] * 1.5
     busy[:, -1] = 64e9
-    together = judged(learnt(values[:1200]), busy)[-1].score
-    mixed = values[1200:1230].copy()
+    together = judged(learnt(values[:3000]), busy)[-1].score
+    mixed = values[3000:3030].copy()
     mixed[:, ::2] *= 1.5
     mixed[:, 1::2] /= 1.5
     mixed[:, -1] = 64e9
-    apart = judged(learnt(values[:1200]), mixed)[-1].score
+    apart = judged(learnt(values[:3000]), mixed)[-1].score
     assert apart - usual > 2 * (together - usual)
 
 
 def test_a_metric_that_never_moved_is_found_when_it_moves() -> None:
-    values = host(1300)
-    model = learnt(values[:1200])
-    values[1200:, -1] = 48e9
-    found = judged(model, values[1200:1215])[-1]
+    values = host(3100)
+    model = learnt(values[:3000])
+    values[3000:, -1] = 48e9
+    found = judged(model, values[3000:3015])[-1]
     assert found.p_value < 0.01
     assert found.top[0].metric == METRICS - 1
 
 
 def test_what_stays_becomes_the_level_of_today_but_not_the_norm_at_once() -> None:
-    values = host(3000)
-    values[1200:, 5] *= 1.8
-    model = learnt(values[:1200])
-    later = [result.score for result in judged(model, values[1200:])]
+    values = host(4800)
+    values[3000:, 5] *= 1.8
+    model = learnt(values[:3000])
+    later = [result.score for result in judged(model, values[3000:])]
     first, last = float(np.mean(later[60:160])), float(np.mean(later[-100:]))
-    usual = float(np.mean([result.score for result in judged(learnt(host(3000)[:1200]), host(3000)[1200:1400])]))
+    usual = float(np.mean([result.score for result in judged(learnt(host(4800)[:3000]), host(4800)[3000:3200])]))
     assert usual < last < first
 
 
@@ -106,14 +106,14 @@ def test_low_p_values_of_usual_rows_are_as_rare_as_they_say() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 def test_bad_values_spoil_nothing(bad: float) -> None:
-    values = host(1600)
-    clean, dirty = learnt(values[:1200]), learnt(values[:1200])
-    spoilt = values[1200:1400].copy()
+    values = host(3400)
+    clean, dirty = learnt(values[:3000]), learnt(values[:3000])
+    spoilt = values[3000:3200].copy()
     spoilt[7, 2] = spoilt[90, :] = bad
-    judged(clean, values[1200:1400])
+    judged(clean, values[3000:3200])
     assert np.isfinite([result.score for result in judged(dirty, spoilt)]).all()
-    after = [result.score for result in judged(dirty, values[1400:])][-50:]
-    before = [result.score for result in judged(clean, values[1400:])][-50:]
+    after = [result.score for result in judged(dirty, values[3200:])][-50:]
+    before = [result.score for result in judged(clean, values[3200:])][-50:]
     assert np.allclose(after, before, rtol=0.5)
 
 
@@ -134,13 +134,13 @@ def test_a_row_of_another_length_is_refused() -> None:
 
 
 def test_a_saved_model_goes_on_as_if_nothing_had_been() -> None:
-    values = host(1500)
-    model = learnt(values[:1234])  # in the middle of a block
+    values = host(3300)
+    model = learnt(values[:3034])  # in the middle of a block
     file = io.BytesIO()
     np.savez(file, **model.save())  # type: ignore[arg-type]  # numpy's stub takes a flag for a possible array
     file.seek(0)
     again = HostModel.load(np.load(file), QUICK)
-    assert judged(again, values[1234:]) == judged(model, values[1234:])
+    assert judged(again, values[3034:]) == judged(model, values[3034:])
 
 
 def test_a_state_of_another_form_is_refused() -> None:
@@ -160,14 +160,14 @@ def test_the_state_does_not_grow() -> None:
 
 
 def test_metrics_come_and_go_and_the_others_stay_known() -> None:
-    values = host(1500)
-    model = learnt(values[:1200])
+    values = host(3300)
+    model = learnt(values[:3000])
     fewer = model.selected([0, 1, None, 4])
-    rows = np.column_stack([values[:, 0], values[:, 1], np.full(1500, 7.0), values[:, 4]])
-    results = judged(fewer, rows[1200:1260])
+    rows = np.column_stack([values[:, 0], values[:, 1], np.full(3300, 7.0), values[:, 4]])
+    results = judged(fewer, rows[3000:3060])
     assert max(result.score for result in results) < 3
     assert {c.metric for result in results for c in result.top} <= {0, 1, 3}  # the new one is only learnt
-    odd = rows[1260:1265].copy()
+    odd = rows[3060:3065].copy()
     odd[:, 3] *= 3
     assert judged(fewer, odd)[-1].top[0].metric == 3
     assert model.metrics == METRICS

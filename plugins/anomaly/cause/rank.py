@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from plugins.anomaly.cause.account import Account, Burden, account, lost
+from plugins.anomaly.cause.account import NOISE, Account, Burden, account, lost
 from plugins.anomaly.cause.graph import Graph
 from plugins.anomaly.cause.model import Cause, Meaning, Observed
 from plugins.anomaly.cause.shift import Shift, shift_of
@@ -16,7 +16,7 @@ ALARMED = 0.7  # what the alarmed component counts itself: that it suffers is kn
 LATE = 0.8  # what a component counts whose move began after the alarm
 WEIGHTS = (1.0, 0.3)  # of the balance that the alarm is about, and of the other one
 TOLD = 0.05  # shares below are not worth telling
-RELATED = {
+RELATED: dict[Meaning, tuple[str, ...]] = {
     Meaning.latency: ("time", "failures"),
     Meaning.tail: ("time", "failures"),
     Meaning.availability: ("failures", "time"),
@@ -46,7 +46,14 @@ def rank(
     """
     graph = Graph(edges)
     order = RELATED.get(meaning, ())
-    accounts = [found for unit in order if (found := account(series, graph, alarmed, unit, alarm)) is not None]
+    accounts = [
+        found
+        for unit in order
+        if (found := account(series, graph, alarmed, unit, alarm)) is not None
+        and (
+            unit == order[0] or found.spreads > NOISE
+        )  # the alarm says that the first is off; the other has to be, too
+    ]
     weights = accounts[0].weights if accounts else None
     failures = max((found.total for found in accounts if found.unit == "failures"), default=0.0)
     absent = lost(series, graph, alarmed, weights, failures)
