@@ -39,10 +39,12 @@ class Burden:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The balance in one unit: "time" (seconds) or "failures" (requests). `weights`: how much each row counts."""
+    """The balance in one unit: "time" (seconds) or "failures" (requests). `total`: what the alarmed component has too
+    much a row, `spreads`: in units of its usual spread. `weights`: how much each row counts."""
 
     unit: str
     total: float
+    spreads: float
     weights: Floats
     burdens: Mapping[str, Burden]
 
@@ -53,11 +55,14 @@ def account(series: Sequence[Observed], graph: Graph, alarmed: str, unit: str, a
     by_component: dict[str, dict[Meaning, Observed]] = {}
     for observed in series:
         by_component.setdefault(observed.component, {}).setdefault(observed.meaning, observed)
-    totals = {name: _totals(parts, unit) for name, parts in by_component.items()}
-    target = totals.get(alarmed)
+    if Meaning.requests not in by_component.get(alarmed, {}):
+        return None
+    front = by_component[alarmed][Meaning.requests]
+    totals = {name: _scaled(_totals(parts, unit), front) for name, parts in by_component.items()}
+    target = totals[alarmed]
     if target is None:
         return None
-    times = np.array([time for time, _ in by_component[alarmed][Meaning.requests].during])
+    times = np.array([time for time, _ in front.during])
     excess = _excess(target)
     weights = np.maximum(excess, 0) * np.where(times < alarm - 1.5 * _step(times), 0.5, 1.0)
     if len(weights) == 0 or not weights.max() > 0:
@@ -74,10 +79,13 @@ def account(series: Sequence[Observed], graph: Graph, alarmed: str, unit: str, a
         net[name] = max(extras[name] - NOISE * spread, 0.0) if name != alarmed else extras[name]
     burdens = {}
     for name, extra in extras.items():
-        passed = sum(net.get(callee, 0.0) for callee in graph.callees(name))
+        # Something on the way may hide in its own noise what arises further down.
+        deepest = max((net.get(other, 0.0) for other in graph.distances(name) if other != name), default=0.0)
+        passed = max(sum(net.get(callee, 0.0) for callee in graph.callees(name)), deepest)
         own = 1 - min(passed / extra, 1.0) if extra > 0 else 0.0
         burdens[name] = Burden(extra, min(net[name] / suffering, 1.0), own)
-    return Account(unit, suffering, weights, burdens)
+    usual = _spread(_array(target.before)) * float(np.sqrt(weights @ weights))
+    return Account(unit, suffering, suffering / usual if usual > 0 else np.inf, weights, burdens)
 
 
 def lost(
@@ -110,10 +118,8 @@ def lost(
         if low < 0.8 * min(least, usual):
             share = float(1 - low / usual)
             missing[name] = share * min(failures / (share * usual * float(np.nanmedian(front_during))), 1.0)
-    return {
-        name: share - max([missing.get(caller, 0.0) for caller in graph.callers(name)], default=0.0)
-        for name, share in missing.items()
-    }
+    callers = {name: max((missing.get(c, 0.0) for c in graph.callers(name)), default=0.0) for name in missing}
+    return {name: share - callers[name] for name, share in missing.items() if share > callers[name]}
 
 
 def _totals(parts: Mapping[Meaning, Observed], unit: str) -> Observed | None:
@@ -136,6 +142,20 @@ def _totals(parts: Mapping[Meaning, Observed], unit: str) -> Observed | None:
         for counts, values in ((requests.before, other.before), (requests.during, other.during))
     )
     return replace(requests, before=before, during=during)
+
+
+def _scaled(total: Observed | None, front: Observed) -> Observed | None:
+    """A total as it would be if the alarmed component always had as many requests as now: that there is more to do is
+    no fault, and would add to everything."""
+    if total is None or not front.during:
+        return None
+    now = float(np.nanmedian(_array(front.during)))
+    before, during = (
+        [(time, value * now / requests if requests > 0 else 0.0) for (time, value), (_, requests) in
+         zip(points, _per_row(points, rows), strict=True)]
+        for points, rows in ((total.before, front.before), (total.during, front.during))
+    )  # fmt: skip
+    return replace(total, before=before, during=during)
 
 
 def _per_row(rows: Sequence[Point], values: Sequence[Point]) -> list[Point]:

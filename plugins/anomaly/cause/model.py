@@ -29,6 +29,7 @@ class Observed:
 
     before, during: (Unix seconds, value), oldest first; NaN and missing rows are gaps. `before` is the more worth the
     longer it is; its last rows may reach to the incident. The time between rows is the same for all series of a call.
+    Counters come as rates per second, histograms as the mean of a row. labels: label names to the values in `key`.
     """
 
     key: SeriesKey
@@ -37,6 +38,7 @@ class Observed:
     before: Sequence[Point]
     during: Sequence[Point]
     unit: str = ""
+    labels: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from plugins.anomaly.cause.account import Account, Burden, account, lost
+from plugins.anomaly.cause.account import NOISE, Account, Burden, account, lost
 from plugins.anomaly.cause.graph import Graph
 from plugins.anomaly.cause.model import Cause, Meaning, Observed
 from plugins.anomaly.cause.shift import Shift, shift_of
 
 STRONG = 6.0  # spreads at which a move counts half of what it can count
 OUT_OF_REACH = 0.15  # what a component counts that the alarmed one does not depend on, as far as the graph tells
+ALARMED = 0.7  # what the alarmed component counts itself: that it suffers is known, and says little about why
 LATE = 0.8  # what a component counts whose move began after the alarm
 WEIGHTS = (1.0, 0.3)  # of the balance that the alarm is about, and of the other one
 TOLD = 0.05  # shares below are not worth telling
-RELATED = {
+RELATED: dict[Meaning, tuple[str, ...]] = {
     Meaning.latency: ("time", "failures"),
     Meaning.tail: ("time", "failures"),
     Meaning.availability: ("failures", "time"),
@@ -45,7 +46,14 @@ def rank(
     """
     graph = Graph(edges)
     order = RELATED.get(meaning, ())
-    accounts = [found for unit in order if (found := account(series, graph, alarmed, unit, alarm)) is not None]
+    accounts = [
+        found
+        for unit in order
+        if (found := account(series, graph, alarmed, unit, alarm)) is not None
+        and (
+            unit == order[0] or found.spreads > NOISE
+        )  # the alarm says that the first is off; the other has to be, too
+    ]
     weights = accounts[0].weights if accounts else None
     failures = max((found.total for found in accounts if found.unit == "failures"), default=0.0)
     absent = lost(series, graph, alarmed, weights, failures)
@@ -70,8 +78,12 @@ def rank(
             if (burden := balance.burdens.get(name)) is not None
         ]
         score += sum(share * (0.25 + 0.75 * burden.own) for share, burden, _ in burdens)
-        gone = max(absent.get(name, 0.0), 0.0)
-        score += 0.8 * gone
+        # What callers suffer from is explained by something that no longer answers and so counts no failures itself.
+        score *= 1 - max((absent.get(callee, 0.0) for callee in graph.callees(name)), default=0.0) / 2
+        gone = absent.get(name, 0.0)
+        score += gone
+        if name == alarmed:
+            score *= ALARMED
         if graph and name not in distances:
             score *= OUT_OF_REACH
         if best.onset is not None and best.onset > max(began, alarm):

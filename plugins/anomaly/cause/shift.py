@@ -14,6 +14,7 @@ Floats = NDArray[np.float64]
 
 ONSET = 4.0  # spreads from the usual level: where a move begins
 RECENT = 6  # rows before an incident that tell the level of today
+NEVER_MOVED = 10.0  # spreads that the first move of a series counts that always was zero: there is no scale for it
 FEW = 8  # rows: with fewer before an incident the spread is hardly known, and taken for larger
 
 
@@ -37,9 +38,9 @@ def shift_of(observed: Observed, weights: Floats | None = None) -> Shift | None:
     """The move of a series: the weighted mean of its rows during the incident against the rows before.
 
     The usual level is the nearer one of the median of all rows before and of the last rows before, since levels drift
-    between long ago and now. The spread is IQR / 1.35 with a floor of 5 % of the level (half a percent for an availability),
-    and 10 % of the standard deviation; few rows before make it wider. weights: one per row during the
-    incident; none: the rows farthest off. Returns None where nothing can be said.
+    between long ago and now. The spread is IQR / 1.35 with a floor of 5 % of the level (half a percent for an
+    availability) and 10 % of the standard deviation; few rows before make it wider. weights: one per row during the
+    incident; none: the row farthest off counts. Returns None where nothing can be said.
     """
     times, values = _known(observed.during)
     _, before = _known(observed.before)
@@ -50,9 +51,9 @@ def shift_of(observed: Observed, weights: Floats | None = None) -> Shift | None:
     spread += 0.5 if observed.meaning is Meaning.availability else 0.05 * abs(middle)
     if observed.meaning in (Meaning.requests, Meaning.errors):
         spread += np.sqrt(max(middle, 1.0)) / 2  # counts scatter by their root
-    spread *= 1 + FEW / len(before)
     if spread <= 0:
-        spread = max(abs(float(values.max())), abs(float(values.min())), 1e-9)
+        spread = max(float(np.abs(values - middle).max()) / NEVER_MOVED, 1e-9)
+    spread *= 1 + FEW / len(before)
     last = level_right_before(observed, middle)
     if weights is not None:
         kept = weights[np.isfinite([value for _, value in observed.during])]
@@ -72,8 +73,9 @@ def level_right_before(observed: Observed, otherwise: float) -> float:
     if len(times) == 0 or len(steps) == 0:
         return otherwise
     start = times[0] - (RECENT + 0.5) * float(np.median(steps))
-    values = [value for time, value in observed.before if start <= time < times[0] and np.isfinite(value)]
-    return float(np.median(values)) if values else otherwise
+    before_times, values = _known(observed.before)
+    recent = values[(before_times >= start) & (before_times < times[0])]
+    return float(np.median(recent)) if len(recent) else otherwise
 
 
 def nearest(value: float, *levels: float) -> float:
@@ -82,5 +84,6 @@ def nearest(value: float, *levels: float) -> float:
 
 
 def _known(points: Sequence[tuple[float, float]]) -> tuple[Floats, Floats]:
-    rows = np.array([point for point in points if np.isfinite(point[1])], float).reshape(-1, 2)
+    rows = np.array(points, float).reshape(-1, 2)
+    rows = rows[np.isfinite(rows[:, 1])]
     return rows[:, 0], rows[:, 1]

@@ -12,12 +12,18 @@ from plugins.anomaly.multivariate.model import HostModel, Settings
 
 Floats = NDArray[np.float64]
 
+LEAST_NORMALISED = 0.01
+
 
 def scores(train: Floats, test: Floats, settings: Settings | None = None) -> Floats:
     """The score of each row of `test`, after `train` was learnt; both rows × metrics. A score needs no later row."""
-    model = HostModel(train.shape[1], settings)
+    finite = train[np.isfinite(train)]
+    # Metrics that were all brought to 0 to 1 have one scale: a hundredth of it is the least that counts.
+    normalised = len(finite) > 0 and finite.min() >= 0 and finite.max() <= 1
+    model = HostModel(train.shape[1], settings, least=LEAST_NORMALISED if normalised else 0.0)
     for row in train:
         model.update(row, top=0)
+    model.settle()
     return np.array([model.update(row, top=0).score for row in test])
 
 

@@ -14,6 +14,7 @@ from plugins.anomaly.multivariate.tail import ScoreTail
 Floats = NDArray[np.float64]
 
 ABSURD = 100.0  # standard deviations
+BEYOND_REASON = 1e100  # values of that size are none, and their squares could not be added up
 CHANGE_FLOOR = 0.2  # standard deviations: smaller changes from row to row are no news
 
 
@@ -21,7 +22,7 @@ CHANGE_FLOOR = 0.2  # standard deviations: smaller changes from row to row are n
 class Settings:
     """How the model learns. Lengths are in rows, deviations in standard deviations of a metric.
 
-    mature: rows over which plain averages are taken, two weeks of minutes: what is the norm here is known then.
+    mature: rows over which plain averages are taken, three weeks of minutes: what is the norm here is known then.
     memory: rows after which a row is forgotten by a mature model. So slowly that an incident of days does not become
     the norm; that levels drift is the business of the recent level.
     recent: half-life of the recent level, against which a shift is seen; it follows by at most `follow` a row.
@@ -34,12 +35,12 @@ class Settings:
     block: rows that are learnt at once. The first block is only learnt, and nothing is judged in it.
     """
 
-    mature: float = 20_000
+    mature: float = 30_000
     memory: float = 200_000
     recent: float = 1440
     follow: float = 1.0
     smoothing: tuple[float, ...] = (3, 10, 60)
-    scale_floor: float = 0.02
+    scale_floor: float = 0.01
     linear: float = 3.0
     cap: float = 20.0
     learnt: float = 5.0
@@ -80,13 +81,16 @@ class HostModel:
     the level of all the past, from the level of the last day (levels drift, and what stays is no news), and from the
     row before (in units of its own usual changes). Averages over several lengths are added up.
 
-    A row costs O(metrics²), the state 8 × metrics × (metrics + 16) bytes about. NaN and infinities are left out of a
-    row; a metric without a value keeps its state. Not for use from several threads at once.
+    A row costs O(metrics²), a block O(metrics³), the state about 8 × metrics × (metrics + 2 × block) bytes: right for
+    some hundreds of metrics. NaN, infinities and numbers beyond all reason are left out of a row; a metric without a
+    value keeps its state. Not for use from several threads at once.
     """
 
-    def __init__(self, metrics: int, settings: Settings | None = None) -> None:
-        """metrics: the length of a row."""
+    def __init__(self, metrics: int, settings: Settings | None = None, least: float | Floats = 0.0) -> None:
+        """metrics: the length of a row. least: the least scale per metric (or of all), in its unit, where one is known
+        beforehand, such as 0.01 for a ratio: deviations are divided by that at least."""
         self.settings = settings or Settings()
+        self._least = np.broadcast_to(np.asarray(least, float), (metrics,)).copy()
         self._tail = ScoreTail(self.settings.mature)
         size, block = metrics, self.settings.block
         self._rows = np.zeros(size)  # values learnt, per metric
@@ -124,7 +128,7 @@ class HostModel:
         values = np.array(row, float)
         if values.shape != self._rows.shape:
             raise ValueError(f"a row has {self.metrics} values, one per metric of this model; this one: {values.shape}")
-        known = np.isfinite(values)
+        known = np.abs(values) < BEYOND_REASON  # False for NaN
         self._values[self._filled] = np.where(known, values, np.nan)
         judged = known & self._settled
         result = Residual(time, 0.0, 1.0)
@@ -137,11 +141,15 @@ class HostModel:
                 result = Residual(time, score, self._tail.p_value(score), _top(deviation, values, residual, top))
             else:
                 result = Residual(time, score, self._tail.p_value(score) if warm else 1.0)
-            self._tail.add(score)
+            self._tail.add(score, float(self._rows.max()))
         self._filled += 1
         if self._filled == len(self._values):
             self._learn()
         return result
+
+    def settle(self) -> None:
+        """Take what was learnt so far for the norm, as if the model were mature: from now on it learns slowly."""
+        self._rows[self._rows > 0] = np.maximum(self._rows[self._rows > 0], self.settings.mature + 1)
 
     def selected(self, sources: Sequence[int | None]) -> HostModel:
         """The model for another choice of metrics: `sources` has, for each of them, where it stood in this one, or None
@@ -185,6 +193,7 @@ class HostModel:
 
     def _arrays(self) -> dict[str, Floats]:
         return {
+            "least": self._least,
             "rows": self._rows,
             "mean": self._mean,
             "variance": self._variance,
@@ -202,16 +211,20 @@ class HostModel:
 
     def _prepare(self) -> None:
         """Derive what judging a row takes from what was learnt."""
-        settings = self.settings
-        self._settled = self._rows >= settings.block / 2
-        # Movements of a thousandth of the value itself mean nothing, however still a metric was.
-        reach = np.maximum(np.nan_to_num(self._high - self._low), np.abs(self._mean) / 10)
-        reach[reach == 0] = 1.0
-        self._scale = np.sqrt(self._variance) + settings.scale_floor * reach
+        self._settled = self._rows >= self.settings.block / 2
+        self._scale = self._scales()
         self._change_scale = np.sqrt(self._change_variance) + CHANGE_FLOOR
         values, vectors = np.linalg.eigh(self._covariance)
         squares = np.maximum(values, 0) ** 2
-        self._common = (vectors * (squares / (squares + settings.factor**2))) @ vectors.T
+        self._common = (vectors * (squares / (squares + self.settings.factor**2))) @ vectors.T
+
+    def _scales(self) -> Floats:
+        """The standard deviation of each metric, and some of its range for those that hardly ever move."""
+        # Movements of a thousandth of the value itself mean nothing, however still a metric was.
+        reach = np.maximum(np.nan_to_num(self._high - self._low), np.abs(self._mean) / 10)
+        reach[reach == 0] = 1.0
+        floor = np.maximum(self.settings.scale_floor * reach, self._least)
+        return np.asarray(np.sqrt(self._variance) + floor, float)
 
     def _residual(self, standard: Floats, judged: NDArray[np.bool_]) -> Floats:
         """What the common factors do not explain of standardised values, 0 where nothing is judged."""
@@ -229,15 +242,12 @@ class HostModel:
         self._changes[self._filled] = np.where(judged, change, np.nan)
         parts = np.minimum(np.abs((residual, shift, change / self._change_scale)), settings.cap)
         now = np.where(judged, parts.mean(axis=0), 0.0)
-        self._smooth += self._paces * (now - self._smooth)
+        paces = 1 - 0.5 ** (1 / np.array(settings.smoothing, float)[:, None])
+        self._smooth += paces * (now - self._smooth)
         self._last += np.where(judged, 0.5 * change, 0.0)
         follow = (1 - 0.5 ** (1 / settings.recent)) * np.clip(shift, -settings.follow, settings.follow)
         self._slow += np.where(judged, follow, 0.0)
         return np.asarray(self._smooth.mean(axis=0), float)
-
-    @property
-    def _paces(self) -> Floats:
-        return 1 - 0.5 ** (1 / np.array(self.settings.smoothing, float)[:, None])
 
     def _learn(self) -> None:
         """Take the block's rows into the averages."""
@@ -274,12 +284,9 @@ class HostModel:
         return np.asarray(counts / np.maximum(rows, 1), float)
 
     def _learn_covariance(self, values: Floats, known: NDArray[np.bool_], counts: Floats) -> None:
-        settings = self.settings
-        # A first block is standardised by what is known only after it: by its own mean and deviation.
-        mean, scale = self._mean, np.sqrt(self._variance)
-        reach = np.maximum(np.nan_to_num(self._high - self._low), np.abs(mean) / 10)
-        scale = scale + settings.scale_floor * np.where(reach > 0, reach, 1.0)
-        standard = np.where(known, np.clip((values - mean) / scale, -settings.linear, settings.linear), 0.0)
+        # By the new averages: before a first block there are no others.
+        linear = self.settings.linear
+        standard = np.where(known, np.clip((values - self._mean) / self._scales(), -linear, linear), 0.0)
         share = self._share(counts, self._rows)
         self._clipped_mean += share * (standard.sum(axis=0) / np.maximum(counts, 1) - self._clipped_mean)
         centred = np.where(known, standard - self._clipped_mean, 0.0)

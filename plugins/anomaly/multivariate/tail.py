@@ -12,6 +12,7 @@ LOWEST = 1e-4
 PER_DECADE = 60  # bins are 3.9 % wide and reach to 10⁴
 TAIL = 0.02
 LEAST = 1e-12
+YOUNG = 60.0  # rows that are remembered at any age
 
 
 class ScoreTail:
@@ -32,11 +33,12 @@ class ScoreTail:
         """How many scores are remembered, those forgotten in part counting less."""
         return float(self.counts.sum())
 
-    def add(self, score: float) -> None:
-        """Learn one score."""
-        rows = self.counts.sum()
-        if rows >= self.memory:
-            self.counts *= self.memory / (rows + 1)
+    def add(self, score: float, age: float = np.inf) -> None:
+        """Learn one score. age: rows that the model behind the scores has learnt; while it is young, half of that is
+        remembered, since what it said when it knew less is no measure of what it says now."""
+        rows, memory = self.counts.sum(), min(self.memory, max(age / 2, YOUNG))
+        if rows >= memory:
+            self.counts *= memory / (rows + 1)
         self.counts[self._bin(score)] += 1
 
     def p_value(self, score: float) -> float:
