@@ -16,9 +16,10 @@ from agent.api import CacheAddress, Estimate, Forecast, ForecastRequest, Host, W
 from agent.metrics.model import SeriesKey
 from plugins.forecasting.answer import answer
 from plugins.forecasting.arrays import Floats
+from plugins.forecasting.config import ForecastingConfig
 from plugins.forecasting.forecaster import Rows, forecast_rows
 from plugins.forecasting.mend import level_shifts_moved
-from plugins.forecasting.plugin import Forecasting, ForecastingConfig, samples
+from plugins.forecasting.plugin import Forecasting, samples
 from tests.servers import ROOT
 
 NOW = 1_700_000_000.0

@@ -1,0 +1,1 @@
+"""How the parts that decide do on recorded data, beside their peers."""
