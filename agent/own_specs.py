@@ -7,5 +7,6 @@ from agent.export import report
 from agent.history import store
 from agent.incidents import manager
 from agent.metrics import self_metrics
+from agent.rules import service as rules
 
-SPECS = (*self_metrics.SPECS, *own_metrics.SPECS, *report.SPECS, *store.SPECS, *manager.SPECS)
+SPECS = (*self_metrics.SPECS, *own_metrics.SPECS, *report.SPECS, *store.SPECS, *manager.SPECS, *rules.SPECS)

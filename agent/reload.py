@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
+from typing import Any
 
 from agent.cache.settings import LIVE, CacheSettings
 from agent.collection import Collection
@@ -22,6 +23,7 @@ from agent.errors import ConfigError, PredisError
 from agent.export.model import Event
 from agent.own_metrics import ReloadState
 from agent.plugin.host import Host
+from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.manager import PluginChanges
 from agent.supervisor import CacheSupervisor
 
@@ -32,7 +34,8 @@ class Reloader:
     """Brings new configurations into force, one at a time, on a thread that may take its time.
 
     `move_http` makes the HTTP server listen elsewhere, or raises PredisError and leaves it where it is. `use_log`
-    and `use`, for what has no part in the plan, cannot fail. `host` makes what plugins are told. `emit` is told of the
+    cannot fail. `prepare` reads what else there is, such as rules, with the plugins that are to run, or raises
+    PredisError; `use` puts that in force, and cannot fail. `host` makes what plugins are told. `emit` is told of the
     outcome, as an event. `loaded` is the configuration in force.
     """
 
@@ -47,13 +50,14 @@ class Reloader:
         use_log: Callable[[LoadedConfig], None],
         host: Callable[[LoadedConfig], Host],
         emit: Callable[[Event], None] = lambda event: None,
-        use: Callable[[LoadedConfig], None] = lambda loaded: None,
+        prepare: Callable[[LoadedConfig, list[LoadedPlugin]], Any] = lambda loaded, plugins: None,
+        use: Callable[[LoadedConfig, Any], None] = lambda loaded, prepared: None,
     ) -> None:
         self.loaded = loaded
         self.state = state
         self._supervisor, self._collection = supervisor, collection
         self._move_http, self._use_log, self._host = move_http, use_log, host
-        self._emit, self._use = emit, use
+        self._emit, self._prepare_rest, self._use = emit, prepare, use
         self._thread: threading.Thread | None = None
         self._stopping, self._superseded = threading.Event(), threading.Event()
 
@@ -99,12 +103,12 @@ class Reloader:
     def plan(self) -> list[str]:
         """What a reload would change now, in sentences; empty when nothing. Raises PredisError where it would."""
         old = self.loaded
-        new, changes = self._prepare(old)
+        new, changes, _ = self._prepare(old)
         cache = CacheSettings.of(old.config).changes(CacheSettings.of(new.config))
         ways = ["cache changed while running" if cache.keys() <= LIVE.keys() else "cache restarted, its keys stay"]
         return [*map(str, plan(old, new)), *(ways if cache else []), *_what_became_of_plugins(changes)]
 
-    def _prepare(self, old: LoadedConfig) -> tuple[LoadedConfig, PluginChanges]:
+    def _prepare(self, old: LoadedConfig) -> tuple[LoadedConfig, PluginChanges, Any]:
         """Reads and checks, plugins included, what is to come after `old`."""
         new = old.reload()
         if os.path.abspath(new.config.agent.data_dir) != os.path.abspath(old.config.agent.data_dir):
@@ -120,11 +124,12 @@ class Reloader:
         problems = [problem for problem in changes.problems if (problem.key, problem.what) not in known]
         if problems:
             raise ConfigError(problems)
-        return new, changes
+        plugins = [plugin for plugin in changes.plugins.values() if plugin.instance is not None]
+        return new, changes, self._prepare_rest(new, plugins)
 
     def _reload(self) -> list[str]:
         old = self.loaded
-        new, changes = self._prepare(old)
+        new, changes, rest = self._prepare(old)
         moved = (old.config.http.host, old.config.http.port) != (new.config.http.host, new.config.http.port)
         if moved:
             self._move_http(new)
@@ -137,9 +142,9 @@ class Reloader:
         changed = [*map(str, plan(old, new)), *how, *_what_became_of_plugins(changes)]
         self.loaded = new
         self._use_log(new)
-        self._use(new)
         self._collection.change(changes, self._host(new), new.config.agent.interval)
         self._collection.manager.remember()
+        self._use(new, rest)
         return changed
 
     def _change_cache(self, in_force: CacheSettings, wanted: CacheSettings) -> list[str]:

@@ -121,6 +121,18 @@ class Report:
         """The document of /api/v1/history. Raises PredisError."""
         return self._analysis.history_document(query)
 
+    def rules(self) -> dict[str, Any]:
+        """The document of /api/v1/rules. Raises PredisError."""
+        return self._analysis.rules.listed()
+
+    def rule(self, name: str) -> dict[str, Any]:
+        """The document of /api/v1/rules/NAME. Raises PredisError."""
+        return self._analysis.rules.explain(name)
+
+    def command_rules(self, what: str, name: str, who: str) -> dict[str, Any]:
+        """Stops or resumes all actions, approves, denies or resets. Raises PredisError."""
+        return self._analysis.rules.command(what, name, who)
+
     def incidents(self) -> list[dict[str, Any]]:
         """The newest incidents in a line each, newest first."""
         return self._analysis.incidents.newest()

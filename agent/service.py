@@ -22,6 +22,7 @@ from typing import TextIO
 
 from agent import __version__, notify
 from agent.analysis import Analysis
+from agent.cache.control import SupervisedCache
 from agent.cache.link import arena_heartbeat
 from agent.cache.settings import CacheFiles, CacheSettings, CommandLine, command_line
 from agent.cache.timings import Timings
@@ -100,6 +101,7 @@ class Service:
             command=command,
             timings=timings,
         )
+        self._cache_control = SupervisedCache(self._supervisor)
 
     def run(self) -> int:
         """Runs until SIGTERM or SIGINT. Raises PredisError, with nothing left running, when it cannot start."""
@@ -136,6 +138,7 @@ class Service:
                 use_log=self._log.use,
                 host=self._host,
                 emit=self._events.emit,
+                prepare=self._analysis.prepare,
                 use=self._analysis.use,
             )
             report = Report(
@@ -184,6 +187,7 @@ class Service:
             log.warning("%s", warning)
         manager.remember()
         collection.run_plugins(self._host(self._loaded))
+        self._analysis.rules.begin(self._loaded, manager.active)
 
     def _start_up(
         self, report: Report, collection: Collection, watchdog: notify.Watchdog, new_password: str | None
@@ -288,7 +292,14 @@ class Service:
             arena=files.arena,
         )
         logger = logging.getLogger("predis.plugins")
-        return Host(files.data_dir, address, __version__, logger, forecasts=self._analysis.forecasts)
+        return Host(
+            files.data_dir,
+            address,
+            __version__,
+            logger,
+            cache_control=self._cache_control,
+            forecasts=self._analysis.forecasts,
+        )
 
 
 def _clock_offset() -> float:

@@ -25,6 +25,8 @@ _COMMANDS = {
     "incidents": "agent.cli.incidents",
     "dashboards": "agent.cli.dashboards",
     "cache": "agent.cli.cache",
+    "rules": "agent.cli.rules",
+    "audit": "agent.cli.audit",
     "eval": "agent.cli.evaluate",
     "forecast": "agent.cli.forecast",
     "flare": "agent.cli.flare",

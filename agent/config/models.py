@@ -274,6 +274,28 @@ class HistorySection(Section):
         return url
 
 
+class RulesSection(Section):
+    """When something holds, then do something about it: what counts for all rules."""
+
+    enabled: bool = True
+    folder: ConfigPath = Field(
+        default=Path("rules.d"), validate_default=True, description="its *.toml are read; it need not be there"
+    )
+    packs: bool = Field(default=True, description="the rules that come with the agent, too")
+    dry_run: bool = Field(default=True, description="rules that do not say otherwise change nothing")
+    share: float = Field(default=0.5, gt=0, le=1, description="of a rule's subjects that may be ill or worked on")
+    actions_per_hour: int = Field(default=10, ge=1, le=10_000, description="of a rule, that change something")
+    max_actions_per_hour: int = Field(default=10, ge=1, le=10_000, description="of all rules together")
+    approval_timeout: Annotated[Duration, duration_between("1m", "1w")] = Field(
+        default=3600.0, description="how long a person has to approve"
+    )
+    storm_firing: int = Field(default=20, ge=1, le=10_000, description="rules and subjects firing that are a storm")
+    storm_incidents: int = Field(default=10, ge=1, le=10_000, description="open incidents that are a storm")
+    storm_window: Annotated[Duration, duration_between("10s", "1d")] = Field(
+        default=300.0, description="within which they are counted"
+    )
+
+
 class Config(Section):
     """The whole of agent.toml. ``plugins`` is raw: each plugin's own model reads its table."""
 
@@ -281,6 +303,7 @@ class Config(Section):
     cache: CacheSection = CacheSection()
     http: HttpSection = HttpSection()
     history: HistorySection = HistorySection()
+    rules: RulesSection = RulesSection()
     plugins: dict[str, dict[str, Any]] = Field(default={}, repr=False)  # may hold secrets
 
     @field_validator("cache")

@@ -10,7 +10,7 @@ from pathlib import PurePath
 MASK = "********"
 
 _SECRET_NAME = re.compile(
-    r"(password|passwd|passphrase|secret|token|(api|license|private|access|app|account|user|ingest)[-_]?key|credential|authorization)s?$",
+    r"(password|passwd|passphrase|secret|token|secret[-_]?url|(api|license|private|access|app|account|user|ingest)[-_]?key|credential|authorization)s?$",
     re.I,
 )
 # What stands before the last "@", whatever it holds: a URL with a mistake in it is still no place to print a password.

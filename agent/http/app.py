@@ -7,7 +7,7 @@ plugin.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -23,6 +23,8 @@ from agent.http.incident_page import incident_page
 from agent.http.page import status_page
 from agent.metrics.document import metrics_document
 from agent.metrics.model import Snapshot
+
+_LONGEST_NAME = 100
 
 
 class AgentView(Protocol):
@@ -54,6 +56,15 @@ class AgentView(Protocol):
 
     def snapshot(self) -> Snapshot:
         """All series now."""
+
+    def rules(self) -> dict[str, Any]:
+        """What rules do, and each of them. Raises PredisError."""
+
+    def rule(self, name: str) -> dict[str, Any]:
+        """Why a rule does or does not act. Raises PredisError."""
+
+    def command_rules(self, what: str, name: str, who: str) -> dict[str, Any]:
+        """Stops or resumes all actions, approves, denies or resets. Raises PredisError."""
 
     def incidents(self) -> list[dict[str, Any]]:
         """The newest incidents in a line each, newest first. May take a moment: disks do."""
@@ -107,6 +118,7 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
             "/api/v1/status": "the agent, its cache and its plugins",
             "/api/v1/metrics": "the newest value of every series",
             "/api/v1/incidents": "the newest incidents; /api/v1/incidents/ID: all of one, /incidents/ID: as a page",
+            "/api/v1/rules": "what rules do; /api/v1/rules/NAME: why one does or does not act",
             "/status": "the same as a page for people",
         }
         with_query = {
@@ -116,6 +128,8 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
             "/api/v1/config/plan": "with the token in http.token: what a reload of the configuration would change",
             "/api/v1/diagnostics": "with the token in http.token: the newest log lines and what each thread does",
             "/api/v1/cache/upgrade": "POST, with the token in http.token: a new cache process takes over",
+            "/api/v1/rules/do/WHAT": "POST, with the token in http.token: stop or resume all actions, or, with ?name=,"
+            " approve, deny or reset",
             "/api/v1/config/apply": "POST, with the token in http.token: reloads the configuration, as SIGHUP does",
         }
         head = {"service": "predis-agent", "version": __version__}
@@ -135,6 +149,25 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
 
     async def metrics(request: Request) -> Response:
         return fresh(metrics_document(view.snapshot()))
+
+    def rules(request: Request) -> Response:
+        return answered(view.rules)
+
+    def rule(request: Request) -> Response:
+        return answered(lambda: view.rule(request.path_params["name"]), 404)
+
+    def command_rules(request: Request) -> Response:
+        if not has_key(request):
+            return needs_token()
+        asked, query = request.path_params, request.query_params
+        who = query.get("who", "")[:_LONGEST_NAME] or "somebody with the token"
+        return answered(lambda: view.command_rules(asked["what"], query.get("name", ""), who))
+
+    def answered(ask: Callable[[], dict[str, Any]], otherwise: int = 409) -> Response:
+        try:
+            return fresh(ask())
+        except PredisError as error:
+            return fresh({"error": str(error)}, otherwise)
 
     def incidents(request: Request) -> Response:
         return fresh({"incidents": view.incidents()})
@@ -192,6 +225,9 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
         Route("/status", page),
         Route("/api/v1/metrics", metrics),
         Route("/api/v1/history", history),
+        Route("/api/v1/rules", rules),
+        Route("/api/v1/rules/{name}", rule),
+        Route("/api/v1/rules/do/{what}", command_rules, methods=["POST"]),
         Route("/api/v1/incidents", incidents),
         Route("/api/v1/incidents/{id}", incident),
         Route("/incidents/{id}", picture),

@@ -74,6 +74,15 @@ class View:
         specs = {spec.name: spec for spec in (LATENCY, LOAD)}
         return Snapshot(1700000000.0, {sample.key: sample for sample in self.samples}, specs)
 
+    def rules(self) -> dict[str, Any]:
+        return {"rules": []}
+
+    def rule(self, name: str) -> dict[str, Any]:
+        raise PredisError(f"there is no rule {name}")
+
+    def command_rules(self, what: str, name: str, who: str) -> dict[str, Any]:
+        return {"done": what, "name": name, "who": who}
+
     def incidents(self) -> list[dict[str, Any]]:
         return [summary(INCIDENT)]
 
