@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.api import CacheAddress, Estimate, Forecast, ForecastRequest, Host, Wanted
+from agent.api import CacheAddress, Estimate, Forecast, ForecastRequest, Host, PredisError, Wanted
 from agent.metrics.model import SeriesKey
 from plugins.forecasting.answer import answer
 from plugins.forecasting.arrays import Floats
@@ -245,7 +245,7 @@ def test_the_agent_gets_nothing_heavy_and_a_worker_no_more_than_numpy(module: st
 
 
 def write(path: Path, data: Mapping[str, Floats], ids: Sequence[str]) -> None:
-    np.savez(path, allow_pickle=False, ids=np.array(ids), **data)
+    np.savez(path, ids=np.array(ids), **data)
 
 
 def test_the_evaluation_never_looks_at_what_is_to_be_forecast(tmp_path: Path) -> None:
@@ -283,3 +283,21 @@ def test_real_series_are_forecast_better_than_by_repeating(
             covered.append(np.mean((out[f"lo95_{name}"] <= actual) & (actual <= out[f"hi95_{name}"])))
     assert np.exp(np.mean(np.log(errors))) < most
     assert 0.85 <= np.mean(covered) <= 1
+
+
+@pytest.mark.parametrize(
+    ("data", "ids", "complaint"),
+    [
+        ({}, ["a"], "cannot be read: "),
+        ({"train_a": np.ones(5), "test_a": np.ones(3)}, ["a"], "train_a is not 12 numbers or more"),
+        ({"train_a": np.full(50, np.nan), "test_a": np.ones(3)}, ["a"], "train_a is not 12 numbers or more"),
+    ],
+)
+def test_a_file_that_cannot_be_evaluated_is_refused(
+    tmp_path: Path, data: dict[str, Floats], ids: list[str], complaint: str
+) -> None:
+    write(tmp_path / "in.npz", data, ids)
+    with pytest.raises(PredisError, match=complaint):
+        Forecasting(ForecastingConfig()).predis_evaluate(
+            "forecast", tmp_path / "in.npz", tmp_path / "out.npz", {"period": "1"}
+        )
