@@ -53,13 +53,14 @@ class Analysis:
                 self.incidents.open_ones,
                 self._host_of_rules,
                 self._catalogue,
-                self._forecasts_for_rules,
+                self._forecasts_of_rules,
             )
         )
 
     def start(self, loaded: LoadedConfig, collection: Collection) -> None:
         """Begin to keep what this collects, and to look at it."""
-        self._collection, self._loaded = collection, loaded
+        self._collection = collection
+        self._loaded = loaded
         settings.use(self.history, loaded.config, self._catalogue.get)
         self.history.start()
         self.incidents.start(loaded.config.agent.data_dir)
@@ -111,17 +112,6 @@ class Analysis:
         if self._collection is not None:
             self._collection.explain(incident, self.history)
 
-    def _snapshot(self) -> Snapshot:
-        return Snapshot(time.time()) if self._collection is None else self._collection.pipeline.snapshot()
-
-    def _host_of_rules(self, loaded: LoadedConfig) -> Host:
-        return replace(self._host(loaded), logger=logging.getLogger("predis.rules"), emit=self._emit)
-
-    def _forecasts_for_rules(self, wanted: Mapping[str, float]) -> Mapping[SeriesKey, Forecast]:
-        """The newest forecasts, and from now on those of these metrics, so many seconds ahead."""
-        self.forecasts.want("rules", [Wanted(metric, horizon) for metric, horizon in wanted.items()])
-        return self.forecasts.newest()
-
     def _forecaster(self) -> ForecastWorker | None:
         """A worker for the first plugin by name that can forecast."""
         if self._collection is None or self._loaded is None:
@@ -130,6 +120,16 @@ class Analysis:
             if plugin.implements("predis_forecast"):
                 return ForecastWorker(plugin, self._loaded, self._host(self._loaded))
         return None
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(time.time()) if self._collection is None else self._collection.pipeline.snapshot()
+
+    def _host_of_rules(self, loaded: LoadedConfig) -> Host:
+        return replace(self._host(loaded), logger=logging.getLogger("predis.rules"), emit=self._emit)
+
+    def _forecasts_of_rules(self, wanted: Mapping[str, float]) -> Mapping[SeriesKey, Forecast]:
+        self.forecasts.want("rules", [Wanted(metric, horizon) for metric, horizon in wanted.items()])
+        return self.forecasts.newest()
 
     def _detectors(self) -> set[str]:
         return set() if self._collection is None else self._collection.detectors()

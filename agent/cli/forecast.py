@@ -102,7 +102,7 @@ def _forecast(
         low=low,
         high=high,
     )
-    rate = f"{unit}/s" if Kind(kind) is not Kind.gauge else unit
+    rate = {Kind.counter: f"{unit}/s", Kind.histogram: "/s"}.get(Kind(kind), unit)
     return Forecasted(name, rate, list(known), worker.forecast(request))
 
 

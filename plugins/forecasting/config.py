@@ -19,6 +19,6 @@ class ForecastingConfig(PluginConfig):
     horizon: Annotated[Duration, duration_between("5m", "90d")] = Field(default=7 * 86_400.0, description="how far")
     refresh: Annotated[Duration, duration_between("10s", "1d")] = Field(default=900.0, description="how often anew")
     limits: dict[str, float | str] = Field(
-        default={"predis_memory_used_bytes": "predis_memory_max_bytes"},
-        description="where a metric is full: a number, or the metric that says it",
+        default={"predis_memory_used_bytes": "predis_memory_max_bytes", "predis_host_filesystem_bytes": 0.0},
+        description="where a metric is full, or empty: a number, or the metric that says it",
     )

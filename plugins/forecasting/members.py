@@ -54,6 +54,7 @@ def _models(
     yield "damped trend", lambda x: smooth(x, origins, horizon, DAMPED)
     yield "trend", lambda x: smooth(x, origins, horizon, TREND)
     yield "theta", lambda x: smooth(x, origins, horizon, THETA, line=0.5)
+    yield "drift", lambda x: smooth(x, origins, horizon, THETA, line=1.0)
     yield "AR(3)", lambda x: autoregress(x, origins, horizon, (1, 2, 3), 1)
     if not periods:
         return

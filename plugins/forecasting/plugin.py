@@ -63,7 +63,7 @@ class Forecasting:
             return
         from plugins.forecasting.evaluation import evaluate
 
-        evaluate(source, target, int(options.get("period", "1")))
+        evaluate(source, target, int(options["period"]))
 
     @hookimpl
     def predis_stop(self) -> None:

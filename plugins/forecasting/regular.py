@@ -9,8 +9,8 @@ import numpy as np
 
 from agent.api import ForecastRequest
 from plugins.forecasting.arrays import Floats
+from plugins.forecasting.forecaster import LEAST_ROWS
 
-LEAST_ROWS = 12
 MOST_ROWS = 2000  # of history: older ones are left out
 MOST_AHEAD = 200  # rows of a forecast whose step is not given
 MOST_AHEAD_GIVEN = 2000
