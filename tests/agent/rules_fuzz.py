@@ -246,7 +246,8 @@ class Fuzz:
 
     def outcome(self, intent: str) -> Outcome:
         """What came of an action."""
-        done = self.random.random() < 0.75
+        often = 0.15 if self.judge.target_of(intent) == "thing:a" else 0.75
+        done = self.random.random() < often
         self.judge.ends(intent, done, self._time)
         if not done and self.random.random() < 0.5:
             raise RuntimeError("broken")
@@ -264,10 +265,10 @@ class Fuzz:
         if draw < 0.4:
             self._pass(self.random.choice([0.5, 1.0, 1.0, 3.0, 3.0, 10.0, 10.0, 60.0]))
         elif draw < 0.5:
-            ill = self.ill[self.random.choice(list(LAWS))]
-            ill ^= {self.random.choice(SUBJECTS)}
-            if self.random.random() < 0.15:
-                ill.clear()
+            rule = self.random.choice(list(LAWS))
+            self.ill[rule] ^= {self.random.choice(SUBJECTS)}
+            if self.random.random() < (0.5 if rule == "verified" else 0.15):
+                self.ill[rule].clear()
         elif draw < 0.85:
             self._end_one()
         elif draw < 0.93:
