@@ -225,7 +225,7 @@ class RuleEngine:
         now = Now(self._wall(), Snapshot(self._wall()), _NoHistory())
         with self._store.changes():
             remedies.recover(now)
-            remedies.save()
+            remedies.kept.save()
         remedies.launch()
         return remedies
 
@@ -239,7 +239,7 @@ class RuleEngine:
                         self._remedies.look(self._found, now)
                         self._weather(now)
                     moved |= self._remedies.advance(self._found, now, self._storm.why, fresh=fresh)
-                    if self._remedies.save() or keep_clock:
+                    if self._remedies.kept.save() or keep_clock:
                         self._store.set_meta("clock", (self._clock.now(), self._wall()))
                         self._store.set_meta("storm", bool(self._storm.why))
                         keep_clock = False
@@ -250,7 +250,7 @@ class RuleEngine:
             self._remedies.launch()
             if not moved:
                 return
-        log.error("rules make no end of progress in one step: %s", self._remedies.busy())
+        log.error("rules make no end of progress in one step: %s", self._remedies.kept.busy())
 
     def _lose(self, error: Exception) -> None:
         """Nothing can be kept, so nothing may be done: back to what was kept last."""
@@ -263,15 +263,15 @@ class RuleEngine:
     def _look(self, rule: Rule, now: Now) -> Found:
         try:
             found = rule.when.evaluate(now)
-            if rule.when.has_clear() and self._remedies.is_on(rule.name):
-                found = self._remedies.with_hysteresis(rule, found, rule.when.evaluate(now, staying=True))
+            if rule.when.has_clear() and self._remedies.kept.is_on(rule.name):
+                found = self._remedies.kept.with_hysteresis(rule, found, rule.when.evaluate(now, staying=True))
             return found
         except Exception as error:
             log.exception("the condition of the rule %s failed", rule.name)
             return Found(None, f"cannot be looked at: {type(error).__name__}: {error}")
 
     def _weather(self, now: Now) -> None:
-        fired = self._remedies.fired_within(self._settings.storm_window)
+        fired = self._remedies.kept.fired_within(self._settings.storm_window)
         incidents = sum(incident.closed is None for incident in now.incidents)
         before = self._storm.why
         why = self._storm.look(fired, incidents, self._clock.now())
@@ -311,7 +311,7 @@ class RuleEngine:
                     waiting = [m.approval for m in self._remedies.machines.values() if m.state == "waiting"]
                     known = f"these do: {', '.join(waiting)}" if waiting else "nothing does"
                     raise PredisError(f"nothing of the name {approval} waits for approval; {known}")
-                self._remedies.save()
+                self._remedies.kept.save()
             self.settle()
 
     def _rule(self, name: str) -> Rule:

@@ -6,7 +6,7 @@ import json
 import logging
 import queue
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from agent.plugin.host import Host
@@ -89,6 +89,7 @@ class Jobs:
         """Have all steps say what they would do; `give` is called with that, or why it cannot be, on another thread."""
         labels, steps = dict(machine.labels), rule.steps
         task = self._task(machine, rule, Job("run", "then", 0, text=machine.why), now, f"{machine.run}-plan")
+        task = replace(task, cancelled=lambda: bool(self.killed))
 
         def work() -> None:
             lines: list[str] = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import queue
 from collections.abc import Mapping
@@ -16,18 +14,16 @@ from agent.rules.guards import Refusal, Situation, Use, may_act, may_go_on
 from agent.rules.jobs import Jobs, Note, Result, about, describe, plan_name, step_of
 from agent.rules.ledger import Ledger
 from agent.rules.machine import FORGOTTEN, WITH_JOBS, Job, Machine
+from agent.rules.machines import Machines, Place
 from agent.rules.model import Found, Rule
 from agent.rules.runner import Runner
 from agent.rules.settings import EngineSettings
 from agent.rules.store import Intent, RuleStore
 from agent.rules.timekeeping import EngineClock
 
-log = logging.getLogger(__name__)
-
 _SILENT = frozenset({"cooldown", "kill switch", "busy"})
 """Guards whose refusal is no news: nobody is told."""
 _REMEMBERED = 86400.0  # seconds for which the last result with a subject that is gone is kept
-Place = tuple[str, str]
 
 
 class Remedies:
@@ -48,13 +44,17 @@ class Remedies:
         self._rules, self._settings = rules, settings
         self._store, self._clock, self._host, self._note = store, clock, host, note
         self._jobs = Jobs(store=store, ledger=ledger, clock=clock, host=host, note=note, runner=runner)
-        self.machines: dict[Place, Machine] = {}
-        self._dirty: set[Place] = set()
+        self.kept = Machines(rules, store=store, jobs=self._jobs, clock=clock, note=note)
         self._asking: set[str] = set()  # intents
         self._plans: queue.SimpleQueue[tuple[str, list[str], str]] = queue.SimpleQueue()
         self._planning: set[str] = set()  # runs
         self._events: list[Event] = []
         self._storm = ""
+
+    @property
+    def machines(self) -> dict[Place, Machine]:
+        """All of them, by rule and subject."""
+        return self.kept.all
 
     @property
     def ledger(self) -> Ledger:
@@ -92,7 +92,7 @@ class Remedies:
                 continue
             seen = found.get(machine.rule, Found(None, "was not looked at yet"))
             if self._once(machine, rule, seen, now, fresh):
-                self._dirty.add(place)
+                self.kept.dirty.add(place)
                 moved = True
         return moved
 
@@ -110,7 +110,7 @@ class Remedies:
                     self.ledger.unblock(result.intent, self._clock.now())
                 self._note("late", {"intent": result.intent, "outcome": result.ending, "detail": result.detail})
                 continue
-            self._dirty.add(place)
+            self.kept.dirty.add(place)
             self._take(self.machines[place], result, now)
         while True:
             try:
@@ -121,20 +121,12 @@ class Remedies:
             for place, machine in self.machines.items():
                 if machine.run == run and machine.state == "planning":
                     moved = True
-                    self._dirty.add(place)
+                    self.kept.dirty.add(place)
                     self._planned(machine, lines, problem, now)
-
-    def save(self) -> bool:
-        """Put what changed into the store; gives whether anything did."""
-        changed = bool(self._dirty)
-        for place in sorted(self._dirty):
-            machine = self.machines.get(place)
-            self._store.put_machine(*place, None if machine is None else machine.saved())
-        return changed
 
     def launch(self) -> None:
         """All is committed: begin the actions that were written down, and tell of what happened."""
-        self._dirty.clear()
+        self.kept.dirty.clear()
         events, self._events = self._events, []
         for event in events:
             self._host.emit(event)
@@ -142,7 +134,7 @@ class Remedies:
 
     def recover(self, now: Now) -> None:
         """After a start: go on where the store says, and ask what nobody knows."""
-        self._load()
+        self.kept.load()
         waited_for = {machine.current for machine in self.machines.values()}
         for machine in list(self.machines.values()):
             if machine.current:
@@ -162,10 +154,10 @@ class Remedies:
         """The store did not take the last round: begin from what it has."""
         self._jobs.ledger = ledger
         self._jobs.forget_launches()
-        self._dirty.clear()
+        self.kept.dirty.clear()
         self._events = []
         self._planning.clear()
-        self._load()
+        self.kept.load()
         for machine in self.machines.values():
             intent = self._store.intent(machine.current) if machine.current else None
             if intent is not None and intent.outcome is None and machine.current not in self._asking:
@@ -175,17 +167,15 @@ class Remedies:
         """Other rules from now on; remedies of those that are gone or changed are given up."""
         self._rules, self._settings = rules, settings
         with self._store.changes():
-            for place, machine in list(self.machines.items()):
-                if not self._fits(machine):
-                    self._abandon(place, machine)
-            self.save()
-        self._dirty.clear()
+            self.kept.use(rules)
+            self.kept.save()
+        self.kept.dirty.clear()
 
     def answer(self, approval: str, who: str, *, yes: bool) -> bool:
         """A person's answer to what waits for approval; False when nothing of that name does."""
         for place, machine in self.machines.items():
             if machine.state == "waiting" and machine.approval == approval:
-                self._dirty.add(place)
+                self.kept.dirty.add(place)
                 self._note("approved" if yes else "denied", {**about(machine), "who": who})
                 if yes:
                     machine.approved, machine.approved_by = self._clock.now(), who
@@ -205,35 +195,11 @@ class Remedies:
             if intent.blocks and intent.rule == rule:
                 self.ledger.unblock(intent.id, self._clock.now())
 
-    def fired_within(self, window: float) -> int:
-        """How many rules and subjects fired in the last seconds."""
-        now = self._clock.now()
-        return sum(machine.fired > 0 and now - machine.fired <= window for machine in self.machines.values())
-
-    def is_on(self, rule: str) -> bool:
-        """Whether a rule fired and its condition may still last."""
-        return any(m.rule == rule and m.state not in FORGOTTEN for m in self.machines.values())
-
-    def with_hysteresis(self, rule: Rule, found: Found, staying: Found) -> Found:
-        """What holds, with what held before and is not past its `clear` value."""
-        on = {m.subject for m in self.machines.values() if m.rule == rule.name and m.state not in FORGOTTEN}
-        stays = {subject: labels for subject, labels in staying.subjects.items() if subject in on}
-        if stays and staying.holds:
-            return Found(True, found.why if found.holds else staying.why, {**stays, **found.subjects}, found.of)
-        if staying.holds and not staying.subjects and "" in on:
-            return Found(True, staying.why, {}, found.of)
-        return found
-
-    def busy(self) -> list[str]:
-        """The machines that are not at rest, for a log line."""
-        machines = (m for m in self.machines.values() if m.state not in FORGOTTEN)
-        return [f"{m.rule} {m.subject}: {m.state}" for m in machines][:20]
-
     def _look(self, place: Place, machine: Machine, rule: Rule, found: Found, now: Now) -> None:
         time, holds = self._clock.now(), found.holds_for(machine.subject)
         if machine.state == "resting" and time >= machine.rest_until:
             machine.go("idle", time)
-            self._dirty.add(place)
+            self.kept.dirty.add(place)
         if machine.state == "idle" and holds:
             machine.go("pending", time)
         elif machine.state == "pending" and not holds:  # nor when nobody knows
@@ -243,11 +209,11 @@ class Remedies:
             machine.labels = dict(found.subjects.get(machine.subject, {}))
             machine.fired, machine.fired_at, machine.why, machine.version = time, now.time, found.why, rule.version
             machine.go("held", time)
-            self._dirty.add(place)
+            self.kept.dirty.add(place)
             self._note("fired", {**about(machine), "why": found.why, "severity": rule.severity})
         if machine.state == "idle" and not holds and now.time - machine.result_at > _REMEMBERED:
             if machine.result:
-                self._dirty.add(place)
+                self.kept.dirty.add(place)
             del self.machines[place]
 
     def _once(self, machine: Machine, rule: Rule, found: Found, now: Now, fresh: bool) -> bool:
@@ -408,7 +374,11 @@ class Remedies:
             if refusal is not None:
                 self._fail(machine, rule, f"was not gone on with: {refusal.why}")
             return refusal is not None
-        uses = [_use(machine, rule, index) for index, step in enumerate(rule.steps) if step.changes_state]
+        try:
+            uses = [_use(machine, rule, index) for index, step in enumerate(rule.steps) if step.changes_state]
+        except Exception as error:  # noqa: BLE001  # a plugin's code
+            self._fail(machine, rule, f"cannot be done: {describe(error)}")
+            return True
         well = found.holds_for(machine.subject) is not True or self._approval_is_over(machine, rule)
         if not well and may_act(rule, machine, found, uses, self._situation()) is None:
             return False
@@ -535,39 +505,6 @@ class Remedies:
                 )
             )
         machine.go("resting", time)
-
-    def _load(self) -> None:
-        self.machines = {}
-        for name, subject, document in self._store.machines():
-            try:
-                machine = Machine.load(document)
-            except (TypeError, KeyError):
-                log.warning("what the rule %s did with %r cannot be read: %s", name, subject, json.dumps(document))
-                self._dirty.add((name, subject))
-                continue
-            self.machines[(name, subject)] = machine
-            if not self._fits(machine):
-                self._abandon((name, subject), machine)
-
-    def _fits(self, machine: Machine) -> bool:
-        rule = self._rules.get(machine.rule)
-        if rule is None:
-            return False
-        return machine.state in FORGOTTEN or machine.state == "resting" or machine.version == rule.version
-
-    def _abandon(self, place: Place, machine: Machine) -> None:
-        """Its rule is gone or another one."""
-        if machine.state not in FORGOTTEN and machine.state != "resting":
-            self._note(
-                "abandoned", {**about(machine), "state": machine.state, "why": "its rule was changed or removed"}
-            )
-        intent = self._store.intent(machine.current) if machine.current else None
-        if intent is not None and intent.outcome is None and self._jobs.runner.runs(intent.id):
-            detail = "its rule was changed or removed while it ran"
-            self._store.finish(intent.id, "unknown", detail, self._clock.now(), blocks=True)
-            self.ledger.block(intent)  # until its thread ends
-        del self.machines[place]
-        self._dirty.add(place)
 
     def _ask_what_hung(self, intent: Intent, now: Now) -> None:
         """Its thread is gone, but what it asked others to do may go on: its target stays alone until that is known."""

@@ -13,6 +13,7 @@ class EngineSettings:
     kill_switch: while this file is there, no action is begun; None: there is none (tests).
     storm_firing: so many rules and subjects that fired within storm_window, or storm_incidents open incidents, are a
     storm, in which only messages are sent. It is over when there were fewer for a whole storm_window.
+    max_subjects: so many of a rule's subjects can fire at once; each of them writes to the disk.
     """
 
     kill_switch: Path | None = None
@@ -21,7 +22,7 @@ class EngineSettings:
     storm_incidents: int = 10
     storm_window: float = 300.0
     approval_timeout: float = 3600.0
-    max_subjects: int = 1000
+    max_subjects: int = 100
 
 
 STATE_FILE = "rules.sqlite"

@@ -76,6 +76,7 @@ class Act:
         return f"thing:{params.name}"
 
     def plan(self, params: ActParams, task: Task) -> str:
+        assert not task.cancelled()
         if self.refuses_to_plan:
             raise ValueError(self.refuses_to_plan)
         return f"act on {params.name}"

@@ -39,14 +39,14 @@ from tests.agent.rule_world import Act, ActParams, Tell, catalogue
 from tests.agent.rules_judge import Deed, Judge, Law
 
 SUBJECTS = [f"tenant:{name}" for name in "abcdef"]
-PER_HOUR, STORM_INCIDENTS, APPROVAL = 14, 5, 500.0
+PER_HOUR, STORM_INCIDENTS, APPROVAL = 40, 5, 500.0
 LAWS = {
-    "quota": Law(cooldown=60.0, per_hour=8, share=0.5),
-    "asked": Law(cooldown=300.0, per_hour=6, share=1.0, approval=APPROVAL),
+    "quota": Law(cooldown=60.0, per_hour=20, share=0.5),
+    "asked": Law(cooldown=300.0, per_hour=12, share=1.0, approval=APPROVAL),
     "dry": Law(cooldown=30.0, per_hour=100, share=1.0, dry_run=True),
-    "verified": Law(cooldown=120.0, per_hour=6, share=0.7),
-    "rival": Law(cooldown=45.0, per_hour=8, share=0.5),
-    "whole": Law(cooldown=200.0, per_hour=3, share=1.0),
+    "verified": Law(cooldown=120.0, per_hour=16, share=0.7),
+    "rival": Law(cooldown=45.0, per_hour=20, share=0.5),
+    "whole": Law(cooldown=200.0, per_hour=8, share=1.0),
 }
 RULES = """
 [[rule]]
@@ -54,7 +54,7 @@ name = "quota"
 when.ill = { rule = "quota" }
 then = [{ action = "test.act", name = "{tenant}" }]
 cooldown = "60s"
-limit = { share = "50%", actions_per_hour = 8 }
+limit = { share = "50%", actions_per_hour = 20 }
 [[rule]]
 name = "asked"
 when.ill = { rule = "asked" }
@@ -63,7 +63,7 @@ then = [{ action = "test.tell" }, { action = "test.act", name = "{tenant}", size
 approval = "required"
 approval_timeout = "500s"
 cooldown = "300s"
-limit = { share = "100%", actions_per_hour = 6 }
+limit = { share = "100%", actions_per_hour = 12 }
 [[rule]]
 name = "dry"
 when.ill = { rule = "dry" }
@@ -75,23 +75,23 @@ limit = { share = "100%", actions_per_hour = 100 }
 name = "verified"
 when.ill = { rule = "verified" }
 then = [{ action = "test.act", name = "first-{tenant}" }, { action = "test.act", name = "second" }]
-verify = { cleared = true, within = "100s" }
+verify = { cleared = true, within = "200s", after = "2s" }
 escalate = [{ action = "test.tell" }]
 cooldown = "120s"
-limit = { share = "70%", actions_per_hour = 6 }
+limit = { share = "70%", actions_per_hour = 16 }
 [[rule]]
 name = "rival"
 when.ill = { rule = "rival" }
 then = [{ action = "test.act", name = "{tenant}", size = 5, deadline = "40s" }]
 cooldown = "45s"
-limit = { share = "50%", actions_per_hour = 8 }
+limit = { share = "50%", actions_per_hour = 20 }
 [[rule]]
 name = "whole"
 when.ill = { rule = "whole" }
 then = [{ action = "test.act", name = "second", size = 6 }]
 escalate = [{ action = "test.tell" }]
 cooldown = "200s"
-limit = { share = "100%", actions_per_hour = 3 }
+limit = { share = "100%", actions_per_hour = 8 }
 """
 
 
@@ -246,7 +246,8 @@ class Fuzz:
 
     def outcome(self, intent: str) -> Outcome:
         """What came of an action."""
-        done = self.random.random() < 0.75
+        often = 0.15 if self.judge.target_of(intent) == "thing:a" else 0.75
+        done = self.random.random() < often
         self.judge.ends(intent, done, self._time)
         if not done and self.random.random() < 0.5:
             raise RuntimeError("broken")
@@ -264,10 +265,10 @@ class Fuzz:
         if draw < 0.4:
             self._pass(self.random.choice([0.5, 1.0, 1.0, 3.0, 3.0, 10.0, 10.0, 60.0]))
         elif draw < 0.5:
-            ill = self.ill[self.random.choice(list(LAWS))]
-            ill ^= {self.random.choice(SUBJECTS)}
-            if self.random.random() < 0.15:
-                ill.clear()
+            rule = self.random.choice(list(LAWS))
+            self.ill[rule] ^= {self.random.choice(SUBJECTS)}
+            if self.random.random() < (0.5 if rule == "verified" else 0.15):
+                self.ill[rule].clear()
         elif draw < 0.85:
             self._end_one()
         elif draw < 0.93:
@@ -279,11 +280,11 @@ class Fuzz:
             self._step()  # shown at once, since the judge counts it from now on
         elif draw < 0.97:
             self._jump()
-        elif draw < 0.975:
+        elif draw < 0.9705:
             self.judge.reset(self._time)
             for name in LAWS:
                 self._engine.reset(name, "a person")
-        elif draw < 0.975 + self._kill_rate:
+        elif draw < 0.9705 + self._kill_rate:
             raise Killed
         else:
             self._time += self.random.random()
@@ -319,6 +320,8 @@ class Fuzz:
                 (self._engine.approve if yes else self._engine.deny)(approval, "a person")
 
     def _switch_over(self) -> None:
+        if not self.judge.killed and self.random.random() < 0.8:
+            return  # mostly it is not used
         self.judge.killed = not self.judge.killed
         if not self.judge.killed:
             self._engine.resume("a person")

@@ -88,6 +88,11 @@ class Judge:
         if done is not None:
             self._failures[place] = 0 if done else self._failures[place] + 1
 
+    def target_of(self, intent: str) -> str:
+        """What an action is at work on; "" for one that is over."""
+        deed = self._open.get(intent)
+        return "" if deed is None else deed.target
+
     def dies(self, now: float) -> None:
         """The agent is killed, and with it what it ran."""
         self.counts["kills"] += 1
