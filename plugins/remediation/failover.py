@@ -14,6 +14,17 @@ from plugins.remediation.notes import Notes
 from plugins.remediation.servers import Servers
 
 _LOOK = 0.1
+_ANSWERS = (
+    "LOADING",
+    "NOAUTH",
+    "NOPERM",
+    "WRONGPASS",
+    "MASTERDOWN",
+    "loading",
+    "max number of clients",
+    "uthentication",
+)
+"""In the errors of a server that is there all the same."""
 
 
 class ReplicaParams(Params):
@@ -135,7 +146,7 @@ class FailoverReplica(Action):
             with self._servers.connected(name) as client:
                 client.ping()
         except PredisError as error:
-            return "LOADING" in str(error) or "NOAUTH" in str(error) or "WRONGPASS" in str(error)
+            return any(word in str(error) for word in _ANSWERS)
         return True
 
     def _have_followed(self, params: ReplicaParams) -> list[str]:

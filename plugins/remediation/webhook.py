@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import Field
 
@@ -60,7 +61,7 @@ class CallWebhook(Action):
             **own,
             "Content-Type": "application/json",
             "User-Agent": "predis-agent",
-            "Idempotency-Key": task.intent,
+            "Idempotency-Key": quote(task.intent, safe="/:@"),  # a header is ASCII
         }
         if secret:
             headers["X-Predis-Signature"] = signature(secret, body, int(time.time()))

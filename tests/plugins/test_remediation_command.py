@@ -94,6 +94,13 @@ def test_the_environment_is_bare_and_secrets_are_masked(
         assert CANARY not in text
 
 
+def test_a_secret_across_the_end_of_what_is_kept_is_masked(host: Host, tmp_path: Path) -> None:
+    program = script(tmp_path, 'printf "%1016s" | tr " " x; echo "$API_TOKEN"; echo more')
+    outcome = command(host, [program], environment={"API_TOKEN": CANARY}, output="1KiB").run()
+    assert outcome.detail.endswith("x********")
+    assert "canary" not in outcome.detail
+
+
 def used_config() -> dict[str, Any]:
     return {"commands": {"it": {"argv": ["/usr/bin/env"], "environment": {"API_TOKEN": CANARY}}}}
 

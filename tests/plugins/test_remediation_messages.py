@@ -197,10 +197,15 @@ def test_a_refusal_is_no_delivery(host: Host, inbox: Recorder) -> None:
         notify(host, of(inbox)).run()
 
 
-def test_a_url_that_apprise_does_not_know_is_found_by_a_plan(host: Host) -> None:
+def test_a_url_that_apprise_does_not_know_is_found_by_a_plan(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(PredisError, match="URL 1 of the channel oncall is none that Apprise knows") as caught:
-        notify(host, "carrierpigeon://canary").plan()
-    assert "canary" not in str(caught.value)
+        notify(host, "carrierpigeon://canary-4711-of-the-pigeon/token").plan()
+    assert "canary" not in str(caught.value) + caplog.text
+
+
+def test_an_intent_of_any_language_is_a_header(host: Host, receiver: Recorder, authority: Authority) -> None:
+    webhook(host, receiver, authority).run("Speicher „voll“\n/0001")
+    assert receiver.requests[0].headers["idempotency-key"] == "Speicher%20%E2%80%9Evoll%E2%80%9C%0A/0001"
 
 
 @pytest.mark.parametrize(
