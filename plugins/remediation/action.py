@@ -20,13 +20,17 @@ class Params(Section):
 
 
 class Action:
-    """An action that cannot be taken back and does not know after a crash whether it was done; others override that."""
+    """An action that cannot be taken back and does not know after a crash whether it was done; others override that.
+
+    moves: metrics that it moves by itself; rules that would set each other off by them are refused.
+    """
 
     name: str
     help: str
     Params: type[BaseModel] = Params
     changes_state: bool = True
     deadline: float = 30.0
+    moves: tuple[str, ...] = ()
 
     def target(self, params: Any) -> str:
         raise NotImplementedError

@@ -39,6 +39,7 @@ class CacheDrain(Action):
     name = "cache.drain"
     help = "Has the cache refuse new clients, and waits for those that are there; with `close`, disconnects the rest."
     Params = DrainParams
+    moves = ("predis_connections", "predis_connections_max", "predis_connections_rejected_total")
     deadline = 60.0
 
     def __init__(self) -> None:

@@ -60,6 +60,7 @@ class CacheEvict(Action):
     name = "cache.evict"
     help = "Deletes some of the keys that begin with a prefix, such as those that nobody uses, at a limited rate."
     Params = EvictParams
+    moves = ("predis_keys", "predis_memory_used_bytes")
     deadline = 300.0
 
     def target(self, params: EvictParams) -> str:
@@ -95,6 +96,7 @@ class CacheFlushNamespace(Action):
     name = "cache.flush_namespace"
     help = "Deletes all keys of a tenant, or all that begin with a prefix, at a limited rate."
     Params = FlushParams
+    moves = ("predis_keys", "predis_memory_used_bytes")
     deadline = 900.0
 
     def target(self, params: FlushParams) -> str:

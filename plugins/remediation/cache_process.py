@@ -56,6 +56,12 @@ class CacheRestart(_Renewal):
     name = "cache.restart"
     help = "Restarts the cache process, warm: keys stay, clients have to connect anew."
     Params = RestartParams
+    moves = (
+        "predis_supervisor_restarts_total",
+        "predis_cache_up",
+        "predis_cache_start_time_seconds",
+        "predis_connections",
+    )
 
     def plan(self, params: RestartParams, task: Task) -> str:
         facts = _control(task).facts()
@@ -79,6 +85,7 @@ class CacheUpgrade(_Renewal):
     name = "cache.upgrade"
     help = "Has a cache process of the version that is installed now take over from the one that runs."
     Params = UpgradeParams
+    moves = ("predis_upgrades_total", "predis_cache_start_time_seconds", "predis_connections")
 
     def plan(self, params: UpgradeParams, task: Task) -> str:
         facts = _control(task).facts()

@@ -62,6 +62,7 @@ class CacheWarmUp(Action):
     name = "cache.warm_up"
     help = "Copies keys that the cache does not have from another server, at a limited rate."
     Params = WarmUpParams
+    moves = ("predis_keys", "predis_memory_used_bytes")
     deadline = 600.0
 
     def __init__(self, servers: Servers) -> None:

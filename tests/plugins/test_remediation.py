@@ -13,6 +13,10 @@ import pytest
 from pydantic import BaseModel
 
 from agent.api import Host, PredisError
+from agent.metrics.catalogue import Catalogue
+from agent.metrics.pipeline import Pipeline
+from agent.metrics.self_metrics import SelfMetrics
+from plugins.cache_metrics.specs import SPECS as CACHE_SPECS
 from plugins.remediation.action import Action
 from plugins.remediation.amount import CountParams
 from plugins.remediation.config import RemediationConfig
@@ -65,6 +69,14 @@ def test_an_action_has_what_the_engine_needs(action: Action) -> None:
     assert issubclass(action.Params, BaseModel)
     assert action.Params.model_config.get("extra") == "forbid"
     assert action.Params.model_config.get("frozen")
+
+
+def test_the_metrics_that_actions_move_are_catalogued() -> None:
+    known = {spec.name for spec in (*CACHE_SPECS, *SelfMetrics("1", Pipeline(Catalogue())).specs())}
+    moved = {metric for action in actions() for metric in action.moves}
+    assert moved
+    assert moved - known == set()
+    assert all(action.moves for action in actions() if action.name.startswith("cache."))
 
 
 @pytest.mark.parametrize("action", actions(), ids=lambda action: action.name)
