@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import Field
 
 from agent.api import Outcome, PredisError, Scrubber, Task
-from plugins.remediation.action import Action, Params, pick
+from plugins.remediation.action import NOT_BEGUN, Action, Params, pick
 from plugins.remediation.config import PLACEHOLDER, Command
 from plugins.remediation.notes import Notes
 
@@ -62,8 +62,11 @@ class RunCommand(Action):
         argv = self._argv(params, command)
         _check_program(Path(argv[0]), command)
         notes = Notes(task.host.data_dir)
-        if (before := self.done_before(params, task)) is not None:
-            return before
+        if (noted := notes.read(task.intent)) is not None:
+            if noted["state"] == "ended":
+                return Outcome(bool(noted["done"]), str(noted["how"]))
+            if noted["state"] == "begun" and not command.repeatable:
+                raise PredisError(f"{params.command} was begun, and nobody knows how it ended: it is not begun again")
         notes.write(task.intent, {"state": "begun"})
         try:
             process = subprocess.Popen(
@@ -91,12 +94,12 @@ class RunCommand(Action):
     def done_before(self, params: CommandParams, task: Task) -> Outcome | None:
         noted = Notes(task.host.data_dir).read(task.intent)
         if noted is None or noted["state"] == "not begun":
-            return None
+            return NOT_BEGUN
         if noted["state"] == "ended":
             return Outcome(bool(noted["done"]), str(noted["how"]))
         if self._find(params).repeatable:
-            return None
-        return Outcome(False, f"{params.command} was begun, and nobody knows how it ended: it is not begun again")
+            return Outcome(False, f"{params.command} was begun, and nobody knows how it ended; it may run again")
+        return None
 
     def _find(self, params: CommandParams) -> Command:
         return pick("command", "commands", self._commands, params.command)

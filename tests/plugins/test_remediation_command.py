@@ -41,7 +41,7 @@ def test_it_runs_once_with_its_arguments_and_no_shell(host: Host, tmp_path: Path
     used = command(host, [program, "-n", "name={name}"], {"name": r"[a-z $();]+"}, given={"name": "x $(touch y); z"})
     assert used.plan() == f"would run {program} -n 'name=x $(touch y); z'"
     assert not file.exists()
-    assert used.done_before() is None
+    assert used.was_done() is False
     outcome = used.run()
     assert outcome.done
     assert outcome.detail == "it ended with status 0; it wrote: done"
@@ -59,13 +59,12 @@ def test_what_was_begun_and_not_ended_is_not_begun_again_unless_it_may(host: Hos
     program = script(tmp_path, f"echo x >> {file}")
     Notes(host.data_dir).write("rule-1/0001", {"state": "begun"})
     used = command(host, [program])
-    for outcome in (used.done_before(), used.run()):
-        assert outcome is not None
-        assert not outcome.done
-        assert "nobody knows how it ended" in outcome.detail
+    assert used.was_done() is None
+    with pytest.raises(PredisError, match="nobody knows how it ended"):
+        used.run()
     assert not file.exists()
     again = command(host, [program], repeatable=True)
-    assert again.done_before() is None
+    assert again.was_done() is False
     assert again.run().done
     assert file.exists()
 

@@ -54,7 +54,7 @@ def test_json_is_posted_signed_and_under_the_intent(host: Host, receiver: Record
     place = receiver.url.removeprefix("https://")
     assert re.fullmatch(rf"would post \d+ bytes of JSON to {place}, signed", used.plan())
     assert receiver.requests == []
-    assert used.done_before() is None
+    assert used.was_done() is None
     outcome = used.run(rule="memory", event="it is full", attributes={"tenant": "shop"})
     assert outcome.detail == f"{place} took it"
     (request,) = receiver.requests
@@ -67,7 +67,9 @@ def test_json_is_posted_signed_and_under_the_intent(host: Host, receiver: Record
     # the receiver's own check of the signature
     time, digest = re.fullmatch(r"t=(\d+),v1=([0-9a-f]{64})", request.headers["x-predis-signature"]).groups()  # type: ignore[union-attr]
     assert hmac.new(SECRET.encode(), f"{time}.".encode() + request.body, hashlib.sha256).hexdigest() == digest
-    assert used.done_before() is not None
+    assert used.was_done()
+    assert used.run() == outcome
+    assert len(receiver.requests) == 1
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 429, 500, 503])
@@ -80,7 +82,7 @@ def test_anything_but_success_is_told_and_not_tried_again(
     with pytest.raises(PredisError, match=f"did not take it: HTTP status {status}") as caught:
         used.run()
     assert len(receiver.requests) == 1
-    assert used.done_before() is None
+    assert used.was_done() is None
     assert "canary" not in str(caught.value)
 
 
@@ -167,7 +169,7 @@ def test_a_message_reaches_people_once(host: Host, inbox: Recorder) -> None:
     assert message["title"] == "Predis: memory"
     assert message["message"] == "The cache is full.\ntenant: shop"
     assert message["type"] == "warning"
-    assert used.done_before() is not None
+    assert used.was_done()
     used.run()
     assert len(inbox.requests) == 1
 
@@ -185,7 +187,7 @@ def test_who_was_reached_is_not_told_twice_when_another_was_not(host: Host, inbo
         used.run()
     assert "canary" not in str(caught.value)
     assert [request.path for request in inbox.requests] == ["/first", "/third"]
-    assert used.done_before() is None
+    assert used.was_done() is False
     with pytest.raises(PredisError, match="2 of 3"):
         used.run()
     assert len(inbox.requests) == 2
