@@ -15,6 +15,7 @@ from agent.cache.settings import CacheSettings
 from core_cache.resp_client import RespClient, RespError
 from core_cache.tenants import Tenant, to_json
 from plugins.remediation.notes import Notes
+from plugins.remediation.warm_up import _set as copy_of
 from tests.agent.supervised import MIB, Cache, cache, pid_of
 from tests.plugins.remediation import Used, action_of, host_in
 from tests.servers import Server
@@ -450,6 +451,18 @@ def test_what_the_cache_lacks_is_copied_with_type_and_expiry(
             assert 500_000 < left <= 600_000
         assert client.command("PTTL", "hash") == -1
         assert used.run("rule-1/0002").detail == "copied 0 keys from the server origin"
+
+
+def test_a_key_that_somebody_writes_meanwhile_stays(cache_server: Server) -> None:
+    # between the look at what the cache lacks and the copy
+    with cache_server.client() as client:
+        client.command("SET", "string", "newer")
+        client.command("HSET", "hash", "a", "newer")
+        assert not copy_of(client, b"string", b"string", b"older", 1000)
+        assert not copy_of(client, b"hash", b"hash", [b"a", b"older"], 1000)
+        assert client.command("GET", "string") == b"newer"
+        assert client.command("HGETALL", "hash") == [b"a", b"newer"]
+        assert client.command("PTTL", "string") == client.command("PTTL", "hash") == -1
 
 
 def test_keys_may_come_from_a_file(host: Host, cache_server: Server, redis_server: Server, tmp_path: Path) -> None:
