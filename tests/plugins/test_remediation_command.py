@@ -41,7 +41,7 @@ def test_it_runs_once_with_its_arguments_and_no_shell(host: Host, tmp_path: Path
     used = command(host, [program, "-n", "name={name}"], {"name": r"[a-z $();]+"}, given={"name": "x $(touch y); z"})
     assert used.plan() == f"would run {program} -n 'name=x $(touch y); z'"
     assert not file.exists()
-    assert used.done_before() is None
+    assert used.was_done() is False
     outcome = used.run()
     assert outcome.done
     assert outcome.detail == "it ended with status 0; it wrote: done"
@@ -59,13 +59,12 @@ def test_what_was_begun_and_not_ended_is_not_begun_again_unless_it_may(host: Hos
     program = script(tmp_path, f"echo x >> {file}")
     Notes(host.data_dir).write("rule-1/0001", {"state": "begun"})
     used = command(host, [program])
-    for outcome in (used.done_before(), used.run()):
-        assert outcome is not None
-        assert not outcome.done
-        assert "nobody knows how it ended" in outcome.detail
+    assert used.was_done() is None
+    with pytest.raises(PredisError, match="nobody knows how it ended"):
+        used.run()
     assert not file.exists()
     again = command(host, [program], repeatable=True)
-    assert again.done_before() is None
+    assert again.was_done() is False
     assert again.run().done
     assert file.exists()
 
@@ -92,6 +91,13 @@ def test_the_environment_is_bare_and_secrets_are_masked(
     assert names == {"PATH", "LANG", "PREDIS_INTENT", "PREDIS_RULE", "PREDIS_EVENT", "API_TOKEN"}
     for text in (repr(used.action), repr(RemediationConfig.model_validate(used_config())), used.plan()):
         assert CANARY not in text
+
+
+def test_a_secret_across_the_end_of_what_is_kept_is_masked(host: Host, tmp_path: Path) -> None:
+    program = script(tmp_path, 'printf "%1016s" | tr " " x; echo "$API_TOKEN"; echo more')
+    outcome = command(host, [program], environment={"API_TOKEN": CANARY}, output="1KiB").run()
+    assert outcome.detail.endswith("x********")
+    assert "canary" not in outcome.detail
 
 
 def used_config() -> dict[str, Any]:

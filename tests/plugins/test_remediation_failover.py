@@ -89,7 +89,7 @@ def test_a_replica_takes_over_when_its_primary_is_gone(host: Host, start: Callab
     assert "would make first a primary, and have second follow it" in used.plan()
     assert state(first)["role"] == "slave"
     # when it runs, then the first is the primary, with the data, and the second follows it
-    assert used.done_before() is None
+    assert used.was_done() is False
     outcome = used.run()
     assert outcome.done
     assert "1 of 1 servers follow it now" in outcome.detail
@@ -97,7 +97,7 @@ def test_a_replica_takes_over_when_its_primary_is_gone(host: Host, start: Callab
     put(first, "key", "newer")
     wait_until(lambda: get(second, "key") == b"newer", 20, "the second to follow the first")
     # and after a crash that is known
-    assert used.done_before() is not None
+    assert used.was_done()
     assert used.run().done
     with pytest.raises(PredisError, match="first is a primary already"):
         used.run("rule-1/0002")
@@ -173,10 +173,10 @@ def test_a_server_is_filled_from_the_origin_if_it_may_lose_its_own(host: Host, s
     outcome = used.run()
     assert get(server, "key") == b"of the origin"
     assert get(server, "own") is None
-    assert used.done_before() is not None
+    assert used.was_done()
     assert used.undo(outcome).detail == "server is a primary again, with the data of the origin"
     assert state(server)["role"] == "master"
-    assert used.done_before() is None
+    assert used.was_done() is False
 
 
 def test_an_origin_that_is_not_there_leaves_the_server_as_it_is(host: Host, start: Callable[..., Server]) -> None:

@@ -54,7 +54,7 @@ def test_json_is_posted_signed_and_under_the_intent(host: Host, receiver: Record
     place = receiver.url.removeprefix("https://")
     assert re.fullmatch(rf"would post \d+ bytes of JSON to {place}, signed", used.plan())
     assert receiver.requests == []
-    assert used.done_before() is None
+    assert used.was_done() is None
     outcome = used.run(rule="memory", event="it is full", attributes={"tenant": "shop"})
     assert outcome.detail == f"{place} took it"
     (request,) = receiver.requests
@@ -67,7 +67,9 @@ def test_json_is_posted_signed_and_under_the_intent(host: Host, receiver: Record
     # the receiver's own check of the signature
     time, digest = re.fullmatch(r"t=(\d+),v1=([0-9a-f]{64})", request.headers["x-predis-signature"]).groups()  # type: ignore[union-attr]
     assert hmac.new(SECRET.encode(), f"{time}.".encode() + request.body, hashlib.sha256).hexdigest() == digest
-    assert used.done_before() is not None
+    assert used.was_done()
+    assert used.run() == outcome
+    assert len(receiver.requests) == 1
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 429, 500, 503])
@@ -80,7 +82,7 @@ def test_anything_but_success_is_told_and_not_tried_again(
     with pytest.raises(PredisError, match=f"did not take it: HTTP status {status}") as caught:
         used.run()
     assert len(receiver.requests) == 1
-    assert used.done_before() is None
+    assert used.was_done() is None
     assert "canary" not in str(caught.value)
 
 
@@ -167,7 +169,7 @@ def test_a_message_reaches_people_once(host: Host, inbox: Recorder) -> None:
     assert message["title"] == "Predis: memory"
     assert message["message"] == "The cache is full.\ntenant: shop"
     assert message["type"] == "warning"
-    assert used.done_before() is not None
+    assert used.was_done()
     used.run()
     assert len(inbox.requests) == 1
 
@@ -185,7 +187,7 @@ def test_who_was_reached_is_not_told_twice_when_another_was_not(host: Host, inbo
         used.run()
     assert "canary" not in str(caught.value)
     assert [request.path for request in inbox.requests] == ["/first", "/third"]
-    assert used.done_before() is None
+    assert used.was_done() is False
     with pytest.raises(PredisError, match="2 of 3"):
         used.run()
     assert len(inbox.requests) == 2
@@ -197,10 +199,15 @@ def test_a_refusal_is_no_delivery(host: Host, inbox: Recorder) -> None:
         notify(host, of(inbox)).run()
 
 
-def test_a_url_that_apprise_does_not_know_is_found_by_a_plan(host: Host) -> None:
+def test_a_url_that_apprise_does_not_know_is_found_by_a_plan(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(PredisError, match="URL 1 of the channel oncall is none that Apprise knows") as caught:
-        notify(host, "carrierpigeon://canary").plan()
-    assert "canary" not in str(caught.value)
+        notify(host, "carrierpigeon://canary-4711-of-the-pigeon/token").plan()
+    assert "canary" not in str(caught.value) + caplog.text
+
+
+def test_an_intent_of_any_language_is_a_header(host: Host, receiver: Recorder, authority: Authority) -> None:
+    webhook(host, receiver, authority).run("Speicher „voll“\n/0001")
+    assert receiver.requests[0].headers["idempotency-key"] == "Speicher%20%E2%80%9Evoll%E2%80%9C%0A/0001"
 
 
 @pytest.mark.parametrize(

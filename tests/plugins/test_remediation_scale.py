@@ -77,9 +77,9 @@ def test_replicas_are_raised_and_put_back(host: Host, cluster: Vendor) -> None:
 
 def test_it_is_scaled_once_under_one_intent(host: Host, cluster: Vendor) -> None:
     used = scale(host, cluster, by=2)
-    assert used.done_before() is None
+    assert used.was_done() is False
     used.run()
-    assert used.done_before() is not None
+    assert used.was_done()
     assert used.run().detail.endswith("from 3 to 5, as it was begun before")
     assert replicas(cluster) == 5
 
@@ -91,7 +91,7 @@ def test_an_answer_that_was_lost_is_not_a_second_step(host: Host, cluster: Vendo
     with pytest.raises(PredisError, match="it may have been done"):
         used.run()
     assert replicas(cluster) == 5
-    assert used.done_before() is not None
+    assert used.was_done()
     assert used.run().done
     assert replicas(cluster) == 5
 
