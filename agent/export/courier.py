@@ -64,8 +64,8 @@ class Courier:
         """How long requests took, in seconds."""
         return Histogram(DURATIONS, tuple(self._durations), self._seconds)
 
-    def attempt(self, batch: Batch, begin: int, limits: Limits, about_to_send: Callable[[int], None]) -> Outcome:
-        """Sends points from `begin` on, as many as fit into one request."""
+    def attempt(self, batch: Batch, begin: int, limits: Limits, about_to_send: Callable[[int], bool]) -> Outcome:
+        """Sends points from `begin` on, as many as fit into one request, if `about_to_send` allows so many."""
         lane = batch.lane
         points = self._sizes.points(lane, limits, len(batch) - begin)
         encoding = encoding_for(self._wanted, limits)
@@ -79,7 +79,8 @@ class Courier:
         self._sizes.learn(lane, points, len(raw), len(data))
         if len(raw) > limits.raw_bytes or len(data) > limits.compressed_bytes:
             return self._smaller(lane, points, "too_large", f"{len(raw)} bytes, compressed {len(data)}")
-        about_to_send(points)
+        if not about_to_send(points):
+            return Outcome()
         answer = self._send(Body(lane, data, encoding))
         self.requests[_word(answer.verdict)] += 1
         if answer.verdict is Verdict.accepted:

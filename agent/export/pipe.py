@@ -18,13 +18,13 @@ from agent.export.batch import out_of_time, sift
 from agent.export.config import ExportConfig
 from agent.export.courier import Courier, Outcome
 from agent.export.deltas import Tracker, chosen
-from agent.export.model import Destination, Event, Temporality
+from agent.export.model import Batch, Destination, Event, Temporality
 from agent.export.retry import Circuit, Retry
 from agent.export.sent import Sent
 from agent.export.spool import Spool, make_private
 from agent.export.waiting import Waiting, Work
 from agent.metrics.model import Snapshot
-from agent.plugin.guard import Guarded, Overdue, Raised, describe
+from agent.plugin.guard import describe
 
 MOST_EVENTS = 1000  # that wait to be looked at
 IDLE = 30.0  # seconds after which a thread that was not woken looks whether there is something to do
@@ -75,13 +75,20 @@ class ExportPipe:
             clock=clock,
             log=self._log,
         )
+        self._saving = threading.Lock()  # taken before the next one, by who keeps a baseline
         self._lock = threading.Lock()  # of all below, and of the spool
         self.waiting = Waiting(
-            self.account, self.spool, config.queue, lambda: self.retry.failures > 0, lambda what: self._note(what)
+            self.account,
+            self.spool,
+            config.queue,
+            lambda: self.retry.failures > 0,
+            leaving=self._leaving,
+            note=lambda what: self._note(what),
         )
         self._work: Work | None = None
         self._unsaved: baseline.Baseline | None = None
         self._closed = False
+        self._leaves = False  # the thread has nothing more to do than to close the destination
         self._events: deque[Event] = deque()
         self._wake = threading.Event()
         self._stop_at: float | None = None
@@ -113,6 +120,9 @@ class ExportPipe:
             for batch in good:
                 self.waiting.add(batch)
             self._unsaved = self._tracker.baseline()
+            sending = self._work is not None
+        if sending:  # a request may hang, and what was spooled meanwhile must not count again after SIGKILL
+            self._keep_baseline()
         if produced:
             self.offered_at = time.monotonic()
             if self.waits_since is None:
@@ -144,6 +154,14 @@ class ExportPipe:
     # --- the thread that sends
 
     def _run(self) -> None:
+        self._send_all()
+        self._leaves = True
+        try:
+            self._destination.close()
+        except Exception as error:  # noqa: BLE001  # a vendor's half may raise anything
+            self._log.warning("exporter %s failed in close: %s", self.name, describe(error))
+
+    def _send_all(self) -> None:
         while True:
             try:
                 if not self._step():
@@ -161,17 +179,14 @@ class ExportPipe:
         """Does what is to be done next; False at the end."""
         if self._stop_at is not None and time.monotonic() > self._stop_at:
             return False
-        wait, work, unsaved = self.retry.wait, None, None
+        self._keep_baseline()
+        wait, work = self.retry.wait, None
         with self._lock:
             if self._closed:
                 return False
             self._take_events()
-            if not self.waiting.in_memory:  # and nothing is being sent: all is delivered, or on the disk
-                unsaved, self._unsaved = self._unsaved, None
             if wait == 0:
                 work = self._work = self.waiting.next()
-        if unsaved is not None:
-            self._save(unsaved)
         if work is not None:
             self._deliver(work)
         elif self._stop_at is not None:
@@ -209,15 +224,22 @@ class ExportPipe:
             if not self._closed:
                 self._work = None
 
-    def _about_to_send(self, work: Work, points: int) -> None:
+    def _about_to_send(self, work: Work, points: int) -> bool:
+        """Whether they may be sent: not once `stop` has put them away, for the next run to send."""
         with self._lock:
-            work.sending = points
             if self._closed:
-                return
+                return False
+            work.sending = points
             if work.place == "spooled":
                 self.spool.sending(points)
-            elif self._delta and work.batch.series:
-                self._sent.add(points)
+            else:
+                self._leaving(work.batch, points)
+            return True
+
+    def _leaving(self, batch: Batch, points: int) -> None:
+        """So many points of a batch are about to leave the memory. The lock is held."""
+        if self._delta and batch.series:
+            self._sent.add(points)
 
     def _settle(self, work: Work, outcome: Outcome) -> None:
         """Keeps the books of an attempt that needs no second one. The lock is held."""
@@ -245,6 +267,8 @@ class ExportPipe:
             work.done += points
             if work.place == "spooled":
                 self.spool.done(points)
+        if outcome.silent and not (work.left or self.waiting.in_memory or self.spool):
+            self.waits_since = time.monotonic()  # nothing waits for the vendor
 
     def _failed(self, outcome: Outcome) -> None:
         """No answer, or one to wait after: all that waits goes to the spool. The lock is held."""
@@ -299,26 +323,28 @@ class ExportPipe:
             self._put_back()
             self.waiting.give_up("stopped")  # what the disk did not take
             self.spool.close()
-        if self._unsaved is not None:
-            self._save(self._unsaved)
+        self._keep_baseline()
         self._sent.close()
-        if not self._thread.is_alive():
-            try:
-                Guarded(self._destination.close, f"close {self.name}").result(max(0.1, deadline - time.monotonic()))
-            except Overdue:
-                self._log.warning("exporter %s hangs in close: it is left behind", self.name)
-            except Raised as raised:
-                self._log.warning("exporter %s failed in close: %s", self.name, describe(raised.error))
+        if self._leaves and self._thread.is_alive():
+            self._log.warning("exporter %s hangs in close: it is left behind", self.name)
 
-    def _save(self, what: baseline.Baseline) -> None:
-        try:
-            make_private(self._baseline_file.parent)
-            baseline.save(what, self._baseline_file)
-        except OSError as error:
-            self._note(f"{self._baseline_file}: {error.strerror or error}", "baseline")
-        else:
+    def _keep_baseline(self) -> None:
+        """Keeps what the counters were at, once all before is delivered, or on the disk."""
+        with self._saving:
+            with self._lock:
+                queued = self._work is not None and self._work.place == "queued"
+                if self._unsaved is None or queued or self.waiting.in_memory:
+                    return
+                (unsaved, self._unsaved), sent = (self._unsaved, None), self._sent.points
+            try:
+                make_private(self._baseline_file.parent)
+                baseline.save(unsaved, self._baseline_file)
+            except OSError as error:
+                self._note(f"{self._baseline_file}: {error.strerror or error}", "baseline")
+                return
             self._told.discard("baseline")
-            self._sent.clear()
+            with self._lock:
+                self._sent.forget(sent)
 
     def _note(self, what: str, topic: str = "spool") -> None:
         """For status, and once for the log, until something is delivered again."""

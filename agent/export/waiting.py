@@ -37,7 +37,8 @@ class Work:
 class Waiting:
     """Not thread-safe: the pipe holds its lock. `most` points wait in memory.
 
-    `failing` says whether the vendor does not answer at the moment, and `note` is told what goes wrong.
+    `failing` says whether the vendor does not answer at the moment. `leaving` is told of a batch that is about to be
+    spooled, and of how many points; a negative number when the disk did not take them. `note` is told what goes wrong.
     """
 
     def __init__(
@@ -46,10 +47,12 @@ class Waiting:
         spool: Spool,
         most: int,
         failing: Callable[[], bool],
+        *,
+        leaving: Callable[[Batch, int], None],
         note: Callable[[str], None],
     ) -> None:
         self._account, self._spool, self._most = account, spool, most
-        self._failing, self._note = failing, note
+        self._failing, self._leaving, self._note = failing, leaving, note
         self._queue: deque[Batch] = deque()
         self._queued = 0  # points in it
         self._front: Batch | None = None
@@ -110,11 +113,14 @@ class Waiting:
             self._front = None
         if self._front is not None:
             # It was taken when the spool was empty, so that nothing of the spool can have been delivered before it.
+            front, points = self._front, len(self._front)
+            self._leaving(front, points)
             try:
-                self._spool.prepend([self._front])
-                self._account.move(len(self._front), "queued", "spooled")
+                self._spool.prepend([front])
+                self._account.move(points, "queued", "spooled")
                 self._front = None
             except SpoolError as error:
+                self._leaving(front, -points)
                 self._note(f"points cannot be spooled: {error}")
         self.spill()
 
@@ -123,9 +129,11 @@ class Waiting:
         reason = "queue_full"
         while self._queue:
             batch = self._queue[0]
+            self._leaving(batch, len(batch))
             try:
                 self._spool.append(batch)
             except SpoolError as error:
+                self._leaving(batch, -len(batch))
                 self._note(f"points cannot be spooled: {error}")
                 reason = error.reason
                 if reason != "spool_full":

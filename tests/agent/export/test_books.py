@@ -42,7 +42,18 @@ class Books(RuleBasedStateMachine):
             clock=lambda: START,
         )
         self.spool.open()
-        self.waiting = Waiting(self.account, self.spool, self.memory, lambda: self.failing, lambda what: None)
+        self.leaving = 0  # points that were said to be about to be spooled
+        self.waiting = Waiting(
+            self.account,
+            self.spool,
+            self.memory,
+            lambda: self.failing,
+            leaving=self.leave,
+            note=lambda what: None,
+        )
+
+    def leave(self, batch: Batch, points: int) -> None:
+        self.leaving += points
 
     @rule(points=st.integers(1, 200))
     def offer(self, points: int) -> None:

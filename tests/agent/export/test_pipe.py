@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.api import Answer, Body, Event, ExportConfig, Limits, Sample, Verdict
+from agent.api import Answer, Batch, Body, Event, ExportConfig, Limits, Sample, Verdict
 from agent.export import baseline, report
 from agent.export.pipe import ExportPipe
 from agent.export.retry import Circuit, Retry
@@ -321,6 +321,51 @@ def test_a_stop_does_not_wait_for_a_request_that_hangs_and_keeps_its_points(make
     assert vendor.values() == [0.0, 1.0]
 
 
+def test_after_a_stop_that_was_cut_short_nothing_is_sent_and_the_destination_is_closed(make: Make) -> None:
+    let_go, began = threading.Event(), threading.Event()
+
+    class SlowToEncode(Scripted):
+        def encode(self, batch: Batch) -> bytes:
+            began.set()
+            let_go.wait(30)
+            return super().encode(batch)
+
+    vendor = SlowToEncode()
+    pipe = make(vendor)
+    pipe.offer(snapshot(0, level(0)))
+    assert began.wait(10)
+    pipe.stop(0.2)
+    assert pipe.account.books().spooled == 1, "the next run sends it"
+    assert vendor.closed == 0, "it is still in use"
+    let_go.set()
+    pipe._thread.join(5)
+    assert (vendor.requests, vendor.closed) == ([], 1)
+
+
+def test_a_destination_that_fails_or_hangs_in_close_holds_nobody_up(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    let_go = threading.Event()
+
+    class Fails(Scripted):
+        def close(self) -> None:
+            raise ConnectionError("gone")
+
+    class Hangs(Scripted):
+        def close(self) -> None:
+            let_go.wait(30)
+
+    make(Fails()).stop(5.0)
+    began = time.monotonic()
+    make(Hangs()).stop(0.3)
+    assert time.monotonic() - began < 2
+    let_go.set()
+    assert [record.getMessage() for record in caplog.records] == [
+        "exporter test failed in close: ConnectionError: gone",
+        "exporter test hangs in close: it is left behind",
+    ]
+
+
 def test_events_are_delivered_like_points_and_together(make: Make) -> None:
     vendor = Scripted(RETRY)
     pipe = make(vendor)
@@ -462,6 +507,70 @@ def test_it_is_late_when_the_vendor_takes_nothing_though_it_was_offered(make: Ma
     vendor.usual = ACCEPT
     pipe.offer(snapshot(1, level(1)))
     wait_until(lambda: report.late(pipe, 0.0) is None)
+
+
+def test_it_is_not_late_when_there_was_nothing_to_say(make: Make) -> None:
+    class OnlyWhatCounts(Scripted):
+        def encode(self, batch: Batch) -> bytes:
+            return b"" if not any(batch.values) else super().encode(batch)
+
+    vendor = OnlyWhatCounts()
+    pipe = make(vendor)
+    # given a cache at rest, for longer than anybody is patient
+    pipe.offer(snapshot(0, level(0.0)))
+    wait_until_settled(pipe)
+    wait_until(lambda: pipe.waits_since is not None and time.monotonic() - pipe.waits_since > 0.2)
+    pipe.offer(snapshot(1, level(0.0)))
+    wait_until_settled(pipe)
+    assert report.late(pipe, 0.1) is None
+    # but once something waits for a vendor that does not take it, that there is nothing else to say is no excuse
+    vendor.usual = RETRY
+    pipe.offer(snapshot(2, level(1.0)))
+    wait_until(lambda: pipe.retry.failures)
+    pipe.offer(snapshot(3, level(0.0)))
+    wait_until(lambda: report.late(pipe, 0.1))
+
+
+def test_what_was_spooled_while_a_request_hung_counts_once_after_a_kill(make: Make, tmp_path: Path) -> None:
+    let_go = threading.Event()
+
+    def hang(body: Body) -> Answer:
+        let_go.wait(30)
+        return REFUSED
+
+    vendor = Scripted(ACCEPT, RETRY, hang)
+    pipe = make(vendor)
+    pipe.offer(snapshot(0, hits(10), level(0)))
+    wait_until_settled(pipe)
+    pipe.offer(snapshot(1, hits(13), level(1)))
+    wait_until(lambda: pipe._work is not None and pipe._work.place == "spooled" and pipe._work.sending)
+    for turn in range(2, 10):
+        pipe.offer(snapshot(turn, hits(10 + 3 * turn), level(turn)))
+    assert pipe.account.books().spooled == 2 * 9
+    # when the process ends here, and the folder is all that is left of it
+    shutil.copytree(tmp_path / "export", tmp_path / "left" / "export")
+    let_go.set()
+    heir = Scripted()
+    after = ExportPipe("test", heir, ExportConfig(), tmp_path / "left" / "export")
+    after.offer(snapshot(20, hits(50), level(20)))
+    wait_until_settled(after)
+    after.stop(1.0)
+    assert sum(heir.values("predis_hits_total")) == 40.0
+
+
+def test_what_was_spooled_just_before_a_kill_counts_as_possible_duplicates(make: Make, tmp_path: Path) -> None:
+    pipe = make(Scripted(), queue=1)
+    pipe.offer(snapshot(0, hits(10), level(0)))
+    wait_until_settled(pipe)
+    file = tmp_path / "export" / "baseline"
+    wait_until(lambda: (kept := baseline.load(file)) is not None and kept.time == START)
+    with pipe._saving:  # the process ends before the next baseline is kept
+        pipe.offer(snapshot(1, hits(13), level(1)))
+        assert pipe.account.books().spooled == 2
+        shutil.copytree(tmp_path / "export", tmp_path / "left" / "export")
+    after = ExportPipe("test", Scripted(), ExportConfig(), tmp_path / "left" / "export")
+    assert after.account.books().possible_duplicates == 2
+    after.stop(1.0)
 
 
 def test_what_was_in_memory_at_a_kill_is_in_the_next_increases(make: Make, tmp_path: Path) -> None:
