@@ -20,19 +20,21 @@ from agent.config.models import ConfigPath, OrDefault, PluginConfig, Port
 from agent.config.units import Duration, Size, duration_between, size_between
 from agent.dashboards.json_api import JsonApi
 from agent.dashboards.model import Asset, Dashboards, VendorError
-from agent.export.config import ExportConfig
+from agent.export.config import ApiKey, ExportConfig
 from agent.export.http import HttpSender, answer_of
 from agent.export.model import Answer, Batch, Body, Destination, Event, Limits, Series, Temporality, Verdict
 from agent.export.prepared import Prepared
 from agent.metrics.bill import MONTH, Charge, tiered
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
 from agent.plugin.host import CacheAddress, Host
+from agent.plugin.libraries import MissingLibrary, require_library
 from agent.plugin.markers import API_VERSION, hookimpl
 
 __all__ = [
     "API_VERSION",
     "MONTH",
     "Answer",
+    "ApiKey",
     "Asset",
     "Batch",
     "Body",
@@ -51,6 +53,7 @@ __all__ = [
     "Kind",
     "Limits",
     "MetricSpec",
+    "MissingLibrary",
     "OrDefault",
     "PluginConfig",
     "Port",
@@ -65,6 +68,7 @@ __all__ = [
     "answer_of",
     "duration_between",
     "hookimpl",
+    "require_library",
     "size_between",
     "tiered",
 ]
