@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agent.export.batch import Sizes, compressor, cut, encoding_for
 from agent.export.config import ExportConfig
-from agent.export.model import Answer, Batch, Body, Destination, Limits, Verdict
+from agent.export.model import Answer, Batch, Body, Destination, Limits, NotNow, Verdict
 from agent.metrics.model import Histogram
 from agent.plugin.guard import describe
 
@@ -72,6 +72,9 @@ class Courier:
         try:
             raw = self._destination.encode(cut(batch, begin, begin + points))
             data = self._compress(encoding, raw)
+        except NotNow as error:
+            self._sizes.too_large(lane, points)  # in case that it was for them after all
+            return Outcome(answer=Answer(Verdict.retry, "exception", str(error)))
         except Exception as error:  # noqa: BLE001  # a vendor's half may raise anything
             return self._smaller(lane, points, "encode_failed", describe(error))
         if not raw:
