@@ -101,13 +101,13 @@ def kill_while_it_hangs(name: str, folder: Path) -> tuple[float, float]:
         rig.settle()
         rig.stop()
         vendor.script([faults.status(503), faults.hang(None)])
-        process = _start_child("--hanging-child", [vendor], folder, start, 1)
-        assert process.stdout is not None
-        what, _, queued = json.loads(process.stdout.readline())
-        assert (what, queued) == ("all offered", 0), "all of it is on the disk"
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        with _start_child("--hanging-child", [vendor], folder, start, 1) as process:
+            try:
+                assert process.stdout is not None
+                what, _, queued = json.loads(process.stdout.readline())
+                assert (what, queued) == ("all offered", 0), "all of it is on the disk"
+            finally:
+                process.kill()
         vendor.script([])
         rig = _rig(vendor, folder, start, TURNS + 1)
         rig.turn()

@@ -22,9 +22,9 @@ def make(tmp_path: Path) -> Iterator[Make]:
     """Pipes that are stopped at the end, over one folder; they wait for 1 to 10 ms where others wait for seconds."""
     pipes: list[ExportPipe] = []
 
-    def build(destination: Scripted, retry: Retry | None = None, **config: Any) -> ExportPipe:
+    def build(destination: Scripted, retry: Callable[[], Retry] | None = None, **config: Any) -> ExportPipe:
         config = {"compression": "none", "timeout": 0.5, **config}
-        quick = retry or Retry(uniform=lambda low, high: 0.001 + min(high, 10) / 1000)
+        quick = retry or (lambda: Retry(uniform=lambda low, high: 0.001 + min(high, 10) / 1000))
         pipe = ExportPipe("test", destination, ExportConfig(**config), tmp_path / "export", retry=quick)
         pipes.append(pipe)
         return pipe

@@ -16,13 +16,12 @@ import pytest
 from agent.api import CacheAddress, Event, ExportConfig, Host
 from agent.config import load_config
 from agent.export.pipe import ExportPipe
-from agent.export.retry import Retry
 from agent.plugin.isolated import IsolatedPlugin
 from agent.plugin.manager import PluginManager
 from tests.agent.export.piped import settled
 from tests.agent.export.scripted import START, hits, level, snapshot, times
 from tests.agent.foreign import Foreign, foreign
-from tests.exporters.rig import Workload, check_values, counted, settings
+from tests.exporters.rig import Workload, check_values, counted, quick_retry, settings
 from tests.vendors.running import start_vendor
 from tests.waiting import wait_until
 
@@ -121,8 +120,7 @@ class Bench:
         self.plugin, self.config = plugin, plugin.config
         cache = CacheAddress(folder / "cache.sock", "127.0.0.1", 0, None, folder / "arena")
         plugin.start(Host(folder, cache, "1.2.3", logging.getLogger("predis.plugins.shipper")))
-        quick = Retry(uniform=lambda low, high: 0.001 + min(high, 10) / 1000)
-        self.pipe = ExportPipe("shipper", plugin.destination(), plugin.config, folder / "export", retry=quick)
+        self.pipe = ExportPipe("shipper", plugin.destination(), plugin.config, folder / "export", retry=quick_retry)
 
     @property
     def pid(self) -> int:
@@ -291,8 +289,7 @@ def test_a_shipped_exporter_delivers_from_its_own_process(tmp_path: Path) -> Non
         assert isinstance(plugin.config, ExportConfig)
         cache = CacheAddress(tmp_path / "cache.sock", "127.0.0.1", 0, None, tmp_path / "arena")
         plugin.start(Host(tmp_path, cache, "1.2.3", logging.getLogger("predis.plugins.datadog")))
-        quick = Retry(uniform=lambda low, high: 0.001 + min(high, 10) / 1000)
-        pipe = ExportPipe("datadog", plugin.destination(), plugin.config, tmp_path / "export", retry=quick)
+        pipe = ExportPipe("datadog", plugin.destination(), plugin.config, tmp_path / "export", retry=quick_retry)
         work = Workload(20, float(int(time.time()) - 400))
         try:
             for turn in range(6):

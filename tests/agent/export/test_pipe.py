@@ -1,5 +1,6 @@
 """The pipe between snapshots and a vendor that does what a test tells it: nothing is lost, doubled or out of order."""
 
+import random
 import resource
 import threading
 import time
@@ -137,7 +138,7 @@ def test_after_failures_all_is_delivered_in_order(make: Make) -> None:
     books = pipe.account.books()
     assert (books.delivered, books.possible_duplicates) == (59, 1)  # the exception told nothing
     assert (pipe.retry.failures, pipe.retry.wait) == (0, 0.0)
-    wait_until(lambda: not list(pipe.spool.folder.glob("*.segment")))
+    wait_until(lambda: not list(pipe.lanes["series"].spool.folder.glob("*.segment")))
 
 
 def test_an_answer_that_was_lost_is_counted_as_a_possible_duplicate(make: Make) -> None:
@@ -218,7 +219,7 @@ def test_what_hung_while_others_went_to_the_spool_comes_before_them(make: Make, 
 
 def test_while_the_vendor_fails_all_that_waits_is_on_the_disk(make: Make) -> None:
     vendor = Scripted(usual=RETRY)
-    pipe = make(vendor, retry=patient())
+    pipe = make(vendor, retry=patient)
     for turn in range(10):
         pipe.offer(snapshot(turn, level(turn)))
     wait_until(lambda: pipe.account.books().spooled == 10)
@@ -307,7 +308,7 @@ def test_the_circuit_opens_after_failures_in_a_row_and_lets_one_request_find_out
 
 def test_it_says_of_itself_how_it_is(make: Make) -> None:
     vendor = Scripted(usual=RETRY)
-    pipe = make(vendor, retry=patient())
+    pipe = make(vendor, retry=patient)
     pipe.offer(snapshot(time.time() - START - 100, level(1), Sample("predis_build_info", 1, ("1",))))
     wait_until(lambda: pipe.account.books().spooled == 1)
     told = report.status(pipe)
@@ -380,3 +381,72 @@ def test_a_disk_that_is_full_is_used_again_when_it_has_room(make: Make) -> None:
     vendor.usual = ACCEPT
     wait_until_settled(pipe)
     assert vendor.values() == [0, *range(15, 21)]
+
+
+class TwoLanes(Scripted):
+    """The events' interface fails as long as it is `down`, the points' works; or the other way round."""
+
+    def __init__(self, down: str) -> None:
+        super().__init__(usual=self.answer)
+        self.down = down
+
+    def answer(self, body: Body) -> Answer:
+        return RETRY if body.lane == self.down else ACCEPT
+
+
+@pytest.mark.parametrize("down", ["events", "series"])
+def test_a_lane_that_fails_holds_no_other_up(make: Make, down: str) -> None:
+    vendor = TwoLanes(down)
+    pipe = make(vendor)
+    for turn in range(5):
+        pipe.emit(Event(START + turn, "test", f"event {turn}"))
+        pipe.offer(snapshot(turn, level(turn)))
+        wait_until(lambda turn=turn: pipe.account.books().spooled == pipe.account.books().delivered == turn + 1)
+    assert report.status(pipe)["failing_lanes"] == [down]
+    assert {batch.lane for batch in vendor.taken} == {"events", "series"} - {down}
+    # and is delivered in its own order when the vendor takes it again
+    vendor.down = ""
+    wait_until_settled(pipe)
+    wait_until(lambda: pipe.account.books().delivered == 10)
+    assert vendor.values() == list(range(5))
+    titles = [event.title for batch in vendor.taken for event in batch.events]
+    assert titles == [f"event {turn}" for turn in range(5)]
+    assert report.status(pipe)["failing_lanes"] == []
+
+
+def test_the_next_run_finds_what_each_lane_spooled(make: Make) -> None:
+    pipe = make(Scripted(usual=RETRY), retry=patient)
+    pipe.emit(Event(START, "test", "an event"))
+    pipe.offer(snapshot(0, level(1)))
+    wait_until(lambda: pipe.account.books().spooled == 2)
+    pipe.stop(1.0)
+    vendor = Scripted()
+    after = make(vendor)
+    wait_until_settled(after)
+    assert sorted(batch.lane for batch in vendor.taken) == ["events", "series"]
+
+
+def test_lanes_share_what_they_may_take_of_memory_and_disk(make: Make) -> None:
+    vendor = Scripted(usual=RETRY, lanes=("one", "two/..", "three"))
+    pipe = make(vendor, retry=patient, queue=50, spool=64 << 10)
+    rng = random.Random(1)
+    for turn in range(60):
+        pipe.offer(snapshot(turn, *[level(rng.random(), str(n)) for n in range(100)]))
+        books = pipe.account.books()
+        assert books.balanced
+        assert books.queued <= 50 + 300
+        assert pipe.lanes.size <= 64 << 10
+    books = pipe.account.books()
+    assert books.spooled > 1000
+    assert set(books.dropped) == {"spool_full"}
+    # of each lane the newest is there
+    vendor.usual = ACCEPT
+    for lane in pipe.lanes:
+        lane.retry.succeeded()
+    pipe.offer(snapshot(60, level(1.0)))
+    wait_until_settled(pipe)
+    newest = {lane: max(batch.time for batch in vendor.taken if batch.lane == lane) for lane in vendor.lane_names}
+    assert set(newest.values()) == {START + 60}
+    for name in vendor.lane_names:
+        times_of_lane = [batch.time for batch in vendor.taken if batch.lane == name]
+        assert times_of_lane == sorted(times_of_lane)

@@ -27,7 +27,7 @@ __all__ = ["make"]
 
 
 def test_a_stop_keeps_what_could_not_be_delivered_for_the_next_run(make: Make) -> None:
-    pipe = make(Scripted(usual=RETRY), retry=patient())
+    pipe = make(Scripted(usual=RETRY), retry=patient)
     for turn in range(10):
         pipe.offer(snapshot(turn, level(turn), hits(turn)))
     pipe.stop(1.0)
@@ -155,7 +155,7 @@ def test_the_baseline_says_no_more_than_has_left_the_memory(make: Make, tmp_path
 
 
 def test_the_baseline_follows_the_spool_while_a_vendor_is_waited_for(make: Make, tmp_path: Path) -> None:
-    pipe = make(Scripted(usual=RETRY), retry=patient())
+    pipe = make(Scripted(usual=RETRY), retry=patient)
     for turn in range(5):
         pipe.offer(snapshot(turn, hits(turn), level(0)))
     wait_until(lambda: pipe.account.books().spooled == 9)
