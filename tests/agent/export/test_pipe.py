@@ -4,6 +4,7 @@ import random
 import resource
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -450,3 +451,38 @@ def test_lanes_share_what_they_may_take_of_memory_and_disk(make: Make) -> None:
     for name in vendor.lane_names:
         times_of_lane = [batch.time for batch in vendor.taken if batch.lane == name]
         assert times_of_lane == sorted(times_of_lane)
+
+
+def test_lanes_take_turns(make: Make) -> None:
+    vendor = Scripted(usual=RETRY, lanes=("one", "two"))
+    pipe = make(vendor, retry=patient)
+    for turn in range(10):
+        pipe.offer(snapshot(turn, level(turn)))
+    wait_until(lambda: pipe.account.books().spooled == 20 and pipe.lanes.failing == ["one", "two"])
+    vendor.usual = ACCEPT
+    with pipe._lock:
+        for lane in pipe.lanes:
+            lane.retry.succeeded()
+    pipe.offer(snapshot(10, level(10)))
+    wait_until_settled(pipe)
+    order = [batch.lane for batch in vendor.taken]
+    assert len(order) == 22
+    assert all(first != second for first, second in pairwise(order))
+
+
+def test_lanes_share_the_memory_while_a_request_hangs(make: Make) -> None:
+    let_go = threading.Event()
+
+    def hang(body: Body) -> Answer:
+        let_go.wait(30)
+        return ACCEPT
+
+    pipe = make(Scripted(hang, lanes=("one", "two", "three")), queue=50)
+    pipe.offer(snapshot(0, *[level(n, str(n)) for n in range(20)]))
+    wait_until(lambda: pipe._work is not None and pipe._work.sending)
+    for turn in range(1, 10):
+        pipe.offer(snapshot(turn, *[level(n, str(n)) for n in range(20)]))
+        assert pipe.account.books().queued <= 20 + 50, "what is being sent, and what may wait"
+    let_go.set()
+    wait_until_settled(pipe)
+    assert pipe.account.books().delivered == 600
