@@ -279,6 +279,9 @@ class ExportPipe:
         if answer.maybe_taken:
             self.account.duplicate(outcome.sent)
         lane.retry.failed(answer.retry_after)
+        if answer.retry_after is not None:
+            for other in self.lanes:  # who asks to wait may mean all requests with this key
+                other.retry.hold(answer.retry_after)
         what = f"a request failed ({answer.reason or 'retry'}): {answer.detail}"
         self._note(what, "retry", lane)
         if lane.retry.circuit is Circuit.open:

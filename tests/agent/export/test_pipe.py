@@ -486,3 +486,16 @@ def test_lanes_share_the_memory_while_a_request_hangs(make: Make) -> None:
     let_go.set()
     wait_until_settled(pipe)
     assert pipe.account.books().delivered == 600
+
+
+def test_who_asks_to_wait_is_left_alone_by_all_lanes(make: Make) -> None:
+    vendor = Scripted(Answer(Verdict.retry, "http_429", "slow down", retry_after=1.0), lanes=("one", "two"))
+    pipe = make(vendor)
+    pipe.offer(snapshot(0, level(1.0)))
+    wait_until(lambda: pipe.retry.failures)
+    began = time.monotonic()
+    wait_until(lambda: len(vendor.requests) > 1)
+    assert time.monotonic() - began > 0.9
+    wait_until_settled(pipe)
+    assert sorted(batch.lane for batch in vendor.requests) == ["one", "one", "two"]
+    assert pipe.lanes.failing == []
