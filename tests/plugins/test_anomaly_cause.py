@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.evaluation.cause import inject, injected, largest_shift, ours, shares
+from plugins.anomaly.cause.account import account
 from plugins.anomaly.cause.evaluation import evaluate, read_graph, read_table
 from plugins.anomaly.cause.graph import Graph
 from plugins.anomaly.cause.model import Cause, Meaning, Observed
@@ -78,6 +79,20 @@ def test_what_is_unusual_but_too_small_to_matter_comes_after_what_accounts_for_t
     assert causes["search"].score > 2 * causes["bank"].score
 
 
+def test_the_balance_tells_what_is_a_components_own() -> None:
+    series = incident({"front": 0.05, "search": 0.031, "table": 0.028})
+    balance = account(series, Graph(EDGES), "front", "time", ALARM)
+    assert balance is not None
+    assert balance.total == pytest.approx(25, rel=0.2)
+    assert balance.burdens["table"].extra == pytest.approx(25, rel=0.2)
+    assert balance.burdens["table"].own == 1
+    assert balance.burdens["search"].own < 0.2
+    assert balance.burdens["front"].own < 0.2
+    assert balance.burdens["pay"].share < 0.1
+    assert account(series, Graph(EDGES), "front", "failures", ALARM) is None  # nothing fails
+    assert account(series, Graph(EDGES), "nobody", "time", ALARM) is None
+
+
 def test_that_there_is_more_to_do_is_no_fault() -> None:
     # Twice the requests spend twice the time everywhere; only the bank is slower.
     series = [
@@ -85,6 +100,9 @@ def test_that_there_is_more_to_do_is_no_fault() -> None:
         for o in incident({"front": 0.05, "pay": 0.25, "bank": 0.25})
     ]
     assert ranked(series)[:2] == ["bank", "pay"]
+    balance = account(series, Graph(EDGES), "front", "time", ALARM)
+    assert balance is not None
+    assert balance.burdens["search"].share < 0.1
 
 
 def test_what_the_alarmed_service_does_not_depend_on_comes_last() -> None:
@@ -115,12 +133,17 @@ def test_requests_that_are_no_longer_made_are_not_lost_ones() -> None:
 
 
 def test_a_move_that_began_after_the_alarm_counts_less() -> None:
-    scores = []
-    for late in ((), ("pay",)):
-        series = incident({"front": 0.05, "pay": 0.3}, late=late)
-        causes = rank(series, EDGES, "front", alarm=ALARM, meaning=Meaning.latency)
-        scores.append(next(cause.score for cause in causes if cause.component == "pay"))
-    assert scores[1] < scores[0]
+    calm = [(STEP * row, 0.3 + 0.01 * (row % 2)) for row in range(BEFORE)]
+    busy = [(STEP * row, 0.9) for row in range(BEFORE, BEFORE + DURING)]
+    late = [(time, 0.3) for time, _ in busy[:3]] + busy[3:]
+    front = Observed(("latency", ("front",)), "front", Meaning.latency, calm, busy)
+    early_cpu, late_cpu = (
+        Observed(("cpu", (name,)), name, Meaning.state, calm, rows) for name, rows in (("a", busy), ("b", late))
+    )
+    edges = [("front", "a"), ("front", "b")]
+    causes = rank([front, late_cpu, early_cpu], edges, "front", alarm=ALARM, meaning=Meaning.latency)
+    assert [cause.component for cause in causes][:2] == ["a", "b"]
+    assert causes[1].score < 0.9 * causes[0].score
 
 
 def test_why_is_one_sentence_with_the_numbers() -> None:
