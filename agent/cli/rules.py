@@ -195,8 +195,8 @@ def stop_command(config: ConfigOption = None, set_: SetOption = None, debug: Deb
         raise PredisError(f"{path} cannot be written: {error.strerror}; run this as the agent's user") from None
     try:
         _do(loaded, "stop", "", quiet=True)
-    except AgentUnreachable:
-        typer.echo(f"no agent answers; {path} stops the next one's rules, and one that hangs")
+    except PredisError as error:
+        typer.echo(f"{error}\n{path} stops the rules of the next agent, and of one that hangs")
     else:
         typer.echo("all actions of rules are stopped; predis-agent rules resume takes that back")
 
@@ -207,7 +207,7 @@ def resume_command(config: ConfigOption = None, set_: SetOption = None, debug: D
     loaded = load(config, set_)
     try:
         _do(loaded, "resume", "", quiet=True)
-    except AgentUnreachable:
+    except PredisError:  # the file is what counts
         _switch(loaded).unlink(missing_ok=True)
     typer.echo("rules may act again")
 

@@ -73,6 +73,7 @@ class Ring:
     _members: list[set[SeriesKey]] = field(default_factory=lambda: [set() for _ in range(SHARDS)])
     _free: dict[int, list[int]] = field(default_factory=dict)  # slots by width
     _size: int = 0
+    _metrics: dict[str, list[SeriesKey]] | None = None  # the series of each, until they change
     _tick: int = 0  # number of the newest row, from 1
     _taken: list[int] = field(default_factory=lambda: [0] * SHARDS)
 
@@ -143,7 +144,11 @@ class Ring:
 
     def keys(self, metric: str) -> list[SeriesKey]:
         """The series of a metric that are here."""
-        return [key for key in self._slots if key[0] == metric]
+        if self._metrics is None:
+            self._metrics = {}
+            for key in self._slots:
+                self._metrics.setdefault(key[0], []).append(key)
+        return self._metrics.get(metric, [])
 
     def points(self, key: SeriesKey) -> list[Point]:
         """What is here of a series, oldest first by arrival."""
@@ -191,7 +196,7 @@ class Ring:
             slot = self._size
             self._size += width
             row.extend([math.nan] * width)
-        self._slots[key] = slot
+        self._slots[key], self._metrics = slot, None
         if layout is not None:
             self._layouts[key] = layout
         self._members[shard_of(key)].add(key)
@@ -199,6 +204,7 @@ class Ring:
 
     def _forget(self, key: SeriesKey) -> None:
         slot, layout = self._slots.pop(key), self._layouts.pop(key, None)
+        self._metrics = None
         self._members[shard_of(key)].discard(key)
         self._free.setdefault(1 if layout is None else layout.width, []).append(slot)
 

@@ -27,6 +27,7 @@ from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, SeriesKey
 FILE = "history.sqlite"
 PRUNE_EVERY = 300.0  # seconds
 RETRY = 30.0  # seconds after which a file that cannot be opened is tried again
+_KNOWN_FOR, _MOST_KNOWN = 30.0, 500  # seconds for which the series on the disk need not be asked for again; metrics
 _PATIENCE = 5.0  # seconds that the end waits for what is being written
 
 SPECS = (
@@ -76,6 +77,7 @@ class HistoryStore:
         self._clock = clock
         self._errors: Counter[str] = Counter({"accept": 0, "open": 0, "write": 0, "read": 0})
         self._lost = 0
+        self._known: dict[str, tuple[float, Sequence[SeriesKey]]] = {}  # what was written, by metric, until when
         self._error: str | None = None
         self._aside: str | None = None
         self._open_at = self._prune_at = 0.0  # monotonic
@@ -98,6 +100,7 @@ class HistoryStore:
                 self._disk.close()
             self._disk = None if folder is None else Disk(folder / FILE, bounds, self._clock)
             self._open_at, self._error = 0.0, None
+        self._known.clear()
 
     def stop(self) -> None:
         """Write what is in memory, and close the file."""
@@ -126,7 +129,15 @@ class HistoryStore:
         """The series of a metric that anything is known of."""
         with self._lock:
             here = [key for ring in self._rings.values() for key in ring.keys(metric)]
-        return list(dict.fromkeys([*here, *self._read(lambda cold: cold.keys(metric), [])]))
+        now = time.monotonic()
+        known = self._known.get(metric)
+        if known is None or now >= known[0]:
+            found: Sequence[SeriesKey] = self._read(methodcaller("keys", metric), ())
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            there = self._cold is not None or (self._disk is not None and self._disk.is_open)
+            known = self._known[metric] = (now + _KNOWN_FOR if there else 0.0, found)
+        return list(dict.fromkeys([*here, *known[1]]))
 
     def points(self, key: SeriesKey, start: float, end: float) -> Sequence[Point]:
         """(time, value) of a series in [start, end], oldest first, at the finest resolution that is kept for all of it.

@@ -25,6 +25,7 @@ from agent.rules.quantity import choice_problem
 from agent.rules.reading import RuleReader
 from agent.rules.recorded import Recorded, Value
 from agent.rules.rehearsal import Rehearsal
+from agent.rules.schema import NotEmpty
 from agent.rules.settings import EngineSettings
 
 
@@ -99,15 +100,15 @@ class TestTable(Section):
     dry_run: bool = Field(default=False, description="true: as the rule says")
     approve: Annotated[Duration | None, duration_between("0s", "52w")] = Field(default=None, description="when it is")
     failing: tuple[str, ...] = Field(default=(), description="actions that do not succeed")
-    expect: tuple[ExpectTable, ...] = Field(min_length=1)
+    expect: Annotated[tuple[ExpectTable, ...], NotEmpty]
 
 
 class FixtureFile(Section):
     """A file of tests."""
 
-    rules: tuple[ConfigPath, ...] = Field(min_length=1, description="the files of the rules")
+    rules: Annotated[tuple[ConfigPath, ...], NotEmpty] = Field(description="the files of the rules")
     interval: Annotated[Duration, duration_between("1s", "1d")] = Field(default=10.0, description="between two values")
-    test: tuple[TestTable, ...] = Field(min_length=1)
+    test: Annotated[tuple[TestTable, ...], NotEmpty]
 
 
 @dataclass

@@ -19,6 +19,14 @@ def _share(quantity: Quantity) -> Quantity:
     return quantity
 
 
+def _some(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not items:
+        raise refuse("the list is empty", "write at least one")
+    return items
+
+
+NotEmpty = AfterValidator(_some)
+"""At least one. pydantic's own min_length also complains of a list whose only item is wrong."""
 Share = Annotated[Amount, AfterValidator(_share)]
 """Over 0 and at most 1, as in "50%" or 0.5."""
 Wait = Annotated[Duration, duration_between("0s", "52w")]
@@ -50,7 +58,7 @@ class RuleTable(Section):
     severity: Literal["info", "warning", "error"] = Field(default="warning", description="of what it tells")
     when: dict[str, Any] = Field(description="the condition")
     hold: Wait = Field(default=0.0, alias="for", description="how long the condition must hold before the rule fires")
-    then: tuple[dict[str, Any], ...] = Field(min_length=1, description="the actions, one after the other")
+    then: Annotated[tuple[dict[str, Any], ...], NotEmpty] = Field(description="the actions, one after the other")
     verify: dict[str, Any] | None = Field(default=None, description="a condition that tells that it helped, and within")
     undo: bool = Field(default=True, description="take back what was done when it failed or did not help")
     escalate: tuple[dict[str, Any], ...] = Field(default=(), description="actions that tell a person that it failed")
@@ -64,4 +72,4 @@ class RuleTable(Section):
 class RuleFile(Section):
     """A file of rules."""
 
-    rule: tuple[dict[str, Any], ...] = Field(min_length=1, description="the rules, each as [[rule]]")
+    rule: Annotated[tuple[dict[str, Any], ...], NotEmpty] = Field(description="the rules, each as [[rule]]")

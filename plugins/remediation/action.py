@@ -13,6 +13,8 @@ from plugins.remediation.notes import Notes
 
 V = TypeVar("V", int, str)
 T = TypeVar("T")
+NOT_BEGUN = Outcome(False, "it had not begun: nothing was changed")
+"""Said after a crash by actions that note what they do before they do it."""
 
 
 class Params(Section):
@@ -20,13 +22,17 @@ class Params(Section):
 
 
 class Action:
-    """An action that cannot be taken back and does not know after a crash whether it was done; others override that."""
+    """An action that cannot be taken back and does not know after a crash whether it was done; others override that.
+
+    moves: metrics that it moves by itself; rules that would set each other off by them are refused.
+    """
 
     name: str
     help: str
     Params: type[BaseModel] = Params
     changes_state: bool = True
     deadline: float = 30.0
+    moves: tuple[str, ...] = ()
 
     def target(self, params: Any) -> str:
         raise NotImplementedError
@@ -105,8 +111,10 @@ class Dial(Action, Generic[V]):
 
     def done_before(self, params: Any, task: Task) -> Outcome | None:
         noted = Notes(task.host.data_dir).read(task.intent)
-        if noted is None or self.read(params, task) != noted["new"]:
-            return None
+        if noted is None:
+            return NOT_BEGUN
+        if (current := self.read(params, task)) != noted["new"]:
+            return Outcome(False, f"{self.what(params)} is {self.show(current)} and not {self.show(noted['new'])}")
         return self._outcome(params, noted["old"], noted["new"], "")
 
     def undo(self, params: Any, undo: Mapping[str, Any], task: Task) -> Outcome:

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from agent.api import Duration, Outcome, PredisError, Task, duration_between
-from core_cache.resp_client import RespClient, RespError
-from plugins.remediation.action import Action, Params
+from core_cache.resp_client import RespClient, RespError, ServerError
+from plugins.remediation.action import NOT_BEGUN, Action, Params
 from plugins.remediation.local import CLIENT_NAME, connect, hosted_cache, setting
 from plugins.remediation.notes import Notes
 
@@ -39,6 +39,7 @@ class CacheDrain(Action):
     name = "cache.drain"
     help = "Has the cache refuse new clients, and waits for those that are there; with `close`, disconnects the rest."
     Params = DrainParams
+    moves = ("predis_connections", "predis_connections_max", "predis_connections_rejected_total")
     deadline = 60.0
 
     def __init__(self) -> None:
@@ -82,7 +83,7 @@ class CacheDrain(Action):
     def done_before(self, params: DrainParams, task: Task) -> Outcome | None:
         noted = Notes(task.host.data_dir).read(task.intent)
         if noted is None:
-            return None
+            return NOT_BEGUN
         try:
             with connect(task) as client:
                 drained = int(setting(client, "maxclients")) < noted["old"]
@@ -91,7 +92,7 @@ class CacheDrain(Action):
                 raise PredisError(f"the cache does not say whether it is drained: {error}") from None
             drained = True
         if not drained:
-            return None
+            return Outcome(False, "the cache takes clients")
         return Outcome(True, "the cache takes no new clients", {"max_clients": noted["old"]})
 
     def undo(self, params: DrainParams, undo: Mapping[str, Any], task: Task) -> Outcome:
@@ -127,8 +128,8 @@ class CacheDrain(Action):
             while self._held is None:
                 try:
                     self._held = connect(task)
-                except RespError:
-                    if time.monotonic() > deadline or task.cancelled() or not _is_full(task):
+                except RespError as error:
+                    if time.monotonic() > deadline or task.cancelled() or not _may_be_full(error):
                         raise
                     time.sleep(_RETRY)
             return self._held
@@ -143,6 +144,13 @@ class CacheDrain(Action):
                 raise PredisError("nobody waits for the drain any more: the cache takes clients again")
             time.sleep(min(_LOOK, max(0.0, deadline - time.monotonic())))
         return left
+
+
+def _may_be_full(error: RespError) -> bool:
+    """A cache without a place for another client says so, or is gone before it can be read."""
+    if isinstance(error, ServerError):
+        return _FULL.decode() in str(error)
+    return not str(error).startswith("cannot connect")
 
 
 def _is_full(task: Task) -> bool:

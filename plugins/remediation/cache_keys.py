@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from agent.api import Duration, Outcome, PredisError, Task, duration_between
 from core_cache.resp_client import RespClient, ServerError
-from plugins.remediation.action import Action, Params, nearest
+from plugins.remediation.action import NOT_BEGUN, Action, Params, nearest
 from plugins.remediation.local import hosted_cache
 from plugins.remediation.notes import Notes
 from plugins.remediation.pace import Pace
@@ -60,6 +60,7 @@ class CacheEvict(Action):
     name = "cache.evict"
     help = "Deletes some of the keys that begin with a prefix, such as those that nobody uses, at a limited rate."
     Params = EvictParams
+    moves = ("predis_keys", "predis_memory_used_bytes")
     deadline = 300.0
 
     def target(self, params: EvictParams) -> str:
@@ -80,21 +81,26 @@ class CacheEvict(Action):
 
         note(0)
         deleted = before + _delete(task, params.prefix, params.keys - before, params.idle, params.per_second, note)
+        notes.write(task.intent, {"deleted": deleted, "ended": True})
         return Outcome(True, f"deleted {deleted} keys that begin with {params.prefix}{_idle(params.idle)}")
 
     def done_before(self, params: EvictParams, task: Task) -> Outcome | None:
-        deleted = int((Notes(task.host.data_dir).read(task.intent) or {}).get("deleted", 0))
-        if deleted < params.keys:
-            return None
-        return Outcome(True, f"deleted {deleted} keys that begin with {params.prefix}")
+        noted = Notes(task.host.data_dir).read(task.intent)
+        if noted is None:
+            return NOT_BEGUN
+        done = noted.get("ended", False) or noted["deleted"] >= params.keys
+        return Outcome(
+            done, f"deleted {noted['deleted']} keys that begin with {params.prefix}{'' if done else ' so far'}"
+        )
 
 
 class CacheFlushNamespace(Action):
-    """All keys of a tenant or with a prefix. To do it again is harmless, so it does not ask whether it was done."""
+    """All keys of a tenant or with a prefix. Only its end is noted: to do it again is harmless."""
 
     name = "cache.flush_namespace"
     help = "Deletes all keys of a tenant, or all that begin with a prefix, at a limited rate."
     Params = FlushParams
+    moves = ("predis_keys", "predis_memory_used_bytes")
     deadline = 900.0
 
     def target(self, params: FlushParams) -> str:
@@ -106,7 +112,14 @@ class CacheFlushNamespace(Action):
 
     def run(self, params: FlushParams, task: Task) -> Outcome:
         deleted = _delete(task, self._prefix(params, task), None, 0.0, params.per_second, lambda deleted: None)
+        Notes(task.host.data_dir).write(task.intent, {"deleted": deleted})
         return Outcome(True, f"deleted {deleted} keys, all of {self.target(params)}")
+
+    def done_before(self, params: FlushParams, task: Task) -> Outcome | None:
+        noted = Notes(task.host.data_dir).read(task.intent)
+        if noted is None:
+            return Outcome(False, "it had not come to its end: what is left can be deleted")
+        return Outcome(True, f"deleted {noted['deleted']} keys, all of {self.target(params)}")
 
     @staticmethod
     def _prefix(params: FlushParams, task: Task) -> str:

@@ -28,7 +28,8 @@ class _Renewal(Action):
 
     def run(self, params: Any, task: Task) -> Outcome:
         control, notes = _control(task), Notes(task.host.data_dir)
-        if (done := self.done_before(params, task)) is not None:
+        done = self.done_before(params, task)
+        if done is not None and done.done:
             return done
         if control.facts().state == "running":  # one that hangs cannot be asked who it is
             notes.write(task.intent, {"run_id": _server(task)["run_id"]})
@@ -42,7 +43,7 @@ class _Renewal(Action):
             return None
         server = _server(task)
         if server["run_id"] == noted["run_id"]:
-            return None
+            return Outcome(False, f"the same cache process, {server['process_id']}, runs still")
         return Outcome(True, f"another cache process, {server['process_id']}, runs since this was begun")
 
     def renew(self, control: CacheControl, task: Task) -> str:
@@ -56,6 +57,12 @@ class CacheRestart(_Renewal):
     name = "cache.restart"
     help = "Restarts the cache process, warm: keys stay, clients have to connect anew."
     Params = RestartParams
+    moves = (
+        "predis_supervisor_restarts_total",
+        "predis_cache_up",
+        "predis_cache_start_time_seconds",
+        "predis_connections",
+    )
 
     def plan(self, params: RestartParams, task: Task) -> str:
         facts = _control(task).facts()
@@ -79,6 +86,7 @@ class CacheUpgrade(_Renewal):
     name = "cache.upgrade"
     help = "Has a cache process of the version that is installed now take over from the one that runs."
     Params = UpgradeParams
+    moves = ("predis_upgrades_total", "predis_cache_start_time_seconds", "predis_connections")
 
     def plan(self, params: UpgradeParams, task: Task) -> str:
         facts = _control(task).facts()

@@ -29,6 +29,7 @@ class CacheMemory(Dial[int]):
     name = "cache.memory"
     help = "Gives the cache more memory, or less: to a size or by a percentage, within limits."
     Params = MemoryParams
+    moves = ("predis_memory_max_bytes", "predis_memory_used_bytes", "predis_evicted_keys_total")
     deadline = 360.0  # a large arena takes its time to come back
 
     def target(self, params: MemoryParams) -> str:
@@ -86,6 +87,7 @@ class CachePolicy(Dial[str]):
     name = "cache.policy"
     help = "Switches the policy by which the cache evicts."
     Params = PolicyParams
+    moves = ("predis_evicted_keys_total",)
 
     def target(self, params: PolicyParams) -> str:
         return "cache:local"
@@ -127,6 +129,7 @@ class CacheTenantQuota(Dial[int]):
     name = "cache.tenant_quota"
     help = "Gives a tenant more memory, or less; the cache process is restarted, warm, for that."
     Params = QuotaParams
+    moves = ("predis_tenant_memory_max_bytes", "predis_tenant_evicted_keys_total", "predis_supervisor_restarts_total")
     deadline = 360.0
 
     def target(self, params: QuotaParams) -> str:

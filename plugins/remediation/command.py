@@ -16,11 +16,13 @@ from pathlib import Path
 from pydantic import Field
 
 from agent.api import Outcome, PredisError, Scrubber, Task
-from plugins.remediation.action import Action, Params, pick
+from plugins.remediation.action import NOT_BEGUN, Action, Params, pick
 from plugins.remediation.config import PLACEHOLDER, Command
 from plugins.remediation.notes import Notes
 
 _LOOK = 0.1  # seconds between two looks at whether somebody still waits
+_SPARE = 4096  # bytes that are read beyond what is shown, for a secret that lies across the end
+_LONGEST = 4096  # characters of a variable
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -60,8 +62,11 @@ class RunCommand(Action):
         argv = self._argv(params, command)
         _check_program(Path(argv[0]), command)
         notes = Notes(task.host.data_dir)
-        if (before := self.done_before(params, task)) is not None:
-            return before
+        if (noted := notes.read(task.intent)) is not None:
+            if noted["state"] == "ended":
+                return Outcome(bool(noted["done"]), str(noted["how"]))
+            if noted["state"] == "begun" and not command.repeatable:
+                raise PredisError(f"{params.command} was begun, and nobody knows how it ended: it is not begun again")
         notes.write(task.intent, {"state": "begun"})
         try:
             process = subprocess.Popen(
@@ -89,12 +94,12 @@ class RunCommand(Action):
     def done_before(self, params: CommandParams, task: Task) -> Outcome | None:
         noted = Notes(task.host.data_dir).read(task.intent)
         if noted is None or noted["state"] == "not begun":
-            return None
+            return NOT_BEGUN
         if noted["state"] == "ended":
             return Outcome(bool(noted["done"]), str(noted["how"]))
         if self._find(params).repeatable:
-            return None
-        return Outcome(False, f"{params.command} was begun, and nobody knows how it ended: it is not begun again")
+            return Outcome(False, f"{params.command} was begun, and nobody knows how it ended; it may run again")
+        return None
 
     def _find(self, params: CommandParams) -> Command:
         return pick("command", "commands", self._commands, params.command)
@@ -121,8 +126,9 @@ class RunCommand(Action):
 
     @staticmethod
     def _shown(output: bytes, command: Command, task: Task) -> str:
-        text = " ".join(output.decode(errors="replace").split())
-        return Scrubber([*_secrets(command), *_secrets_of_the_agent(task)]).text(text)
+        # Before anything is cut off: what is left of a secret would not be known for one.
+        text = Scrubber([*_secrets(command), *_secrets_of_the_agent(task)]).text(output.decode(errors="replace"))
+        return " ".join(text[: command.output].split())
 
 
 def _watch(process: subprocess.Popen[bytes], command: Command, task: Task) -> tuple[bytes, str]:
@@ -130,26 +136,28 @@ def _watch(process: subprocess.Popen[bytes], command: Command, task: Task) -> tu
     assert process.stdout is not None
     deadline, kept, end = time.monotonic() + command.timeout, bytearray(), ""
     os.set_blocking(process.stdout.fileno(), False)
-    with process.stdout, selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        reading = True
-        while reading or not _has_ended(process):
-            if time.monotonic() > deadline:
-                end = f"took longer than {command.timeout:g} s and was killed"
-            elif task.cancelled():
-                end = "was killed, since nobody waits for it any more"
-            if end:
-                break
-            if not reading:
-                time.sleep(_LOOK)
-            elif selector.select(_LOOK):
-                piece = process.stdout.read(65536)
-                if piece == b"":
-                    reading = False
-                elif piece:  # the rest is read as well: who writes must not be held up
-                    kept += piece[: max(0, command.output - len(kept))]
-            elif _has_ended(process):
-                reading = False  # what it left behind in the background has its output open still
+    try:
+        with process.stdout, selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            reading = True
+            while reading or not _has_ended(process):
+                if time.monotonic() > deadline:
+                    end = f"took longer than {command.timeout:g} s and was killed"
+                elif task.cancelled():
+                    end = "was killed, since nobody waits for it any more"
+                if end:
+                    break
+                if not reading:
+                    time.sleep(_LOOK)
+                elif selector.select(_LOOK):
+                    piece = process.stdout.read(65536)
+                    if piece == b"":
+                        reading = False
+                    elif piece:  # the rest is read as well: who writes must not be held up
+                        kept += piece[: max(0, command.output + _SPARE - len(kept))]
+                elif _has_ended(process):
+                    reading = False  # what it left behind in the background has its output open still
+    finally:
         _kill(process)
     return bytes(kept), end
 
@@ -185,7 +193,7 @@ def _check_program(program: Path, command: Command) -> None:
 def _environment(command: Command, task: Task) -> dict[str, str]:
     own = {name: value.get_secret_value() for name, value in command.environment.items()}
     about = {"PREDIS_INTENT": task.intent, "PREDIS_RULE": task.rule, "PREDIS_EVENT": task.event}
-    about = {name: value.replace("\0", "") for name, value in about.items()}
+    about = {name: value.replace("\0", "")[:_LONGEST] for name, value in about.items()}
     return {"PATH": _PATH, "LANG": "C.UTF-8", **about, **own}
 
 

@@ -145,6 +145,11 @@ class Aws(Section):
     ca_file: OptionalPath = None
     timeout: Timeout = 10.0
 
+    @field_validator("endpoint")
+    @classmethod
+    def _is_https(cls, endpoint: str) -> str:
+        return _checked(SecretStr(endpoint)).get_secret_value() if endpoint else endpoint
+
 
 class Channel(Section):
     """Where messages go: URLs of Apprise, which hold tokens."""

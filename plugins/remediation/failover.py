@@ -9,11 +9,22 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from agent.api import Duration, Outcome, PredisError, Task, duration_between
-from plugins.remediation.action import Action, Params
+from plugins.remediation.action import NOT_BEGUN, Action, Params
 from plugins.remediation.notes import Notes
 from plugins.remediation.servers import Servers
 
 _LOOK = 0.1
+_ANSWERS = (
+    "LOADING",
+    "NOAUTH",
+    "NOPERM",
+    "WRONGPASS",
+    "MASTERDOWN",
+    "loading",
+    "max number of clients",
+    "uthentication",
+)
+"""In the errors of a server that is there all the same."""
 
 
 class ReplicaParams(Params):
@@ -83,11 +94,11 @@ class FailoverReplica(Action):
     def done_before(self, params: ReplicaParams, task: Task) -> Outcome | None:
         noted = Notes(task.host.data_dir).read(task.intent)
         if noted is None:
-            return None
+            return NOT_BEGUN
         with self._servers.connected(params.replica) as replica:
             state = _replication(replica)
         if state["role"] != "master":
-            return None
+            return Outcome(False, f"{params.replica} is a replica still")
         if failed := self._have_followed(params):  # to be told twice whom to follow changes nothing
             return Outcome(True, f"{params.replica} is a primary ({'; '.join(failed)})")
         return Outcome(True, f"{params.replica} is a primary")
@@ -114,7 +125,7 @@ class FailoverReplica(Action):
             raise PredisError(f"{params.replica} is a primary already")
         if state.get("master_sync_in_progress") == "1":
             raise PredisError(f"{params.replica} is being filled by its primary: it has a part of the data only")
-        if int(state["slave_repl_offset"]) <= 0 or state.get("master_link_down_since_seconds") == "-1":
+        if state.get("master_link_down_since_seconds") == "-1":
             raise PredisError(f"{params.replica} was never in step with its primary: it may have nothing of the data")
         if params.force:
             return
@@ -135,7 +146,7 @@ class FailoverReplica(Action):
             with self._servers.connected(name) as client:
                 client.ping()
         except PredisError as error:
-            return "LOADING" in str(error) or "NOAUTH" in str(error) or "WRONGPASS" in str(error)
+            return any(word in str(error) for word in _ANSWERS)
         return True
 
     def _have_followed(self, params: ReplicaParams) -> list[str]:
@@ -194,11 +205,11 @@ class FailoverOrigin(Action):
         noted = Notes(task.host.data_dir).read(task.intent)
         host, port = self._servers.address(params.origin)
         if noted is None:
-            return None
+            return NOT_BEGUN
         with self._servers.connected(params.server) as server:
             state = _replication(server)
         if not _follows(state, host, port) or state["master_link_status"] != "up":
-            return None
+            return Outcome(False, f"{params.server} does not follow {host}:{port}, or is not in step with it yet")
         return Outcome(True, f"{params.server} follows {host}:{port} and has its data", noted)
 
     def undo(self, params: OriginParams, undo: Mapping[str, Any], task: Task) -> Outcome:

@@ -117,7 +117,7 @@ class ScaleKubernetes(Dial[int]):
         if not got:
             unknown = "; it may have been done" if answer.maybe_taken and patch is not None else ""
             raise PredisError(f"the API server of {params.cluster} does not answer: {answer.detail}{unknown}")
-        return self._read(params, method, got[0][0], got[0][1], answer.detail)
+        return self._read(params, method, got[0][0], got[0][1].replace(token.encode(), b"********"), answer.detail)
 
     def _read(self, params: KubernetesParams, method: str, status: int, body: bytes, detail: str) -> dict[str, Any]:
         try:
@@ -130,14 +130,13 @@ class ScaleKubernetes(Dial[int]):
                     f"the API server of {params.cluster} answers {method} with something that is no Scale"
                 )
             return document
-        said = document.get("message", "") if isinstance(document, dict) else ""
+        said = str(document.get("message", "")) if isinstance(document, dict) else ""
         what = {
             401: "it does not take the token: set token_file, or make another token",
             403: f"the service account may not {method} it: it needs get and patch on {_RESOURCES[params.kind]}/scale",
             404: f"there is no {params.kind} {params.name} in the namespace {params.namespace}",
             409: "it was changed at the same moment",
         }.get(status, "")
-        # What the server says may repeat the request, and `detail` is that without the token.
         shown = what + (f" ({_short(said)})" if said and what else "") if what else detail
         raise KubernetesError(status, f"the API server of {params.cluster} refuses: {shown}")
 

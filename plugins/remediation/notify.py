@@ -65,9 +65,10 @@ class Notify(Action):
 
     def done_before(self, params: NotifyParams, task: Task) -> Outcome | None:
         noted = Notes(task.host.data_dir).read(task.intent)
-        if noted is None or len(noted["reached"]) < noted["of"]:
-            return None
-        return Outcome(True, f"sent to {params.channel}")
+        if noted is None:
+            return Outcome(False, "nobody was reached, as far as is known")
+        reached, of = len(noted["reached"]), int(noted["of"])
+        return Outcome(reached >= of, f"sent to {params.channel}: {reached} of {of} were reached")
 
     def _open(self, params: NotifyParams) -> list[Any]:
         """Apprise's objects, one for each URL. Raises PredisError, without the URL."""

@@ -18,6 +18,7 @@ from agent.api import ConfigPath, OrDefault, Outcome, PredisError, Task
 from core_cache.resp_client import RespClient, ServerError
 from plugins.remediation.action import Action, Params
 from plugins.remediation.local import hosted_cache, information, setting
+from plugins.remediation.notes import Notes
 from plugins.remediation.pace import Pace
 from plugins.remediation.servers import Servers
 
@@ -57,11 +58,12 @@ class WarmUpParams(Params):
 
 
 class CacheWarmUp(Action):
-    """To do it again copies what is missing still, so it does not ask whether it was done."""
+    """Only its end is noted: to do it again copies what is missing still."""
 
     name = "cache.warm_up"
     help = "Copies keys that the cache does not have from another server, at a limited rate."
     Params = WarmUpParams
+    moves = ("predis_keys", "predis_memory_used_bytes")
     deadline = 600.0
 
     def __init__(self, servers: Servers) -> None:
@@ -97,7 +99,15 @@ class CacheWarmUp(Action):
                 done, left_out = _copy(source, cache, _absent(cache, keys))
                 copied, skipped = copied + done, skipped + left_out
         large = f"; {skipped} were left out, too large or of a type that the cache has not" if skipped else ""
-        return Outcome(True, f"copied {copied} keys from the server {params.server}{large}{why}")
+        detail = f"copied {copied} keys from the server {params.server}{large}{why}"
+        Notes(task.host.data_dir).write(task.intent, {"detail": detail})
+        return Outcome(True, detail)
+
+    def done_before(self, params: WarmUpParams, task: Task) -> Outcome | None:
+        noted = Notes(task.host.data_dir).read(task.intent)
+        if noted is None:
+            return Outcome(False, "it had not come to its end: what is missing still can be copied")
+        return Outcome(True, str(noted["detail"]))
 
 
 def _batches(params: WarmUpParams, source: Any, most: int) -> Iterator[list[bytes]]:

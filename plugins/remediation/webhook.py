@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import Field
 
@@ -30,8 +31,8 @@ class WebhookParams(Params):
 class CallWebhook(Action):
     """Posts to a URL of the configuration. Redirects are refused, and nothing is tried twice.
 
-    Whether the receiver has had it is known from its answer alone. Where the agent died before that came, it is posted
-    again, under the same Idempotency-Key.
+    Whether the receiver has had it is known from its answer alone. Where the agent died before that came, nobody knows;
+    the receiver would know a second one by its Idempotency-Key.
     """
 
     name = "call.webhook"
@@ -52,6 +53,8 @@ class CallWebhook(Action):
         return f"would post {len(body)} bytes of JSON to {host_of(webhook.url.get_secret_value())}, {signed}"
 
     def run(self, params: WebhookParams, task: Task) -> Outcome:
+        if (done := self.done_before(params, task)) is not None:
+            return done
         webhook = self._find(params)
         url, secret = webhook.url.get_secret_value(), webhook.secret.get_secret_value()
         own = {name: value.get_secret_value() for name, value in webhook.headers.items()}
@@ -60,7 +63,7 @@ class CallWebhook(Action):
             **own,
             "Content-Type": "application/json",
             "User-Agent": "predis-agent",
-            "Idempotency-Key": task.intent,
+            "Idempotency-Key": quote(task.intent, safe="/:@"),  # a header is ASCII
         }
         if secret:
             headers["X-Predis-Signature"] = signature(secret, body, int(time.time()))

@@ -214,7 +214,6 @@ class Fuzz:
             except Killed:
                 self._die()
             self._mortal = False
-        self._store.close()
 
     # what the engine is given
 

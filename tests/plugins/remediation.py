@@ -63,6 +63,11 @@ class Used:
     def done_before(self, intent: str = "rule-1/0001", **more: Any) -> Outcome | None:
         return self.action.done_before(self.params, task(self.host, intent, **more))
 
+    def was_done(self) -> bool | None:
+        """What it knows after a crash."""
+        outcome = self.done_before()
+        return None if outcome is None else outcome.done
+
     def undo(self, outcome: Outcome, **more: Any) -> Outcome:
         assert outcome.undo is not None
         return self.action.undo(self.params, outcome.undo, task(self.host, "rule-1/0001/undo", **more))

@@ -14,6 +14,8 @@ from agent.cache.control import SupervisedCache
 from agent.cache.settings import CacheSettings
 from core_cache.resp_client import RespClient, RespError
 from core_cache.tenants import Tenant, to_json
+from plugins.remediation.notes import Notes
+from plugins.remediation.warm_up import _set as copy_of
 from tests.agent.supervised import MIB, Cache, cache, pid_of
 from tests.plugins.remediation import Used, action_of, host_in
 from tests.servers import Server
@@ -54,7 +56,7 @@ def test_memory_is_lowered_by_a_percentage_and_put_back(host: Host, cache_server
 
 def test_memory_is_changed_once_under_one_intent(host: Host, cache_server: Server) -> None:
     used = Used(action_of("cache.memory"), host, by_percent=-25, at_least="16MiB")
-    assert used.done_before() is None
+    assert used.was_done() is False
     used.run()
     again = used.done_before()
     assert again is not None
@@ -74,7 +76,7 @@ def test_what_somebody_else_has_set_since_stays(host: Host, cache_server: Server
     undone = used.undo(outcome)
     assert not undone.done
     assert "is 40MiB and not 32MiB" in undone.detail
-    assert used.done_before() is None
+    assert used.was_done() is False
     with pytest.raises(PredisError, match="somebody else has changed it"):
         used.run()
     assert setting(cache_server, "maxmemory") == str(40 * MIB)
@@ -188,19 +190,26 @@ def test_a_tenants_quota_is_changed_and_put_back(supervised: Any) -> None:
         Used(action_of("cache.tenant_quota"), host, tenant="shop", to="15MiB", restart=True).plan()
 
 
+def run_id(cache: Cache) -> str:
+    fields: bytes = cache.command("INFO", "server")
+    return next(line.partition(":")[2] for line in fields.decode().splitlines() if line.startswith("run_id:"))
+
+
 def test_a_restart_is_done_once_under_one_intent(supervised: Any) -> None:
     host, cache, supervisor = supervised
     cache.command("SET", "key", "value")
     used, pid = Used(action_of("cache.restart"), host), pid_of(supervisor)
     assert used.plan() == f"would restart the cache process {pid}, warm: 1 keys stay, 1 connections end"
-    assert used.done_before() is None
+    assert used.was_done() is None
+    Notes(host.data_dir).write("rule-1/0001", {"run_id": run_id(cache)})  # begun, and then the agent died
+    assert used.was_done() is False
     outcome = used.run()
     assert outcome.done
     second = pid_of(supervisor)
     assert second != pid
     assert cache.command("GET", "key") == b"value"
     # the agent died after it and asks again
-    assert used.done_before() is not None
+    assert used.was_done()
     assert used.run().done
     assert pid_of(supervisor) == second
 
@@ -214,7 +223,7 @@ def test_an_upgrade_takes_over(supervised: Any) -> None:
     assert f"has taken over from {pid}" in outcome.detail
     assert pid_of(supervisor) != pid
     assert cache.command("GET", "key") == b"value"
-    assert used.done_before() is not None
+    assert used.was_done()
 
 
 def test_without_a_supervisor_there_is_nobody_to_restart_it(host: Host) -> None:
@@ -242,7 +251,7 @@ def test_a_drained_cache_takes_no_new_clients_until_it_is_opened_again(host: Hos
         assert "of 1 clients 1 stay" in outcome.detail
         assert stays.command("PING") == "PONG"
         assert is_refused(cache_server)
-        assert used.done_before() is not None
+        assert used.was_done()
         with pytest.raises(PredisError, match="takes no new clients already"):
             used.run("rule-1/0002")
     # nobody is there any more, and still nobody gets in
@@ -250,7 +259,7 @@ def test_a_drained_cache_takes_no_new_clients_until_it_is_opened_again(host: Hos
     assert used.undo(outcome).detail == "the cache takes clients again, up to 10000"
     with cache_server.client() as client:
         assert client.command("PING") == "PONG"
-    assert used.done_before() is None
+    assert used.was_done() is False
 
 
 def test_a_drain_disconnects_who_stays_where_the_rule_says_so(host: Host, cache_server: Server) -> None:
@@ -271,7 +280,7 @@ def test_an_agent_that_lost_its_connection_gets_back_into_a_drained_cache(host: 
         before.action.close()
         after = Used(action_of("cache.drain"), host, wait="0s")
         # when a client holds the place, then it is tried for until it is free
-        assert after.done_before() is not None
+        assert after.was_done()
         client.close()
     assert after.undo(outcome).done
     assert setting(cache_server, "maxclients") == "10000"
@@ -306,7 +315,9 @@ def test_a_namespace_is_flushed_and_no_other(host: Host, cache_server: Server) -
     assert used.action.target(used.params) == "prefix:a*:"
     assert used.plan() == "would delete all keys of prefix:a*:: 1000 of them"
     assert count_of(cache_server) == 3000
+    assert used.was_done() is False
     assert used.run().detail == "deleted 1000 keys, all of prefix:a*:"
+    assert used.was_done()
     assert count_of(cache_server) == 2000
     Used(action_of("cache.flush_namespace"), host, prefix="a[b]:").run()
     with cache_server.client() as client:
@@ -332,7 +343,7 @@ def test_eviction_deletes_as_many_as_it_may(host: Host, cache_server: Server) ->
     assert used.run().detail == "deleted 300 keys that begin with a:"
     assert count_of(cache_server) == 1700
     # the agent died after it: the 300 were all that was allowed
-    assert used.done_before() is not None
+    assert used.was_done()
     used.run()
     assert count_of(cache_server) == 1700
 
@@ -345,7 +356,7 @@ def test_eviction_goes_on_where_a_crash_ended_it(host: Host, cache_server: Serve
         used.run(cancelled=lambda: next(looks) > 1)
     gone = 1000 - count_of(cache_server)
     assert 0 < gone < 500
-    assert used.done_before() is None
+    assert used.was_done() is False
     used.run()
     assert count_of(cache_server) == 500
 
@@ -425,7 +436,9 @@ def test_what_the_cache_lacks_is_copied_with_type_and_expiry(
         assert "of the first 8 it lacks 7" in used.plan()
         assert client.command("DBSIZE") == 1
         # when it runs
+        assert used.was_done() is False
         outcome = used.run()
+        assert used.done_before() == outcome
         # then all but the newer key, and the stream, which this cache has not, are there
         assert outcome.detail.startswith("copied 6 keys from the server origin; 1 were left out")
         assert client.command("GET", "known") == b"new"
@@ -438,6 +451,18 @@ def test_what_the_cache_lacks_is_copied_with_type_and_expiry(
             assert 500_000 < left <= 600_000
         assert client.command("PTTL", "hash") == -1
         assert used.run("rule-1/0002").detail == "copied 0 keys from the server origin"
+
+
+def test_a_key_that_somebody_writes_meanwhile_stays(cache_server: Server) -> None:
+    # between the look at what the cache lacks and the copy
+    with cache_server.client() as client:
+        client.command("SET", "string", "newer")
+        client.command("HSET", "hash", "a", "newer")
+        assert not copy_of(client, b"string", b"string", b"older", 1000)
+        assert not copy_of(client, b"hash", b"hash", [b"a", b"older"], 1000)
+        assert client.command("GET", "string") == b"newer"
+        assert client.command("HGETALL", "hash") == [b"a", b"newer"]
+        assert client.command("PTTL", "string") == client.command("PTTL", "hash") == -1
 
 
 def test_keys_may_come_from_a_file(host: Host, cache_server: Server, redis_server: Server, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from agent.incidents.audit import log_path, records, verify
 from agent.rules.settings import STATE_FILE
 from tests.agent.foreign import Foreign, foreign
+from tests.agent.test_cli import predis_agent
 from tests.servers import Server, start_agent, stop_cache_of
 from tests.system.test_incidents import SOURCE, ask
 from tests.waiting import wait_until
@@ -153,11 +154,13 @@ def test_a_mistake_in_a_rule_refuses_the_reload_and_what_was_in_force_goes_on(wo
 
 def test_at_the_start_a_mistake_leaves_out_that_rule_alone(world: World) -> None:
     world.rules(TELL + TELL.replace('"load"', '"other"').replace("predis_test_load", "predis_nothing"))
-    world.start()
+    agent = world.start()
     status = world.status()
     assert status["rules"] == 1
     assert len(status["problems"]) == 1
     assert "predis_nothing" in status["problems"][0]
+    shown = predis_agent("status", "--set", f"http.port={agent.extra['http']}", folder=world.folder).stdout
+    assert "left out: " in shown
 
 
 def test_the_kill_switch_needs_the_token_and_survives_a_restart(world: World) -> None:

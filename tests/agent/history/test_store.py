@@ -93,11 +93,11 @@ def test_beyond_raw_retention_there_is_a_value_for_every_five_minutes(tmp_path: 
 
 
 def test_what_is_older_than_retention_goes_and_the_file_stays_within_its_size(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, Bounds(2 * DAY, 35 * DAY, 1 << 20))
+    kept = Kept(tmp_path, Bounds(2 * DAY, 35 * DAY, 1 << 19))
     for _ in range(40):
-        kept.run(60, series=300)
+        kept.run(60, series=100)
         kept.store._prune_at = 0.0
-    assert (tmp_path / FILE).stat().st_size <= 1 << 20
+    assert (tmp_path / FILE).stat().st_size <= 1 << 19
     points = kept.store.points(level(0), 0, 1e10)
     assert points[0][0] > START
     assert points[-1][0] == kept.clock.now - 10
@@ -137,12 +137,12 @@ def test_whatever_comes_and_goes_each_series_has_its_own_values(turns: list[dict
 
 def test_series_that_come_and_go_by_the_thousand_take_no_room() -> None:
     ring = Ring(10.0)
-    for turn in range(200):
-        names = [f"t{turn // 5}-{number}" for number in range(1000)]
+    for turn in range(120):
+        names = [f"t{turn // 5}-{number}" for number in range(300)]
         ring.append(float(turn), {("m", (name,)): Sample("m", 1.0, (name,)) for name in names})
         for shard in ring.due():
             ring.take(shard)
-    assert ring._size < 20_000
+    assert ring._size < 6_000
 
 
 def test_a_clock_that_is_set_back_puts_points_in_order(tmp_path: Path) -> None:
@@ -305,3 +305,49 @@ def test_reading_and_writing_at_the_same_time_disturb_each_other_in_nothing(tmp_
     kept.store.stop()
     assert failed == []
     assert kept.store.status()["errors"] == 0
+
+
+@pytest.mark.parametrize("turns", [1, 5, 12, 29, 30, 35])
+def test_a_series_in_a_slot_of_another_has_none_of_its_values(turns: int) -> None:
+    ring = Ring(10.0)
+    old = {("old", (str(n),)): Sample("old", 7.0, (str(n),)) for n in range(100)}
+    other = {("other", ()): Sample("other", 1.0)}
+    for turn in range(turns + 3 * ring.block):
+        ring.append(float(turn), old if turn < turns else other)
+        for shard in ring.due():
+            ring.take(shard)
+        young = {("young", (str(n),)): Sample("young", 2.0, (str(n),)) for n in range(turn + 1)}
+        ring.append(turn + 0.5, {**other, **young})
+        for key in young:
+            assert {value for _, value in ring.points(key)} <= {2.0}
+    assert not ring.keys("old")
+
+
+def test_series_that_are_new_after_a_start_are_told_from_those_before(tmp_path: Path) -> None:
+    before = Kept(tmp_path)
+    before.run(40, series=5)
+    before.start()
+    before.store.stop()
+    after = Kept(tmp_path)
+    after.turn, after.clock.now = 40, START + 400
+    after.run(40, series=12)
+    after.store._turn(last=True)
+    last = Kept(tmp_path)
+    last.store._turn(last=False)
+    for number in range(12):
+        assert last.store.points(level(number), 0, 1e10) == expected(range(0 if number < 5 else 40, 80), number / 1000)
+    assert last.store.status()["errors"] == 0
+
+
+def test_series_are_known_as_they_appear_and_when_they_are_only_on_the_disk(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    assert kept.store.keys("predis_test_level") == []
+    kept.run(40, series=3)
+    assert len(kept.store.keys("predis_test_level")) == 3
+    kept.run(1, series=5)
+    assert len(kept.store.keys("predis_test_level")) == 5
+    kept.run(80, series=1)
+    kept.store._known.clear()
+    assert len(kept.store.keys("predis_test_level")) == 5
+    kept.store.use(None, BOUNDS)
+    assert kept.store.keys("predis_test_level") == [level(0)]
