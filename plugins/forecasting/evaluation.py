@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -42,9 +43,10 @@ def _read(source: Path, period: int) -> tuple[list[str], list[tuple[Floats, int,
         with np.load(source) as data:
             names = [str(name) for name in data["ids"]]
             work = [(np.asarray(data[f"train_{n}"], float), len(data[f"test_{n}"]), period) for n in names]
-    except (ValueError, KeyError, OSError, TypeError) as error:
-        what = f"{source} cannot be read: {error}"
-        raise PredisError(f"{what}; it takes an .npz with ids, and train_ID and test_ID of each") from None
+    except KeyError as error:
+        raise PredisError(f"{source}: {error.args[0]}; it takes ids, and train_ID and test_ID of each") from None
+    except (ValueError, OSError, TypeError, EOFError, zipfile.BadZipFile):
+        raise PredisError(f"{source} cannot be read: it takes an .npz with ids, train_ID and test_ID") from None
     for name, (values, horizon, _) in zip(names, work, strict=True):
         if values.ndim != 1 or len(values) < LEAST_ROWS or not np.isfinite(values).all() or not horizon:
             raise PredisError(f"{source}: train_{name} is not {LEAST_ROWS} numbers or more, or test_{name} is empty")

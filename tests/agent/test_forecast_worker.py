@@ -245,3 +245,23 @@ def test_without_a_plugin_there_are_no_forecasts(history: Recorded) -> None:
     keeper.want("a", [Wanted("predis_used_bytes", 3600.0)])
     assert keeper.refresh() == 0
     assert keeper.newest() == {}
+
+
+def test_stopping_ends_a_forecast_that_hangs(history: Recorded, oracle: Callable[..., ForecastWorker]) -> None:
+    history.series["hang", ()] = history.series[A]
+    spec = MetricSpec("hang", Kind.gauge, "A series that is never done.")
+    workers: list[ForecastWorker] = []
+
+    def make() -> ForecastWorker:
+        workers.append(oracle())
+        return workers[0]
+
+    keeper = ForecastKeeper(history, lambda name: spec, make, clock=lambda: NOW, look=0.05)
+    keeper.want("a", [Wanted("hang", 60.0)])
+    keeper.start()
+    wait_until(lambda: bool(workers) and workers[0].pid is not None, timeout=30, what="the worker's process")
+    pid = workers[0].pid
+    assert pid is not None
+    keeper.stop()
+    wait_until(lambda: not alive(pid), timeout=5, what="the end of the worker's process")
+    assert keeper.newest() == {}

@@ -288,7 +288,7 @@ def test_real_series_are_forecast_better_than_by_repeating(
 @pytest.mark.parametrize(
     ("data", "ids", "complaint"),
     [
-        ({}, ["a"], "cannot be read: "),
+        ({}, ["a"], "train_a is not a file in the archive; it takes ids, and train_ID and test_ID of each"),
         ({"train_a": np.ones(5), "test_a": np.ones(3)}, ["a"], "train_a is not 12 numbers or more"),
         ({"train_a": np.full(50, np.nan), "test_a": np.ones(3)}, ["a"], "train_a is not 12 numbers or more"),
     ],
@@ -298,6 +298,14 @@ def test_a_file_that_cannot_be_evaluated_is_refused(
 ) -> None:
     write(tmp_path / "in.npz", data, ids)
     with pytest.raises(PredisError, match=complaint):
+        Forecasting(ForecastingConfig()).predis_evaluate(
+            "forecast", tmp_path / "in.npz", tmp_path / "out.npz", {"period": "1"}
+        )
+
+
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in.npz").write_text("nothing")
+    with pytest.raises(PredisError, match="cannot be read: it takes an .npz"):
         Forecasting(ForecastingConfig()).predis_evaluate(
             "forecast", tmp_path / "in.npz", tmp_path / "out.npz", {"period": "1"}
         )
