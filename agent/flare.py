@@ -61,6 +61,8 @@ def _parts(loaded: LoadedConfig, ask: Ask) -> dict[str, Callable[[], str]]:
         "about.json": lambda: _json(_about()),
         "status.json": lambda: _json(ask("/api/v1/status")),
         "metrics.json": lambda: _json(ask("/api/v1/metrics")),
+        "incidents.json": lambda: _json(ask("/api/v1/incidents")),
+        "rules.json": lambda: _json(ask("/api/v1/rules")),
         "config/plan.json": lambda: _json(ask("/api/v1/config/plan")),
         "agent.log": lambda: "\n".join(ask("/api/v1/diagnostics")["log"]),
         "threads.txt": lambda: _threads(ask("/api/v1/diagnostics")["threads"]),

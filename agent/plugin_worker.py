@@ -235,7 +235,7 @@ class PluginWorker:
     def _explain(self, _: object) -> None:
         self._ensure_started()
         while self._questions:
-            incident, history = self._questions.pop(next(iter(self._questions)))
+            _, (incident, history) = self._questions.popitem()
             self._explained(self.plugin.name, incident.id, self.plugin.causes(incident, history))
 
     def _open_pipe(self) -> None:

@@ -74,6 +74,11 @@ class Block:
         self.times = values[:length]
         self._values, self._length = values, length
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in memory."""
+        return 8 * len(self._values) + 6 * len(self._ids)
+
     def points(self, number: int) -> list[Point]:
         """The points of the series of this number."""
         place = self._place(number)

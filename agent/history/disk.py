@@ -26,7 +26,8 @@ Given = TypeVar("Given")
 
 FORMAT = 1
 MOST_PENDING = 8 << 20  # bytes that wait in memory for a disk that takes nothing
-_DECODED = 16  # blocks that are kept as they were read: who looks at one series looks at others of its shard
+_DECODED = 3 << 20  # bytes of blocks that are kept as they were read: who looks at one series looks at others
+_LATEST = 64  # blocks that are looked through for the newest point of a series
 _PRUNED = 200  # rows that go in one step
 _LEAST_RAW = 6 * 3600.0  # seconds that are kept as they were delivered, as long as there are rollups to delete
 _FILLED = 0.95  # of max_size, at which the oldest go
@@ -88,6 +89,7 @@ class Disk:
         self._seen: dict[SeriesKey, float] = {}
         self._pending: list[_Pending] = []
         self._decoded: OrderedDict[int, Block] = OrderedDict()
+        self._decoded_size = 0
 
     def open(self) -> None:
         """Make the file, or open it. Raises sqlite3.Error."""
@@ -124,6 +126,7 @@ class Disk:
                 self._connection.close()
             self._connection = None
         self._decoded.clear()
+        self._decoded_size = 0
 
     def move_aside(self) -> Path:
         """Put a file that cannot be used out of the way, for people to look at; gives where it is. Raises OSError."""
@@ -242,7 +245,7 @@ class Disk:
         if number is None:
             return None
         rows = self._opened().execute(
-            "SELECT data FROM blocks WHERE shard = ? ORDER BY end DESC LIMIT ?", (shard_of(key), 4 * _DECODED)
+            "SELECT data FROM blocks WHERE shard = ? ORDER BY end DESC LIMIT ?", (shard_of(key), _LATEST)
         )
         for (data,) in rows:
             if points := _block(data).points(number):
@@ -306,12 +309,15 @@ class Disk:
 
     def _decode(self, row: int) -> Block:
         block = self._decoded.pop(row, None)
-        if block is None:
+        if block is not None:
+            self._decoded_size -= block.size
+        else:
             found = self._opened().execute("SELECT data FROM blocks WHERE id = ?", (row,)).fetchone()
             block = _block(found[0])
         self._decoded[row] = block
-        if len(self._decoded) > _DECODED:
-            self._decoded.popitem(last=False)
+        self._decoded_size += block.size
+        while self._decoded_size > _DECODED and len(self._decoded) > 1:
+            self._decoded_size -= self._decoded.popitem(last=False)[1].size
         return block
 
     def _id(self, key: SeriesKey) -> int:

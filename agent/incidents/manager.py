@@ -18,7 +18,7 @@ from agent.export.model import Event
 from agent.incidents.document import summary
 from agent.incidents.grouping import Changes, Grouper, Open
 from agent.incidents.model import Anomaly, Cause, Incident
-from agent.incidents.store import FILE, IncidentStore
+from agent.incidents.store import FILE, IncidentStore, is_broken
 from agent.metrics.model import Kind, MetricSpec, Sample
 
 TICK = 10.0  # seconds
@@ -63,6 +63,7 @@ class Incidents:
         self._opened = self._errors = 0
         self._error: str | None = None
         self._open_at = 0.0
+        self._broken = False  # the file is to be moved aside
         self._thread = threading.Thread(target=self._loop, name="incidents", daemon=True)
 
     def start(self, folder: Path) -> None:
@@ -244,8 +245,6 @@ class Incidents:
                         store.write(incident, kept)
             except sqlite3.Error as error:
                 self._failed(error)
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                    store.close()  # it is moved aside when it is opened again
                 return
             self._unwritten.discard(identifier)
         self._error = None if self._store is not None and self._store.is_open else self._error
@@ -254,12 +253,13 @@ class Incidents:
         self._open_at = time.monotonic() + RETRY
         try:
             with self._store_lock:
-                aside = store.open()
+                aside = store.open(anew=self._broken)
                 lasting = store.open_ones()
         except sqlite3.Error as error:
             self._failed(error)
             store.close()
             return
+        self._broken = False
         if aside:
             self._errors += 1
             log.error("%s cannot be used: it was moved to %s, and a new one is begun", store.path, aside)
@@ -281,6 +281,11 @@ class Incidents:
 
     def _failed(self, error: sqlite3.Error) -> None:
         self._errors += 1
+        store = self._store
+        if store is not None and is_broken(error):
+            with self._store_lock:
+                store.close()
+            self._broken, self._open_at = True, 0.0
         what = f"{self._store.path if self._store is not None else FILE}: {error}"
         if self._error is None:
             log.error("incidents cannot be kept: %s", what)

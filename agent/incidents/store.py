@@ -15,7 +15,9 @@ from agent.incidents.document import summary
 from agent.incidents.model import Anomaly, Cause, Incident
 
 FILE = "incidents.sqlite"
-KEPT = 1000  # incidents that are over
+KEPT = 300  # incidents that are over
+PICTURES = 20  # anomalies of one that are kept with their history, of MOST_POINTS at most
+MOST_POINTS = 120
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS incidents (
   id TEXT PRIMARY KEY, opened REAL NOT NULL, closed REAL, summary TEXT NOT NULL, data TEXT NOT NULL);
@@ -30,15 +32,18 @@ class IncidentStore:
         self.path = path
         self._connection: sqlite3.Connection | None = None
 
-    def open(self) -> str:
-        """Make the file, or open it; one that cannot be used is moved aside: then, where to. Raises sqlite3.Error."""
-        try:
-            self._open()
-            return ""
-        except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", None)
-            if code is None or code & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise
+    def open(self, *, anew: bool = False) -> str:
+        """Make the file, or open it; one that cannot be used is moved aside: then, where to. Raises sqlite3.Error.
+
+        anew: it is known that it cannot be used.
+        """
+        if not anew:
+            try:
+                self._open()
+                return ""
+            except sqlite3.DatabaseError as error:
+                if not is_broken(error):
+                    raise
         aside = self.path.with_name(self.path.name + ".broken")
         try:
             os.replace(self.path, aside)
@@ -61,7 +66,7 @@ class IncidentStore:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA cache_size = -256")
             connection.executescript(_SCHEMA)
-            connection.execute("SELECT count(*), max(length(data)) FROM incidents").fetchone()  # finds broken pages now
+            connection.execute("SELECT id, data FROM incidents WHERE closed IS NULL").fetchall()  # finds what is broken
         except sqlite3.Error:
             connection.close()
             raise
@@ -81,7 +86,12 @@ class IncidentStore:
 
     def write(self, incident: Incident, kept: dict[str, Any]) -> None:
         """Keep the newest state of an incident, and what else is to be had again. Raises sqlite3.Error."""
-        data = json.dumps({"incident": dataclasses.asdict(incident), "kept": kept})
+        pictures = tuple(
+            dataclasses.replace(anomaly, history=anomaly.history[-MOST_POINTS:] if number < PICTURES else ())
+            for number, anomaly in enumerate(incident.anomalies)
+        )
+        slim = dataclasses.replace(incident, anomalies=pictures)
+        data = json.dumps({"incident": dataclasses.asdict(slim), "kept": kept})
         connection = self._opened()
         connection.execute(
             "INSERT OR REPLACE INTO incidents (id, opened, closed, summary, data) VALUES (?, ?, ?, ?, ?)",
@@ -114,6 +124,12 @@ class IncidentStore:
         if self._connection is None:
             raise sqlite3.OperationalError("it is not open")
         return self._connection
+
+
+def is_broken(error: sqlite3.Error) -> bool:
+    """Whether the file is of no use any more."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _read(data: str) -> tuple[Incident, dict[str, Any]] | None:

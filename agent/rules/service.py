@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from agent.rules.store import RuleStore
 
 SETTLE = 1.0  # seconds between looks at actions that are under way
 RETRY = 30.0  # seconds after which files that could not be used are tried again
+_PATIENCE = 3.0  # seconds that the end waits
 _DEADLINE = 5.0  # seconds for a plugin to say what it adds
 
 SPECS = (
@@ -80,6 +82,8 @@ class Rules:
         self._prepared: PreparedRules | None = None
         self._error: str | None = None
         self._errors, self._took, self._stepped = 0, 0.0, 0.0
+        # The engine's status as of the newest look: to ask the engine itself may take as long as the disk does.
+        self._shown: dict[str, Any] = {"rules": 0}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -121,6 +125,7 @@ class Rules:
                 else:
                     self._engine.use(prepared.found.rules, settings_of(prepared.loaded))
                 self._error = None
+                self._show()
             except Exception as error:  # noqa: BLE001  # whatever it is, the agent goes on without rules
                 self._lose(str(error) if isinstance(error, PredisError) else describe(error))
 
@@ -129,18 +134,24 @@ class Rules:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(2.0)
+        if self._thread is not None and self._thread.is_alive():
+            log.warning("a look at the rules does not end: it is left behind")
+            return
+        with suppress(Overdue, Raised):  # a disk that hangs is not waited for
+            Guarded(self._close, "stop the rules").result(_PATIENCE)
+
+    def _close(self) -> None:
         with self._lock:
             engine, self._engine = self._engine, None
             if engine is not None:
                 engine.close()
-            if self._thread is None or not self._thread.is_alive():  # otherwise it still writes
-                for close in self._closes:
-                    close()
+            for close in self._closes:
+                close()
             self._closes = []
 
     def status(self) -> dict[str, Any]:
-        """For the status document."""
-        engine, prepared = self._engine, self._prepared
+        """For the status document, as of the newest look; returns at once."""
+        prepared = self._prepared
         found = prepared.found if prepared is not None else RuleSet()
         return {
             "enabled": prepared is not None and prepared.loaded.config.rules.enabled,
@@ -151,7 +162,7 @@ class Rules:
             "errors": self._errors,
             "step_seconds": round(self._took, 4),
             "last_step_seconds_ago": round(time.monotonic() - self._stepped, 1) if self._stepped else None,
-            **(engine.status() if engine is not None else {"rules": 0}),
+            **self._shown,
         }
 
     def listed(self) -> dict[str, Any]:
@@ -179,6 +190,7 @@ class Rules:
                 engine.reset(name, who)
             case _:
                 raise PredisError(f"rules know no {what}; they know stop, resume, approve, deny and reset")
+        self._show()
         return {"done": what, "name": name}
 
     def collect(self) -> Iterable[Sample]:
@@ -230,6 +242,7 @@ class Rules:
                         self._step(engine)
                     else:
                         engine.settle()
+                        self._show()
                 except Exception as error:  # this thread must live
                     self._errors += 1
                     self._error = f"the rules could not be looked at: {describe(error)}"
@@ -244,6 +257,11 @@ class Rules:
         engine.step(now)
         self._stepped = time.monotonic()
         self._took, self._error = self._stepped - began, None
+        self._show()
+
+    def _show(self) -> None:
+        engine = self._engine
+        self._shown = {"rules": 0} if engine is None else engine.status()
 
     def _lose(self, what: str) -> None:
         self._errors += 1

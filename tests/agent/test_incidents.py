@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import sqlite3
@@ -15,7 +16,7 @@ from agent.incidents import manager
 from agent.incidents.grouping import QUIET
 from agent.incidents.manager import Incidents
 from agent.incidents.model import Cause, Incident
-from agent.incidents.store import FILE
+from agent.incidents.store import FILE, MOST_POINTS, PICTURES
 from tests.agent.test_incidents_grouping import anomaly
 from tests.waiting import wait_until
 
@@ -126,6 +127,22 @@ def test_one_that_lasts_keeps_its_name_and_its_causes_through_a_restart(tmp_path
     assert World(tmp_path).incidents.open_ones() == ()
 
 
+def test_after_a_restart_it_is_not_over_before_it_was_quiet_and_new_causes_replace_the_old(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    name = world.open_one()
+    world.incidents.explained("why", name, [Cause("origin", 1.0, "it is slow")])
+    world.settle()
+    world.incidents.stop()
+    after = World(tmp_path, now=world.now + 2000)
+    after.look()
+    after.look()
+    assert [one.id for one in after.incidents.open_ones()] == [name]
+    after.incidents.explained("why", name, [Cause("gpu", 0.5, "it is hot")])
+    after.settle()
+    assert [cause.component for cause in after.incidents.open_ones()[0].causes] == ["gpu"]
+    after.incidents.stop()
+
+
 def test_one_that_ended_while_the_agent_was_away_is_closed(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.open_one()
@@ -207,3 +224,40 @@ def test_a_detector_that_says_more_than_can_be_looked_at_is_counted(
     for turn in range(5):
         lazy.found("anomaly", float(turn), [])
     assert {sample.name: sample.value for sample in lazy.collect()}["predis_incident_errors_total"] == 3
+
+
+def test_a_file_that_breaks_while_it_is_used_is_replaced(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    name = world.open_one()
+    world.over()
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    with (tmp_path / FILE).open("r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(100)
+        file.write(b"\xff" * (size - 100))
+    for _ in range(4):
+        world.look("other", since=world.now)
+    assert [line["id"] for line in world.incidents.newest()][-1] == name  # from memory
+    world.look("other", since=1190.0)
+    world.incidents.stop()
+    assert (tmp_path / f"{FILE}.broken").exists()
+    after = World(tmp_path)
+    assert len(after.incidents.open_ones()) == 1
+    after.incidents.stop()
+
+
+def test_only_some_pictures_are_kept_on_the_disk(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    history = tuple((float(turn), 1.0) for turn in range(1000))
+    storm = [dataclasses.replace(anomaly(tenant=f"t{n}"), history=history) for n in range(90)]
+    world.incidents.found("anomaly", 1010.0, storm)
+    world.settle()
+    (one,) = world.incidents.open_ones()
+    assert len(one.anomalies) == 90
+    world.incidents.stop()
+    (kept,) = World(tmp_path).incidents.open_ones()
+    lengths = [len(anomaly.history) for anomaly in kept.anomalies]
+    assert sum(length > 0 for length in lengths) == PICTURES
+    assert max(lengths) == MOST_POINTS

@@ -88,10 +88,29 @@ def test_two_detectors_do_not_end_each_others_anomalies() -> None:
     grouper = Grouper()
     for at in (1010.0, 1020.0):
         look(grouper, at, anomaly(), plugin="a")
+        look(grouper, at, anomaly("predis_cache_hits"), plugin="b")
+    (one,) = grouper.open.values()
+    assert len(one.active) == 2
     for turn in range(100):
         assert look(grouper, 1030 + 10 * turn, plugin="b") == (0, 0, 0)
         look(grouper, 1030 + 10 * turn, anomaly(), plugin="a")
+        look(grouper, 1032 + 10 * turn, plugin="b")
+        assert len(one.active) == 1
     assert len(grouper.open) == 1
+
+
+def test_an_old_incident_does_not_take_in_what_merely_begins_while_it_grows() -> None:
+    grouper = Grouper()
+    drifting: list[Anomaly] = []
+    for turn in range(60):
+        at = 1000.0 + 30 * turn
+        drifting.append(anomaly(f"predis_cache_m{turn}", since=at))
+        look(grouper, at + 5, *drifting)
+        look(grouper, at + 10, *drifting)
+    assert len(grouper.open) == 1
+    elsewhere = anomaly("predis_host_load", since=at)
+    look(grouper, at + 15, *drifting, elsewhere)
+    assert look(grouper, at + 20, *drifting, elsewhere) == (1, 0, 0)
 
 
 def test_an_incident_whose_detector_is_gone_is_closed() -> None:

@@ -137,6 +137,7 @@ def test_a_jump_becomes_one_incident_with_a_cause_that_outlives_a_kill(
     assert "█" in shown
     assert "^ began" in shown
     assert line["id"] in predis_agent("incidents", *options, folder=tmp_path).stdout
+    assert f"incidents  {line['id']}: predis_test_load" in predis_agent("status", *options, folder=tmp_path).stdout
     # and the pages do
     assert f'<a href="/incidents/{line["id"]}">' in ask(agent, "/status")
     page = ask(agent, f"/incidents/{line['id']}")

@@ -305,3 +305,35 @@ def test_reading_and_writing_at_the_same_time_disturb_each_other_in_nothing(tmp_
     kept.store.stop()
     assert failed == []
     assert kept.store.status()["errors"] == 0
+
+
+@pytest.mark.parametrize("turns", [1, 5, 12, 29, 30, 35])
+def test_a_series_in_a_slot_of_another_has_none_of_its_values(turns: int) -> None:
+    ring = Ring(10.0)
+    old = {("old", (str(n),)): Sample("old", 7.0, (str(n),)) for n in range(100)}
+    other = {("other", ()): Sample("other", 1.0)}
+    for turn in range(turns + 3 * ring.block):
+        ring.append(float(turn), old if turn < turns else other)
+        for shard in ring.due():
+            ring.take(shard)
+        young = {("young", (str(n),)): Sample("young", 2.0, (str(n),)) for n in range(turn + 1)}
+        ring.append(turn + 0.5, {**other, **young})
+        for key in young:
+            assert {value for _, value in ring.points(key)} <= {2.0}
+    assert not ring.keys("old")
+
+
+def test_series_that_are_new_after_a_start_are_told_from_those_before(tmp_path: Path) -> None:
+    before = Kept(tmp_path)
+    before.run(40, series=5)
+    before.start()
+    before.store.stop()
+    after = Kept(tmp_path)
+    after.turn, after.clock.now = 40, START + 400
+    after.run(40, series=12)
+    after.store._turn(last=True)
+    last = Kept(tmp_path)
+    last.store._turn(last=False)
+    for number in range(12):
+        assert last.store.points(level(number), 0, 1e10) == expected(range(0 if number < 5 else 40, 80), number / 1000)
+    assert last.store.status()["errors"] == 0
