@@ -80,8 +80,9 @@ def show_explained(answer: dict[str, Any]) -> None:
             item["subject"] or "-",
             item["state"],
             format_duration(round(item["since"])),
-            "; ".join(text for text in (item["reason"], *item["plan"]) if text)
-            or (f"for another {format_duration(round(item['rests_for']))}" if item["rests_for"] else ""),
+            f"for another {format_duration(round(item['rests_for']))} (cooldown)"
+            if item["rests_for"]
+            else "; ".join(text for text in (item["reason"], *item["plan"]) if text),
             _last(item),
         )
         for item in answer["subjects"]
