@@ -22,7 +22,7 @@ from agent.config.units import Duration, Size, duration_between, format_size, si
 from agent.dashboards.json_api import JsonApi
 from agent.dashboards.model import Asset, Dashboards, VendorError
 from agent.errors import PredisError
-from agent.export.config import ExportConfig
+from agent.export.config import ApiKey, ExportConfig
 from agent.export.http import HttpSender, answer_of
 from agent.export.model import Answer, Batch, Body, Destination, Event, Limits, Series, Temporality, Verdict
 from agent.export.prepared import Prepared
@@ -32,6 +32,7 @@ from agent.metrics.bill import MONTH, Charge, tiered
 from agent.metrics.history import History
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
 from agent.plugin.host import CacheAddress, CacheControl, CacheFacts, CacheTenant, Host
+from agent.plugin.libraries import MissingLibrary, require_library
 from agent.plugin.markers import API_VERSION, hookimpl
 from agent.rules.extension import ActionType, ConditionType, Now, Outcome, Task
 from agent.rules.extension import Verdict as ConditionVerdict
@@ -42,6 +43,7 @@ __all__ = [
     "ActionType",
     "Anomaly",
     "Answer",
+    "ApiKey",
     "Asset",
     "Batch",
     "Body",
@@ -70,6 +72,7 @@ __all__ = [
     "Kind",
     "Limits",
     "MetricSpec",
+    "MissingLibrary",
     "Now",
     "OrDefault",
     "Outcome",
@@ -91,6 +94,7 @@ __all__ = [
     "duration_between",
     "format_size",
     "hookimpl",
+    "require_library",
     "size_between",
     "tiered",
 ]

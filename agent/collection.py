@@ -140,7 +140,10 @@ class Collection:
                 self._add(plugin, host)
             elif worker.interval != (new := plugin.config.interval or interval):
                 worker.interval = new
-                self.pipeline.register(plugin.name, max_series=plugin.config.max_series, interval=new)
+                caps = plugin.config
+                self.pipeline.register(
+                    plugin.name, max_series=caps.max_series, max_per_metric=caps.max_per_metric, interval=new
+                )
                 self._schedule_worker(worker)
 
     def explain(self, incident: Incident, history: History) -> None:

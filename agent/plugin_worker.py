@@ -72,7 +72,14 @@ class PluginWorker:
         self._began = time.monotonic()
         self._delivered: float | None = None
         self._note: str | None = None  # read on the plugin's own threads alone: it may be a property that blocks
-        pipeline.register(plugin.name, max_series=plugin.config.max_series, interval=interval, owner=self)
+        caps = plugin.config
+        pipeline.register(
+            plugin.name,
+            max_series=caps.max_series,
+            max_per_metric=caps.max_per_metric,
+            interval=interval,
+            owner=self,
+        )
         lone = not (self.exports or self.detects)
         self._collector = self._runner(self._collect, on_run) if self.collects or lone else None
         self._exporter = self._runner(self._export, on_run, keep_newest=True) if self.exports else None

@@ -134,6 +134,7 @@ class Service:
                 self._supervisor,
                 collection,
                 self._reloads,
+                learn=self._log.learn,
                 move_http=site.move,
                 use_log=self._log.use,
                 host=self._host,

@@ -19,7 +19,7 @@ from typing import Any
 from agent.cache import process as cache_process
 from agent.cache.adoption import Adoption, Found
 from agent.cache.backoff import Backoff
-from agent.cache.changes import LiveChanges, check_certificates
+from agent.cache.changes import LiveChanges, check_certificates, taken_live
 from agent.cache.health import CacheHealth
 from agent.cache.process import CacheProcess
 from agent.cache.settings import CacheFiles, CacheSettings, CommandLine, command_line, in_terms_of_keys
@@ -126,6 +126,13 @@ class CacheSupervisor:
         answer = self._wanted.request(change, anew=anew)
         self._waker.wake()
         return answer
+
+    def foresee(self, settings: CacheSettings) -> str:
+        """How `apply` would do it, in the same words, as far as that is known before the cache is asked."""
+        changes = self.settings.changes(settings)
+        if not changes:
+            return "unchanged"
+        return "changed while running" if taken_live(changes, self._changes.capacity) else "restarted"
 
     def upgrade(self) -> int:
         """Has a new process take the cache over; gives the number by which status()["upgrade"] tells of it.

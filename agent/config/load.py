@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ ENV_PREFIX = "PREDIS__"
 _DEEPEST = 50
 
 Model = TypeVar("Model", bound=BaseModel)
+Look = Callable[[Sources, Mapping[str, str]], None]
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ class LoadedConfig:
         config, problems = read_table(model, raw, ("plugins", name), self.sources, self.environ)
         return config, _in_order(problems)
 
-    def reload(self) -> LoadedConfig:
+    def reload(self, look: Look | None = None) -> LoadedConfig:
         """The configuration as the files say now, with the same overrides. Raises ConfigError."""
-        fresh = load_config(self.path, self.overrides, self.environ)
+        fresh = load_config(self.path, self.overrides, self.environ, look)
         return replace(fresh, plugins_off=self.plugins_off)
 
 
@@ -70,9 +71,15 @@ def find_config(explicit: Path | None = None, candidates: Sequence[Path] = DEFAU
 
 
 def load_config(
-    path: Path | None, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    look: Look | None = None,
 ) -> LoadedConfig:
-    """Read agent.toml (None: none), its conf.d, the environment and ``KEY=VALUE`` overrides. Raises ConfigError."""
+    """Read agent.toml (None: none), its conf.d, the environment and ``KEY=VALUE`` overrides. Raises ConfigError.
+
+    ``look`` is shown what was read, before anybody says what is wrong with it.
+    """
     environ = os.environ if environ is None else environ
     base = Path(os.path.abspath(path.parent if path is not None else "."))
     sources = Sources(base)
@@ -82,6 +89,8 @@ def load_config(
     _add_environment(environ, sources, problems)
     for override in overrides:
         _add_override(override, sources, problems)
+    if look is not None:
+        look(sources, environ)
     # Every section is there, so that defaults are checked and resolved together with what is written.
     raw: dict[str, Any] = {key: {} for key in Config.model_fields} | sources.data | {"plugins": {}}
     config, found = read_table(Config, raw, (), sources, environ)

@@ -348,6 +348,9 @@ class PluginConfig(Section):
     max_series: int = Field(
         default=2000, ge=1, le=1_000_000, description="more series than this are dropped and counted"
     )
+    max_per_metric: Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | None, OrDefault] = Field(
+        default=None, description="more series than this of one metric are dropped and counted; empty for max_series"
+    )
     isolation: Literal["thread", "process"] = Field(
         default="thread", description="whether it runs in the agent or in a process of its own, which can be killed"
     )
@@ -356,5 +359,5 @@ class PluginConfig(Section):
     )
 
 
-RARE_PLUGIN_KEYS = frozenset({"isolation", "memory_limit"})
+RARE_PLUGIN_KEYS = frozenset({"max_per_metric", "isolation", "memory_limit"})
 """Keys that every plugin has and few tables need: samples leave them out, the user guide explains them once."""

@@ -161,7 +161,8 @@ class Pipeline:
             else:
                 governor.drop(key[0], cap)
         if self._strict and accepted < len(good):
-            raise SampleError(f"{plugin}: {len(good) - accepted} series more than the cap of {governor.max_series}")
+            caps = f"{governor.max_series} in all and {governor.max_per_metric} of a metric"
+            raise SampleError(f"{plugin}: {len(good) - accepted} series more than the caps of {caps}")
         return accepted
 
     @staticmethod
