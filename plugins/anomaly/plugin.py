@@ -31,7 +31,7 @@ from plugins.anomaly.engine.zscore import ZScore
 from plugins.anomaly.watch import Detector, Watch
 
 STATE_FILE = "anomaly.state"
-OWN = "predis_anomaly_*"
+OWN = ("predis_anomal*", "predis_incident*")  # what was found is no reason to find more
 METHODS: dict[str, type[Detector]] = {"records": Engine, "zscore": ZScore}
 
 SERIES = MetricSpec("predis_anomaly_series", Kind.gauge, "Numbers that the anomaly detector watches.")
@@ -76,7 +76,7 @@ class Anomaly:
         return Watch(
             METHODS[config.method](),
             Alarms(config.sensitivity),
-            (OWN, *config.ignore),
+            (*OWN, *config.ignore),
             config.limit,
             config.forget_after,
         )
