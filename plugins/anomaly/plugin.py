@@ -13,21 +13,31 @@ from pydantic import Field
 
 from agent.api import Anomaly as Found
 from agent.api import (
+    Cause,
     Duration,
+    History,
     Host,
+    Incident,
     Kind,
     MetricSpec,
     PluginConfig,
+    PredisError,
     Sample,
     Snapshot,
     duration_between,
     hookimpl,
 )
+from plugins.anomaly.cause import evaluation as cause
+from plugins.anomaly.cause.explain import explain
+from plugins.anomaly.cause.signatures import load as load_signatures
+from plugins.anomaly.cause.topology import Topology
+from plugins.anomaly.engine import evaluate as univariate
 from plugins.anomaly.engine import state
 from plugins.anomaly.engine.alarms import Alarms
 from plugins.anomaly.engine.engine import Engine
-from plugins.anomaly.engine.evaluate import evaluate
 from plugins.anomaly.engine.zscore import ZScore
+from plugins.anomaly.host import HostWatch
+from plugins.anomaly.multivariate import evaluation as multivariate
 from plugins.anomaly.watch import Detector, Watch
 
 STATE_FILE = "anomaly.state"
@@ -41,7 +51,7 @@ OPENED = MetricSpec("predis_anomaly_opened_total", Kind.counter, "Anomalies that
 TESTS = MetricSpec("predis_anomaly_tests_total", Kind.counter, "Values that were compared with what was expected.")
 SECONDS = MetricSpec("predis_anomaly_seconds_total", Kind.counter, "CPU time of the detection.", "seconds")
 STATE_BYTES = MetricSpec("predis_anomaly_state_bytes", Kind.gauge, "Memory of what is known of series.", "bytes")
-CHANNELS = ("deviation", "shift", "difference", "season", "variance", "absence")
+CHANNELS = ("deviation", "shift", "difference", "season", "variance", "absence", "host")
 
 
 class AnomalyConfig(PluginConfig):
@@ -69,6 +79,8 @@ class Anomaly:
         self._logger = logging.getLogger(__name__)
         self._saved = time.monotonic()
         self._seconds = 0.0
+        self._specs: Mapping[str, MetricSpec] = {}
+        self._topology, self._signatures = Topology.load(), load_signatures()
         self.note = ""
 
     def _new(self) -> Watch:
@@ -79,6 +91,7 @@ class Anomaly:
             (*OWN, *config.ignore),
             config.limit,
             config.forget_after,
+            HostWatch(config.sensitivity),
         )
 
     @hookimpl
@@ -107,6 +120,7 @@ class Anomaly:
         began = time.thread_time()
         with self._lock:
             self._watch.take(snapshot)
+            self._specs = snapshot.specs
             found = list(self._watch.anomalies())
             if time.monotonic() - self._saved >= self._config.save_every:
                 self._save()
@@ -118,6 +132,7 @@ class Anomaly:
         with self._lock:
             watch = self._watch
             channels = [alarm.channel for alarm in watch.alarms.open.values()] + ["absence"] * len(watch.absent)
+            channels += ["host"] * (watch.host is not None and watch.host.open is not None)
             return [
                 Sample(SERIES.name, len(watch.slots)),
                 Sample(LEFT_OUT.name, watch.left_out),
@@ -129,9 +144,19 @@ class Anomaly:
             ]
 
     @hookimpl
+    def predis_causes(self, incident: Incident, history: History) -> Iterable[Cause]:
+        return explain(incident, history, self._specs, topology=self._topology, signatures=self._signatures)
+
+    @hookimpl
     def predis_evaluate(self, kind: str, source: Path, target: Path, options: Mapping[str, str]) -> None:
         if kind == "anomaly":
-            evaluate(source, target)
+            univariate.evaluate(source, target)
+        elif kind == "multivariate":
+            multivariate.evaluate(source, target)
+        elif kind == "cause":
+            cause.evaluate(source, target, Path(options["data"]))
+        else:
+            raise PredisError(f"the plugin anomaly evaluates anomaly, multivariate and cause, and not {kind}")
 
     @hookimpl
     def predis_stop(self) -> None:

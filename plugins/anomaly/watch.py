@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
 
@@ -14,14 +14,13 @@ from plugins.anomaly.engine.alarms import Alarm, Alarms
 from plugins.anomaly.engine.channels import DAY, HOUR
 from plugins.anomaly.engine.engine import Judgement
 from plugins.anomaly.engine.table import Array, Field, Slots, Table
+from plugins.anomaly.host import HostWatch, Watched
 
 POINTS: Final = 60  # of history that an anomaly shows
 ABSENT_AFTER: Final = 3  # intervals without a value
 ABSENT_ROWS: Final = 360  # rows without such a gap, before a gap is remarkable
 CHURN: Final = 0.1  # a metric of which a larger share of series has vanished before is one whose series come and go
 WHOLE, RATE, MEAN = "", ".rate", ".mean"  # what of a sample a watched number is
-
-Watched = tuple[str, tuple[str, ...], str]  # metric, label values, and which of its numbers
 
 HOST_FIELDS: Final = {
     "seen": Field(np.int64),  # the look at which it had a value last
@@ -61,8 +60,18 @@ class Watch:
     is forgotten.
     """
 
-    def __init__(self, detector: Detector, alarms: Alarms, ignore: tuple[str, ...], limit: int, forget: float) -> None:
-        self.detector, self.alarms = detector, alarms
+    def __init__(
+        self,
+        detector: Detector,
+        alarms: Alarms,
+        ignore: tuple[str, ...],
+        limit: int,
+        forget: float,
+        host: HostWatch | None = None,
+    ) -> None:
+        """`host`: what looks at the host's numbers together; None: nobody does."""
+        self.detector, self.alarms, self.host = detector, alarms, host
+        self._of_host: dict[Watched, int] = {}
         self._ignore, self._limit, self._forget = ignore, limit, forget
         detector.table.add(HOST_FIELDS)
         self.slots: dict[Watched, int] = {}
@@ -104,6 +113,10 @@ class Watch:
         interval = self._interval if self._interval > 0 else 10.0
         self.alarms.update(slots, time, values, judged, len(slots) * DAY / interval)
         self._look_for_absent(time, interval)
+        if self.host is not None and elapsed > 0:
+            self.host.take(
+                {key: float(arrays["points"][slot, place]) for key, slot in self._of_host.items()}, time, interval
+            )
 
     def anomalies(self) -> Iterator[Anomaly]:
         """Those that last."""
@@ -115,6 +128,10 @@ class Watch:
             last = self._history(slot)[-1:] or ((since, np.nan),)
             alarm = Alarm("absence", since, float("nan"), last[0][1], last[0][1], 1 - rare**0.25, rare)
             yield self._anomaly(slot, alarm)
+        together = None if self.host is None else self.host.anomaly(self._time, self.labels)
+        if together is not None and self.host is not None and self.host.open is not None:
+            slot_of = self.slots.get(self.host.open.key)
+            yield together if slot_of is None else replace(together, history=self._history(slot_of))
 
     def _anomaly(self, slot: int, alarm: Alarm) -> Anomaly:
         name, values, part = self.keys[slot]
@@ -172,6 +189,8 @@ class Watch:
         admitted = wanted[:room]
         for key, slot in zip(admitted, self.detector.table.take(len(admitted)).tolist(), strict=True):
             self.slots[key], self.keys[slot] = slot, key
+            if HostWatch.wants(key):
+                self._of_host[key] = slot
         for key, sample, kind in fresh:
             if key in self.slots:
                 self._add(rows, self.slots[key], key, sample, kind)
@@ -250,9 +269,11 @@ class Watch:
         return self.look - int(self.detector.table.arrays["seen"][slot])
 
     def _drop(self, slots: Slots) -> None:
-        for slot in slots.tolist():
-            del self.slots[self.keys.pop(slot)]
-            self.absent.pop(slot, None)
+        gone = {self.keys.pop(slot) for slot in slots.tolist()}
+        for key in gone:
+            self.absent.pop(self.slots.pop(key), None)
+        if self.host is not None:
+            self.host.forget(gone)
         self.alarms.forget(iter(slots.tolist()))
         self.detector.table.give_back(slots.tolist())
         used = np.fromiter(self.keys, np.intp, len(self.keys))
@@ -263,6 +284,10 @@ class Watch:
             self.slots = {key: slot for slot, key in self.keys.items()}
             self.absent = {moved[slot]: since for slot, since in self.absent.items()}
             self.alarms.open = {moved[slot]: alarm for slot, alarm in self.alarms.open.items()}
+        self._find_host()
+
+    def _find_host(self) -> None:
+        self._of_host = {key: slot for key, slot in self.slots.items() if HostWatch.wants(key)}
 
     def dump(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """What `restore` takes: JSON values and arrays with one row to each watched number."""
@@ -281,7 +306,11 @@ class Watch:
                 if slot in self.alarms.open
             ],
         }
-        return about, {name: array[used] for name, array in self.detector.table.arrays.items()}
+        arrays = {name: array[used] for name, array in self.detector.table.arrays.items()}
+        if self.host is not None:
+            about["host"], of_host = self.host.dump()
+            arrays |= of_host
+        return about, arrays
 
     def restore(self, about: dict[str, Any], arrays: dict[str, Array]) -> None:
         """Takes up what `dump` gave, on a new Watch. Raises ValueError or KeyError where it does not fit."""
@@ -303,6 +332,9 @@ class Watch:
         self._interval = np.nan if about["interval"] is None else about["interval"]
         self._times = np.array([np.nan if time is None else time for time in about["times"]])
         self._vanished = dict(about["vanished"])
+        self._find_host()
+        if self.host is not None and "host" in about:
+            self.host.restore(about["host"], arrays)
         self.alarms.open = {int(slots[position]): Alarm(**fields) for position, fields in about["open"]}
 
 

@@ -147,6 +147,11 @@ class HostModel:
             self._learn()
         return result
 
+    def band(self, metric: int, spreads: float) -> tuple[float, float]:
+        """So many of its standard deviations around what a metric is on average, in its unit."""
+        reach = spreads * float(self._scale[metric])
+        return float(self._mean[metric]) - reach, float(self._mean[metric]) + reach
+
     def settle(self) -> None:
         """Take what was learnt so far for the norm, as if the model were mature: from now on it learns slowly."""
         self._rows[self._rows > 0] = np.maximum(self._rows[self._rows > 0], self.settings.mature + 1)
