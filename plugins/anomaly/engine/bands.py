@@ -55,6 +55,7 @@ FIELDS: Final = {
     "tests": Field(np.float64),  # rows, forgotten as the long band is
     "records": Field(np.float64),
     "sizes": Field(np.float64),
+    "squares": Field(np.float64),
 }
 
 
@@ -114,8 +115,12 @@ def judge(arrays: dict[str, Array], slots: Slots, numbers: Array, proven: Array)
     fresh = np.where(total > recent, total - REPEAT * recent, 0.0)
     size = fresh / (1 + DISCOUNT * unrest / (unrest + RESTLESS))
 
-    tests, records, sizes = arrays["tests"][slots], arrays["records"][slots], arrays["sizes"][slots]
-    mean = (sizes + PRIOR_RECORDS * PRIOR_SIZE) / (records + PRIOR_RECORDS)
+    tests, records = arrays["tests"][slots], arrays["records"][slots]
+    sizes, squares = arrays["sizes"][slots], arrays["squares"][slots]
+    # Half the mean square over the mean: an exponential's mean, too, but hardly moved by the many tiny records that a
+    # value gives that comes again and again while the band shrinks.
+    prior = PRIOR_RECORDS * PRIOR_SIZE
+    mean = (squares + 2 * prior * PRIOR_SIZE) / (2 * (sizes + prior))
     rare = np.minimum((records + 1) / (tests + 1), 1.0) * np.exp(-record / mean)
     p_value = np.where((record > 0) & (size > 0), rare, 1.0)
 
@@ -131,6 +136,7 @@ def judge(arrays: dict[str, Array], slots: Slots, numbers: Array, proven: Array)
     arrays["tests"][slots] = tests * (1 - forget) + 1
     arrays["records"][slots] = records * (1 - forget) + (record > 0)
     arrays["sizes"][slots] = sizes * (1 - forget) + record
+    arrays["squares"][slots] = squares * (1 - forget) + record**2
 
     is_far = record > 0
     channel = np.where(is_far, far_channel, near_channel)

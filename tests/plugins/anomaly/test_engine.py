@@ -153,6 +153,21 @@ def test_whatever_comes_in_scores_and_probabilities_come_out(
             assert np.isfinite(array[slots[1:]]).all(), name
 
 
+def test_probabilities_of_noise_of_any_kind_are_what_they_say() -> None:
+    # given a thousand series of noise: normal, heavy-tailed, and small counts, whose values come again and again
+    random = np.random.default_rng(6)
+    engine = Engine()
+    slots = engine.table.take(1200)
+    kinds = (random.normal(size=(900, 400)), random.pareto(2.5, (900, 400)), random.poisson(2, (900, 400)) * 1.0)
+    values = np.concatenate(kinds, axis=1)
+    found = [engine.step(slots, np.full(1200, START + 10.0 * n), row).p_value for n, row in enumerate(values)]
+    p_values = np.array(found).reshape(900, 3, 400)
+    for kind in range(3):
+        for rare in (1e-3, 1e-4, 1e-5):
+            assert (p_values[:, kind] <= rare).sum() <= 4 * rare * 900 * 400 + 4, (kind, rare)
+    assert (p_values <= 1e-2).sum() > 0  # and they are not simply ones
+
+
 def test_rows_without_a_number_leave_no_trace() -> None:
     values = noise(300)
     with_gaps = np.insert(values, 150, [np.nan, np.inf, -np.inf])
