@@ -102,6 +102,7 @@ def test_that_there_is_more_to_do_is_no_fault() -> None:
     assert ranked(series)[:2] == ["bank", "pay"]
     balance = account(series, Graph(EDGES), "front", "time", ALARM)
     assert balance is not None
+    assert balance.total == pytest.approx(50, rel=0.2)  # not the 100 seconds that twice the requests would take more
     assert balance.burdens["search"].share < 0.1
 
 
@@ -118,10 +119,25 @@ def test_a_failing_service_is_found_by_its_failures() -> None:
     assert ranked(series, Meaning.availability)[0] == "search"
 
 
+def test_a_failing_leaf_comes_before_those_whose_requests_fail_with_it() -> None:
+    # Thirty requests a minute fail at all three.
+    series = incident(failing={"front": 6.0, "search": 3.75, "table": 3.4})
+    assert ranked(series, Meaning.availability)[:2] == ["table", "search"]
+
+
+def test_a_few_failures_say_nothing_of_a_slow_front() -> None:
+    slow = {"front": 0.05, "search": 0.031}
+    scores = []
+    for failing in ({}, {"front": 0.1, "bank": 0.5}):
+        causes = rank(incident(slow, failing), EDGES, "front", alarm=ALARM, meaning=Meaning.latency)
+        scores.append({cause.component: cause.score for cause in causes}.get("bank", 0.0))
+    assert scores[1] < scores[0] + 0.1
+
+
 def test_a_dead_service_is_found_by_the_requests_that_no_longer_reach_it() -> None:
     series = incident(failing={"front": 20.0}, silent=("pay", "bank"))
     names = ranked(series, Meaning.availability)
-    assert "pay" in names[:2]
+    assert names[0] == "pay"
     assert names.index("pay") < (names.index("bank") if "bank" in names else 99)
 
 
@@ -256,6 +272,24 @@ def test_the_evaluation_writes_a_ranking_per_incident_and_reads_no_cause(tmp_pat
     assert found["one"] == found["two"]
     assert found["one"][0] == "search"
     assert read_graph(tmp_path / "graph.csv") == [("front", "search"), ("front", "pay")]
+
+
+def test_cases_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    cases = recorded(tmp_path)
+    with pytest.raises(ValueError, match=r"cases\.json, or a file that it names"):
+        evaluate(cases, tmp_path / "out.json", tmp_path / "elsewhere")
+    cases.write_text('{"one": {"target": {}}}')
+    with pytest.raises(ValueError, match="each incident needs target, metrics, normal and graph"):
+        evaluate(cases, tmp_path / "out.json", tmp_path)
+
+
+def test_an_alarm_after_all_rows_still_has_an_incident(tmp_path: Path) -> None:
+    cases = recorded(tmp_path)
+    late = json.loads(cases.read_text())
+    late["one"]["target"]["timestamp"] = 1e9
+    cases.write_text(json.dumps(late))
+    evaluate(cases, tmp_path / "out.json", tmp_path)
+    assert json.loads((tmp_path / "out.json").read_text())["one"]
 
 
 def test_a_table_of_another_form_is_named(tmp_path: Path) -> None:

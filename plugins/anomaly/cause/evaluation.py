@@ -22,6 +22,7 @@ MEANINGS = {
     ("requests", "Sum"): Meaning.requests,
     ("availability", "Average"): Meaning.availability,
 }
+LEAST_ROWS = 2
 Table = dict[tuple[str, str, str], list[tuple[float, float]]]
 
 
@@ -32,15 +33,20 @@ def evaluate(cases: Path, target: Path, data: Path) -> None:
     `metrics` and `normal` (CSV: three header rows service, metric, statistic; Unix time first) and `graph` (CSV matrix,
     1 where the row's service calls the column's). Other keys are not read. Raises ValueError for files of another form.
     """
-    wanted: Mapping[str, Mapping[str, Any]] = json.loads(cases.read_text(encoding="utf-8"))
-    tables: dict[str, Table] = {}
-    result = {}
-    for incident, case in wanted.items():
-        normal = case["normal"]
-        if normal not in tables:
-            tables[normal] = read_table(data / normal)
-        during = read_table(data / case["metrics"])
-        result[incident] = names(case["target"], tables[normal], during, read_graph(data / case["graph"]))
+    try:
+        wanted: Mapping[str, Mapping[str, Any]] = json.loads(cases.read_text(encoding="utf-8"))
+        tables: dict[str, Table] = {}
+        result = {}
+        for incident, case in wanted.items():
+            normal = case["normal"]
+            if normal not in tables:
+                tables[normal] = read_table(data / normal)
+            during = read_table(data / case["metrics"])
+            result[incident] = names(case["target"], tables[normal], during, read_graph(data / case["graph"]))
+    except OSError as error:
+        raise ValueError(f"{cases}, or a file that it names below {data}, cannot be read: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{cases}: each incident needs target, metrics, normal and graph: {error!r}") from error
     target.write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
@@ -57,7 +63,8 @@ def observed(normal: Table, during: Table, alarm: float) -> Iterator[Observed]:
     step = _step(during)
     for (service, metric, statistic), points in during.items():
         before = list(normal.get((service, metric, statistic), ()))
-        early = [point for point in points if point[0] + step <= alarm]
+        # An alarm that comes late must leave something of the incident.
+        early = [point for point in points[:-LEAST_ROWS] if point[0] + step <= alarm]
         meaning = MEANINGS.get((metric, statistic), Meaning.state)
         unit = {"latency": "s", "availability": "%"}.get(metric, "")
         yield Observed((metric, (service, statistic)), service, meaning, before + early, points[len(early) :], unit)
