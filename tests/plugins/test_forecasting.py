@@ -305,7 +305,7 @@ def test_a_file_that_cannot_be_evaluated_is_refused(
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in.npz").write_text("nothing")
-    with pytest.raises(PredisError, match="cannot be read: it takes an .npz"):
+    with pytest.raises(PredisError, match=r"cannot be read: it takes an \.npz"):
         Forecasting(ForecastingConfig()).predis_evaluate(
             "forecast", tmp_path / "in.npz", tmp_path / "out.npz", {"period": "1"}
         )
