@@ -31,10 +31,10 @@ def members(values: Floats, origins: Sequence[int], horizon: int, periods: Seque
     found = {"naive": repeat(values, origins, horizon, 1)}
     for period in periods:
         found[f"seasonal naive {period}"] = repeat(values, origins, horizon, period)
-    for name, forecast in _models(values, origins, horizon, periods):
-        found[name] = forecast(values)
-    if values[: origins[0]].min() > 0 and values.min() > 0:
-        with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # an autoregression may explode: _sane sees to that
+        for name, forecast in _models(values, origins, horizon, periods):
+            found[name] = forecast(values)
+        if values.min() > 0:
             logarithms = np.log(values)
             for name, forecast in _models(values, origins, horizon, periods):
                 found[f"log {name}"] = np.exp(forecast(logarithms))

@@ -25,6 +25,7 @@ MAIN = "import sys; sys.argv[0] = 'predis-agent'; from agent.cli import main; ma
 SHIPPED_PLUGINS = {
     **dict.fromkeys(("cache_metrics", "gpu_metrics", "host_metrics", "prometheus", "redis_metrics"), "active"),
     "remediation": "active",
+    "forecasting": "active",
     **dict.fromkeys(("cloudwatch", "datadog", "newrelic", "otlp"), "disabled"),
 }
 
