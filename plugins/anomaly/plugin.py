@@ -69,6 +69,7 @@ class Anomaly:
     """Watches every series of every snapshot. `note` says what `status` should show besides the state."""
 
     api_version = 1
+    isolation = "process"  # numpy is large, and what hangs here hangs there
     Config = AnomalyConfig
 
     def __init__(self, config: AnomalyConfig) -> None:
