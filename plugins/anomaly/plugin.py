@@ -171,6 +171,7 @@ class Anomaly:
         about, arrays = self._watch.dump()
         try:
             state.save(self._path, {"method": self._config.method, **about}, arrays)
+            self.note = ""
         except OSError as error:
             self.note = f"the state cannot be saved ({error})"
             self._logger.warning("anomaly: what was learnt is not saved: %s", error)

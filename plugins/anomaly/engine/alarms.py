@@ -86,7 +86,7 @@ class Alarms:
     def _go_on(self, slot: int, alarm: Alarm, time: float, value: float, judged: Judgement, index: int) -> None:
         alarm.value = value
         inside = MARGIN * (alarm.high - alarm.low)
-        calm = alarm.low + inside <= value <= alarm.high - inside or alarm.low == value == alarm.high
+        calm = alarm.low + inside <= value <= alarm.high - inside
         alarm.calm = alarm.calm + 1 if calm else 0
         if judged.p_value[index] < alarm.p_value:
             alarm.p_value, alarm.score = float(judged.p_value[index]), float(judged.score[index])

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugins.anomaly.engine.channels import CHANNELS, DAILY, HOUR, VALUE
+from plugins.anomaly.engine import bands
+from plugins.anomaly.engine.channels import CHANNELS, DAILY, HOUR, VALUE, observe
 from plugins.anomaly.engine.engine import LARGEST, Engine, Judgement
 from plugins.anomaly.engine.evaluate import scores_of
 from plugins.anomaly.engine.table import Array
@@ -84,8 +85,6 @@ def test_a_daily_job_is_no_anomaly_once_it_is_known_and_its_absence_is_seen_by_t
 
 def test_profiles_speak_only_where_they_are_proven() -> None:
     # given noise without any hours, the profile is no better than the level
-    from plugins.anomaly.engine import channels as module
-
     engine = Engine()
     slots = engine.table.take(2)
     flat, wave = noise(2000, 3), np.zeros(2000)
@@ -94,9 +93,28 @@ def test_profiles_speak_only_where_they_are_proven() -> None:
     proven = np.zeros((2, len(CHANNELS)), bool)
     for number in range(2000):
         time = np.full(2, START + number * HOUR / 4)
-        _, _, proven = module.observe(engine.table.arrays, slots, time, np.array([flat[number], wave[number]]))
+        _, _, proven = observe(engine.table.arrays, slots, time, np.array([flat[number], wave[number]]))
     assert proven[:, VALUE].tolist() == [True, True]
     assert proven[:, DAILY].tolist() == [False, True]
+
+
+def test_a_channel_that_may_not_speak_gives_no_record_but_learns() -> None:
+    may_not = np.ones((1, len(CHANNELS)), bool)
+    may_not[0, DAILY] = False
+    sizes = []
+    for may_speak in (may_not, ~may_not):
+        engine = Engine()
+        arrays, slots = engine.table.arrays, engine.table.take(1)
+        for number in range(100):
+            arrays["rows"][slots], arrays["interval"][slots] = number + 1, 10.0
+            numbers = np.full((1, len(CHANNELS)), 5.0 + number % 2)
+            if number == 99:
+                numbers[0, DAILY] = 500.0
+            found = bands.judge(arrays, slots, numbers, may_speak)
+        sizes.append(float(found.size[0]))
+        assert arrays["high"][slots[0], DAILY] == 500.0
+    assert sizes[0] < 0.1 < 1 < sizes[1]
+    assert CHANNELS[found.channel[0]] == "season"
 
 
 def some_series() -> list[tuple[Array, Array]]:
