@@ -226,3 +226,11 @@ def test_beyond_what_was_seen_a_score_is_the_rarer_the_higher() -> None:
     assert values == sorted(values, reverse=True)
     assert values[1] == pytest.approx(0.5, abs=0.05)
     assert values[-1] < 1e-4
+
+
+def test_one_absurd_value_does_not_blind_a_young_model() -> None:
+    values = host(420)
+    values[150, 2] = 1e9
+    model = learnt(values[:400])
+    values[400:, 2] *= 4
+    assert judged(model, values[400:])[-1].top[0].metric == 2

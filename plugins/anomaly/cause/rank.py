@@ -46,14 +46,9 @@ def rank(
     """
     graph = Graph(edges)
     order = RELATED.get(meaning, ())
-    accounts = [
-        found
-        for unit in order
-        if (found := account(series, graph, alarmed, unit, alarm)) is not None
-        and (
-            unit == order[0] or found.spreads > NOISE
-        )  # the alarm says that the first is off; the other has to be, too
-    ]
+    balances = [found for unit in order if (found := account(series, graph, alarmed, unit, alarm)) is not None]
+    # The alarm itself says that the first is off; the other one has to be, too, to count.
+    accounts = [found for found in balances if found.unit == order[0] or found.spreads > NOISE]
     weights = accounts[0].weights if accounts else None
     failures = max((found.total for found in accounts if found.unit == "failures"), default=0.0)
     absent = lost(series, graph, alarmed, weights, failures)
