@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 MOST_SERIES = 200  # in a round; more are left out and named
 _LOOK = 5.0  # seconds between looks at what is old
-_FIRST = 60.0  # seconds after which a series without a forecast is tried again, at the least
+_FIRST = 300.0  # seconds after which a series without a forecast is tried again, at the least: a worker costs a second
 _STOP = 2.0
 
 
