@@ -1,16 +1,17 @@
-"""The actions that ship: what rules may do about what they see."""
+"""The actions that ship: what rules may do about what they see, and when."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.api import ActionType, MetricSpec, hookimpl
+from agent.api import ActionType, ConditionType, MetricSpec, hookimpl
 from plugins.remediation.action import Action
 from plugins.remediation.aws import ScaleAws
 from plugins.remediation.cache_drain import CacheDrain
 from plugins.remediation.cache_keys import CacheEvict, CacheFlushNamespace
 from plugins.remediation.cache_process import CacheRestart, CacheUpgrade
 from plugins.remediation.cache_settings import CacheMemory, CachePolicy, CacheTenantQuota
+from plugins.remediation.clock import Clock
 from plugins.remediation.command import RunCommand
 from plugins.remediation.config import RemediationConfig
 from plugins.remediation.failover import FailoverOrigin, FailoverReplica
@@ -55,6 +56,10 @@ class Remediation:
     @hookimpl
     def predis_actions(self) -> Sequence[ActionType]:
         return self._actions
+
+    @hookimpl
+    def predis_conditions(self) -> Sequence[ConditionType]:
+        return (Clock(),)
 
     @hookimpl
     def predis_stop(self) -> None:

@@ -110,7 +110,10 @@ def test_what_goes_wrong_is_said_in_a_sentence(
         (["multivariate", "nowhere.npz", "out"], "nowhere.npz: there is no such file"),
         (["multivariate", __file__, "/nowhere/out"], "/nowhere/out cannot be written: there is no folder /nowhere"),
         (["cause", __file__, "out", "--data", "nowhere"], "--data nowhere: is not a folder"),
-        (["multivariate", __file__, "out", "--plugin", "nobody"], "--plugin nobody: is not installed; plugins: cache_"),
+        (
+            ["multivariate", __file__, "out", "--plugin", "nobody"],
+            "--plugin nobody: is not installed; plugins: anomaly",
+        ),
     ],
 )
 def test_wrong_arguments_end_in_a_sentence(
