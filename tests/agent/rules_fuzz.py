@@ -138,8 +138,10 @@ class Fuzzed(Act):
         return self._fuzz.outcome(task.intent)
 
     def done_before(self, params: ActParams, task: Task) -> Outcome | None:
-        self._fuzz.judge.runs.add(task.intent.rsplit("-", 1)[0])
-        return self._fuzz.random.choice([None, Outcome(True, "", {"was": 1}), Outcome(False, "")])
+        begun = self._fuzz.judge.was_begun(task.intent)  # what was not cannot have been done
+        answer = self._fuzz.random.choice([None, Outcome(begun, "", {"was": 1}), Outcome(False, "")])
+        self._fuzz.judge.told(task.intent, None if answer is None else answer.done)
+        return answer
 
 
 class FuzzedTell(Tell):

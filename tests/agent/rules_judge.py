@@ -88,6 +88,17 @@ class Judge:
         if done is not None:
             self._failures[place] = 0 if done else self._failures[place] + 1
 
+    def told(self, intent: str, done: bool | None) -> None:
+        """After a kill, the action's own word on whether it was done; None: it cannot tell. It is taken as true."""
+        self.runs.add(intent.rsplit("-", 1)[0])
+        deed = self._begun.get(intent)
+        if done and deed is not None and deed.kind == "run":
+            self._failures[(deed.action, deed.target)] = 0
+
+    def was_begun(self, intent: str) -> bool:
+        """Whether an action really began."""
+        return intent in self._begun
+
     def target_of(self, intent: str) -> str:
         """What an action is at work on; "" for one that is over."""
         deed = self._open.get(intent)
