@@ -13,12 +13,12 @@ BIN := $(VENV)/bin
 NATIVE := $(wildcard core_cache/native/*.cpp core_cache/native/*.h)
 
 .NOTPARALLEL:
-.PHONY: help setup native peers run test lint types native-tests pytest sanitize fuzz stress bench clean
+.PHONY: help setup native peers run test lint types native-tests pytest sanitize fuzz stress bench eval clean
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,/^$$/p'
-	@echo "targets: setup run test lint types pytest sanitize fuzz stress bench peers clean"
+	@echo "targets: setup run test lint types pytest sanitize fuzz stress bench eval peers clean"
 
 # --- set-up: virtual environment, packages, native extension; each step only when what it reads has changed ---
 
@@ -81,6 +81,10 @@ stress: setup
 
 bench: setup peers
 	$(BIN)/python -m bench.run $(ARGS)
+
+# Detection, causes and forecasts on recorded data, beside simple ones; ARGS="anomaly --shared DIR" for some of it.
+eval: setup
+	$(BIN)/python -m bench.evaluation $(ARGS)
 
 # Keeps var/, which holds the cache's data.
 clean:

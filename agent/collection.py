@@ -21,13 +21,15 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from agent.export.model import Event
 from agent.incidents.events import EventLog
+from agent.incidents.model import Incident
+from agent.metrics.history import History
 from agent.metrics.model import MetricSpec, Sample
 from agent.metrics.pipeline import Pipeline
 from agent.metrics.self_metrics import PLUGIN_NAME, SelfMetrics
 from agent.plugin.host import Host
 from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.manager import PluginChanges, PluginManager
-from agent.plugin_worker import PluginWorker
+from agent.plugin_worker import Explained, Found, PluginWorker
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class Collection:
     """The active plugins of a manager, their pipeline and their scheduler.
 
     own: gives the agent's own samples. beat: called by the scheduler's thread every few seconds. events: what exporters
-    are told of.
+    are told of. found: told of what detectors find. explained: told what is behind an incident, after `explain`.
     """
 
     def __init__(
@@ -61,10 +63,13 @@ class Collection:
         own: Callable[[], Iterable[Sample]],
         beat: Callable[[], None],
         events: EventLog | None = None,
+        found: Found = lambda plugin, time, anomalies: None,
+        explained: Explained = lambda plugin, incident, causes: None,
     ) -> None:
         self.manager = manager
         self.pipeline = pipeline
         self._self_metrics, self._own, self._beat = self_metrics, own, beat
+        self._found, self._explained = found, explained
         self.events = events or EventLog()
         self._workers: dict[str, PluginWorker] = {}
         self._lock = threading.Lock()
@@ -135,8 +140,23 @@ class Collection:
                 self._add(plugin, host)
             elif worker.interval != (new := plugin.config.interval or interval):
                 worker.interval = new
-                self.pipeline.register(plugin.name, max_series=plugin.config.max_series, interval=new)
+                caps = plugin.config
+                self.pipeline.register(
+                    plugin.name, max_series=caps.max_series, max_per_metric=caps.max_per_metric, interval=new
+                )
                 self._schedule_worker(worker)
+
+    def explain(self, incident: Incident, history: History) -> None:
+        """Asks every plugin that can for an incident's causes; returns at once."""
+        with self._lock:
+            workers = list(self._workers.values())
+        for worker in workers:
+            worker.explain(incident, history)
+
+    def detectors(self) -> set[str]:
+        """The names of the plugins that look for anomalies."""
+        with self._lock:
+            return {name for name, worker in self._workers.items() if worker.detects}
 
     def stop(self) -> None:
         """Ends collecting and exporting, and stops the plugins; takes little more than STOP_TIMEOUT seconds."""
@@ -174,9 +194,19 @@ class Collection:
 
     def _add(self, plugin: LoadedPlugin, host: Host) -> None:
         logger = logging.getLogger(f"predis.plugins.{plugin.name}")
-        own_host = Host(host.data_dir, host.cache, host.version, logger, self.events.emit)
+        own_host = dataclasses.replace(host, logger=logger, emit=self.events.emit)
         interval = plugin.config.interval or self._interval
-        worker = PluginWorker(plugin, own_host, self.pipeline, interval, self._ran, self._changed, self.events)
+        worker = PluginWorker(
+            plugin,
+            own_host,
+            self.pipeline,
+            interval,
+            self._ran,
+            self._changed,
+            self.events,
+            found=self._found,
+            explained=self._explained,
+        )
         with self._lock:
             self._workers[plugin.name] = worker
             self._first_runs.add(plugin.name)
@@ -187,6 +217,10 @@ class Collection:
         self._schedule(_Job(f"collect {name}", worker.collect, worker.interval))
         if worker.exports:
             self._schedule(_Job(f"export {name}", worker.export, worker.interval, min(1.0, worker.interval / 4)))
+
+        if worker.detects:
+            # After the collectors, and not at the moment in which exporters take their snapshots.
+            self._schedule(_Job(f"detect {name}", worker.detect, worker.interval, min(2.0, worker.interval / 2)))
 
     def _schedule(self, job: _Job) -> None:
         first = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=job.delay)
@@ -224,7 +258,7 @@ class Collection:
     def _stop(self, names: Iterable[str]) -> None:
         with self._lock:
             workers = [worker for name in names if (worker := self._workers.pop(name, None)) is not None]
-        for worker, kind in itertools.product(workers, ("collect", "export")):
+        for worker, kind in itertools.product(workers, ("collect", "export", "detect")):
             job = f"{kind} {worker.plugin.name}"
             if self._scheduler.get_job(job) is not None:
                 self._scheduler.remove_job(job)

@@ -21,9 +21,10 @@ from typing import Any
 from agent import __version__
 from agent.cache.settings import CacheFiles
 from agent.config.load import LoadedConfig
+from agent.config.locate import KeyPath
 from agent.config.models import Config
 from agent.config.scrub import scrubber
-from agent.config.show import MASK, is_secret_name, mask
+from agent.config.show import MASK, is_secret, mask
 from agent.errors import PredisError
 
 LOG_TAIL = 1 << 20  # bytes of a log file that are taken, from its end
@@ -61,6 +62,8 @@ def _parts(loaded: LoadedConfig, ask: Ask) -> dict[str, Callable[[], str]]:
         "about.json": lambda: _json(_about()),
         "status.json": lambda: _json(ask("/api/v1/status")),
         "metrics.json": lambda: _json(ask("/api/v1/metrics")),
+        "incidents.json": lambda: _json(ask("/api/v1/incidents")),
+        "rules.json": lambda: _json(ask("/api/v1/rules")),
         "config/plan.json": lambda: _json(ask("/api/v1/config/plan")),
         "agent.log": lambda: "\n".join(ask("/api/v1/diagnostics")["log"]),
         "threads.txt": lambda: _threads(ask("/api/v1/diagnostics")["threads"]),
@@ -96,16 +99,18 @@ def _config(loaded: LoadedConfig) -> dict[str, Any]:
     """The sections of the agent with their values; of plugins' tables what cannot be a secret."""
     config = loaded.config.model_dump(mode="json", exclude={"plugins"})
     masked = {key: mask(key, value) for key, value in config.items()}
-    return masked | {"plugins": {name: _known_kinds(table) for name, table in loaded.config.plugins.items()}}
+    return masked | {
+        "plugins": {name: _known_kinds(table, ("plugins", name)) for name, table in loaded.config.plugins.items()}
+    }
 
 
-def _known_kinds(value: Any, key: str = "") -> Any:
-    if is_secret_name(key):
+def _known_kinds(value: Any, path: KeyPath) -> Any:
+    if is_secret(path):
         return MASK
     if isinstance(value, dict):
-        return {name: _known_kinds(item, str(name)) for name, item in value.items()}
+        return {name: _known_kinds(item, (*path, str(name))) for name, item in value.items()}
     if isinstance(value, list):
-        return [_known_kinds(item, key) for item in value]
+        return [_known_kinds(item, path) for item in value]
     return f"({len(value)} characters)" if isinstance(value, str) else value
 
 

@@ -6,22 +6,28 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
 from agent.config.load import LoadedConfig
-from agent.config.scrub import Scrubber, scrubber
+from agent.config.scrub import Scrubber, secrets_in_force, secrets_of
+from agent.config.sources import Sources
 
 KEPT = 2000  # lines
 LONGEST = 4000  # characters of a record that are kept
+MOST_SECRETS = 500  # that are remembered
 
 
 class AgentLog:
-    """Writes what all loggers say. `use` takes the level and the secrets of a configuration."""
+    """Writes what all loggers say. `use` takes the level and the secrets of a configuration.
+
+    Secrets that were learned stay secrets: what was stopped, or refused, may still tell them.
+    """
 
     def __init__(self) -> None:
         self.scrubber = Scrubber()
+        self._secrets: dict[str, None] = {}  # those that were learned last are at the end
         self._kept: deque[str] = deque(maxlen=KEPT)
 
     @contextmanager
@@ -38,10 +44,23 @@ class AgentLog:
 
     def use(self, loaded: LoadedConfig) -> None:
         """From now on, this configuration's level counts, and its secrets are masked."""
-        self.scrubber = scrubber(loaded)
+        self._learn(secrets_in_force(loaded))
         logging.getLogger().setLevel(loaded.config.agent.log_level.upper())
         for talkative in ("apscheduler", "uvicorn", "asyncio", "urllib3", "botocore", "boto3"):
             logging.getLogger(talkative).setLevel(logging.WARNING)
+
+    def learn(self, sources: Sources, environ: Mapping[str, str]) -> None:
+        """From now on, the secrets of a configuration are masked that is not in force, and perhaps never will be."""
+        self._learn(secrets_of(sources, environ))
+
+    def _learn(self, secrets: Iterable[str]) -> None:
+        learned = list(secrets)
+        for secret in learned:
+            self._secrets.pop(secret, None)
+            self._secrets[secret] = None
+        for secret in list(self._secrets)[: -max(MOST_SECRETS, len(learned))]:
+            del self._secrets[secret]
+        self.scrubber = Scrubber(self._secrets)
 
     def newest(self) -> list[str]:
         """The lines that were kept, the oldest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from agent.export import report
@@ -13,6 +13,8 @@ from agent.export.config import ExportConfig
 from agent.export.cost import Estimate
 from agent.export.pipe import ExportPipe
 from agent.incidents.events import EventLog
+from agent.incidents.model import Anomaly, Cause, Incident
+from agent.metrics.history import History
 from agent.metrics.model import Sample, Snapshot
 from agent.metrics.pipeline import Pipeline
 from agent.plugin.guard import Guarded, Overdue, Raised, describe
@@ -21,6 +23,12 @@ from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.runner import OnChange, OnRun, PluginRunner
 
 log = logging.getLogger(__name__)
+
+Found = Callable[[str, float, Sequence[Anomaly]], None]
+"""Told after each look of a detector: its plugin's name, the snapshot's time, and the anomalies that last then."""
+
+Explained = Callable[[str, str, Sequence[Cause]], None]
+"""Told what a plugin takes for the causes of an incident: its name, the incident's id, and the causes."""
 
 LATE_INTERVALS = 3  # a plugin is late when it delivered nothing for so many intervals, and a deadline
 _LEAST_DRAIN = 0.5  # seconds that an exporter's pipe has to put everything away, though a run hangs
@@ -42,13 +50,18 @@ class PluginWorker:
         on_run: OnRun = lambda name, seconds, outcome: None,
         on_change: OnChange = lambda name, change, what: None,
         events: EventLog | None = None,
+        found: Found = lambda plugin, time, anomalies: None,
+        explained: Explained = lambda plugin, incident, causes: None,
     ) -> None:
         self.plugin = plugin
         self.interval = interval
         self.collects = plugin.implements("predis_collect")
         self.ships = plugin.implements("predis_destination")
         self.exports = self.ships or plugin.implements("predis_export")
-        self._on_change, self._events = on_change, events
+        self.detects = plugin.implements("predis_detect")
+        self.explains = plugin.implements("predis_causes")
+        self._on_change, self._events, self._found, self._explained = on_change, events, found, explained
+        self._questions: dict[str, tuple[Incident, History]] = {}  # the newest state of incidents that nobody looked at
         self._pipe: ExportPipe | None = None
         self._estimate = Estimate()
         self._stopped = False
@@ -59,9 +72,19 @@ class PluginWorker:
         self._began = time.monotonic()
         self._delivered: float | None = None
         self._note: str | None = None  # read on the plugin's own threads alone: it may be a property that blocks
-        pipeline.register(plugin.name, max_series=plugin.config.max_series, interval=interval, owner=self)
-        self._collector = self._runner(self._collect, on_run) if self.collects or not self.exports else None
+        caps = plugin.config
+        pipeline.register(
+            plugin.name,
+            max_series=caps.max_series,
+            max_per_metric=caps.max_per_metric,
+            interval=interval,
+            owner=self,
+        )
+        lone = not (self.exports or self.detects)
+        self._collector = self._runner(self._collect, on_run) if self.collects or lone else None
         self._exporter = self._runner(self._export, on_run, keep_newest=True) if self.exports else None
+        self._detector = self._runner(self._detect, on_run, keep_newest=True) if self.detects else None
+        self._explainer = self._runner(self._explain, on_run, keep_newest=True) if self.explains else None
 
     def _runner(self, work: Callable[[Any], int | None], on_run: OnRun, keep_newest: bool = False) -> PluginRunner:
         return PluginRunner(
@@ -83,6 +106,17 @@ class PluginWorker:
         """Asks for an export of what is newest then; returns at once."""
         if self._exporter is not None:
             self._exporter.trigger()
+
+    def detect(self) -> None:
+        """Asks for a look at what is newest then; returns at once."""
+        if self._detector is not None:
+            self._detector.trigger()
+
+    def explain(self, incident: Incident, history: History) -> None:
+        """Asks for an incident's causes; returns at once."""
+        if self._explainer is not None:
+            self._questions[incident.id] = (incident, history)
+            self._explainer.trigger()
 
     def stop(self, timeout: float) -> None:
         """Lets a run end, then calls predis_stop; `timeout` seconds in all. A plugin that hangs is left behind."""
@@ -167,7 +201,8 @@ class PluginWorker:
         return {**report.status(pipe), "bill": self._estimate.status()}
 
     def _runners(self) -> list[PluginRunner]:
-        return [runner for runner in (self._collector, self._exporter) if runner is not None]
+        runners = (self._collector, self._exporter, self._detector, self._explainer)
+        return [runner for runner in runners if runner is not None]
 
     def _ensure_started(self) -> None:
         with self._start_lock:
@@ -197,6 +232,18 @@ class PluginWorker:
             self._estimate.renew(self.plugin, snapshot, self.interval)
         self.plugin.export(snapshot)
         self._note = self.plugin.note()
+
+    def _detect(self, _: object) -> None:
+        self._ensure_started()
+        snapshot = self._pipeline.snapshot()
+        self._found(self.plugin.name, snapshot.time, self.plugin.detect(snapshot))
+        self._note = self.plugin.note()
+
+    def _explain(self, _: object) -> None:
+        self._ensure_started()
+        while self._questions:
+            _, (incident, history) = self._questions.popitem()
+            self._explained(self.plugin.name, incident.id, self.plugin.causes(incident, history))
 
     def _open_pipe(self) -> None:
         destination = self.plugin.destination()

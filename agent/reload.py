@@ -10,18 +10,21 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
+from contextlib import contextmanager
+from typing import Any
 
-from agent.cache.settings import LIVE, CacheSettings
+from agent.cache.settings import CacheSettings
 from agent.collection import Collection
 from agent.config.diff import plan
-from agent.config.load import LoadedConfig
+from agent.config.load import LoadedConfig, Look
 from agent.errors import ConfigError, PredisError
 from agent.export.model import Event
 from agent.own_metrics import ReloadState
 from agent.plugin.host import Host
+from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.manager import PluginChanges
 from agent.supervisor import CacheSupervisor
 
@@ -31,9 +34,11 @@ log = logging.getLogger(__name__)
 class Reloader:
     """Brings new configurations into force, one at a time, on a thread that may take its time.
 
+    `learn` is shown each new configuration before anybody can say what is wrong with it, so that its secrets are known.
     `move_http` makes the HTTP server listen elsewhere, or raises PredisError and leaves it where it is. `use_log`
-    cannot fail. `host` makes what plugins are told. `emit` is told of the outcome, as an event. `loaded` is the
-    configuration in force.
+    cannot fail. `prepare` reads what else there is, such as rules, with the plugins that are to run, or raises
+    PredisError; `use` puts that in force, and cannot fail. `host` makes what plugins are told. `emit` is told of the
+    outcome, as an event. `loaded` is the configuration in force.
     """
 
     def __init__(
@@ -43,17 +48,21 @@ class Reloader:
         collection: Collection,
         state: ReloadState,
         *,
+        learn: Look,
         move_http: Callable[[LoadedConfig], None],
         use_log: Callable[[LoadedConfig], None],
         host: Callable[[LoadedConfig], Host],
         emit: Callable[[Event], None] = lambda event: None,
+        prepare: Callable[[LoadedConfig, list[LoadedPlugin]], Any] = lambda loaded, plugins: None,
+        use: Callable[[LoadedConfig, Any], None] = lambda loaded, prepared: None,
     ) -> None:
         self.loaded = loaded
         self.state = state
         self._supervisor, self._collection = supervisor, collection
-        self._move_http, self._use_log, self._host = move_http, use_log, host
-        self._emit = emit
+        self._learn, self._move_http, self._use_log, self._host = learn, move_http, use_log, host
+        self._emit, self._prepare_rest, self._use = emit, prepare, use
         self._thread: threading.Thread | None = None
+        self._one_by_one = threading.Lock()
         self._stopping, self._superseded = threading.Event(), threading.Event()
 
     @property
@@ -97,15 +106,30 @@ class Reloader:
 
     def plan(self) -> list[str]:
         """What a reload would change now, in sentences; empty when nothing. Raises PredisError where it would."""
-        old = self.loaded
-        new, changes = self._prepare(old)
-        cache = CacheSettings.of(old.config).changes(CacheSettings.of(new.config))
-        ways = ["cache changed while running" if cache.keys() <= LIVE.keys() else "cache restarted, its keys stay"]
-        return [*map(str, plan(old, new)), *(ways if cache else []), *_what_became_of_plugins(changes)]
+        with self._alone():
+            old = self.loaded
+            new, changes, _ = self._prepare(old)
+        how = self._supervisor.foresee(CacheSettings.of(new.config))
+        ways = {
+            "changed while running": ["cache changed while running"],
+            "restarted": ["cache restarted, its keys stay"],
+        }
+        return [*map(str, plan(old, new)), *ways.get(how, []), *_what_became_of_plugins(changes)]
 
-    def _prepare(self, old: LoadedConfig) -> tuple[LoadedConfig, PluginChanges]:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Plans and a reload prepare, and a reload puts in force, one after the other. Raises PredisError."""
+        while not self._one_by_one.acquire(timeout=0.2):
+            if self._stopping.is_set():
+                raise PredisError("the agent stops")
+        try:
+            yield
+        finally:
+            self._one_by_one.release()
+
+    def _prepare(self, old: LoadedConfig) -> tuple[LoadedConfig, PluginChanges, Any]:
         """Reads and checks, plugins included, what is to come after `old`."""
-        new = old.reload()
+        new = old.reload(self._learn)
         if os.path.abspath(new.config.agent.data_dir) != os.path.abspath(old.config.agent.data_dir):
             raise PredisError(
                 f"agent.data_dir ({new.locate('agent.data_dir')}) cannot change while the agent runs: restart the agent"
@@ -119,11 +143,13 @@ class Reloader:
         problems = [problem for problem in changes.problems if (problem.key, problem.what) not in known]
         if problems:
             raise ConfigError(problems)
-        return new, changes
+        plugins = [plugin for plugin in changes.plugins.values() if plugin.instance is not None]
+        return new, changes, self._prepare_rest(new, plugins)
 
     def _reload(self) -> list[str]:
-        old = self.loaded
-        new, changes = self._prepare(old)
+        with self._alone():
+            old = self.loaded
+            new, changes, rest = self._prepare(old)
         moved = (old.config.http.host, old.config.http.port) != (new.config.http.host, new.config.http.port)
         if moved:
             self._move_http(new)
@@ -134,10 +160,12 @@ class Reloader:
                 self._move_http(old)
             raise
         changed = [*map(str, plan(old, new)), *how, *_what_became_of_plugins(changes)]
-        self.loaded = new
-        self._use_log(new)
-        self._collection.change(changes, self._host(new), new.config.agent.interval)
-        self._collection.manager.remember()
+        with self._alone():
+            self.loaded = new
+            self._use_log(new)
+            self._collection.change(changes, self._host(new), new.config.agent.interval)
+            self._collection.manager.remember()
+            self._use(new, rest)
         return changed
 
     def _change_cache(self, in_force: CacheSettings, wanted: CacheSettings) -> list[str]:

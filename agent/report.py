@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from agent import __version__
+from agent.analysis import Analysis
 from agent.cache.settings import CacheFiles
 from agent.collection import Collection
 from agent.logs import AgentLog
@@ -43,11 +44,13 @@ class Report:
         *,
         ask_for_reload: Callable[[], None],
         agent_log: AgentLog,
+        analysis: Analysis,
     ) -> None:
         """`born`: when the process started, on the monotonic clock."""
         self._pulse, self._supervisor, self._collection, self._reloads = pulse, supervisor, collection, reloads
         self._reloader, self._http_address, self._born = reloader, http_address, born
         self._ask_for_reload, self._log = ask_for_reload, agent_log
+        self._analysis = analysis
         self.started_in: float | None = None  # seconds until it was ready for the first time
         self.stopping = False
 
@@ -114,6 +117,30 @@ class Report:
         """All series now."""
         return self._collection.pipeline.snapshot()
 
+    def history(self, query: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """The document of /api/v1/history. Raises PredisError."""
+        return self._analysis.history_document(query)
+
+    def rules(self) -> dict[str, Any]:
+        """The document of /api/v1/rules. Raises PredisError."""
+        return self._analysis.rules.listed()
+
+    def rule(self, name: str) -> dict[str, Any]:
+        """The document of /api/v1/rules/NAME. Raises PredisError."""
+        return self._analysis.rules.explain(name)
+
+    def command_rules(self, what: str, name: str, who: str) -> dict[str, Any]:
+        """Stops or resumes all actions, approves, denies or resets. Raises PredisError."""
+        return self._analysis.rules.command(what, name, who)
+
+    def incidents(self) -> list[dict[str, Any]]:
+        """The newest incidents in a line each, newest first."""
+        return self._analysis.incidents.newest()
+
+    def incident(self, identifier: str) -> dict[str, Any] | None:
+        """The document of /api/v1/incidents/ID."""
+        return self._analysis.incident_document(identifier)
+
     def status(self) -> dict[str, Any]:
         """The document of /api/v1/status."""
         loaded = self._reloader.loaded
@@ -133,6 +160,7 @@ class Report:
             },
             "cache": self._supervisor.status(),
             "plugins": self._collection.status(),
+            **self._analysis.status(),
             "health": {"live": not not_live, "ready": not (not_live or not_ready), "reasons": not_live + not_ready},
         }
 

@@ -21,6 +21,8 @@ from types import FrameType
 from typing import TextIO
 
 from agent import __version__, notify
+from agent.analysis import Analysis
+from agent.cache.control import SupervisedCache
 from agent.cache.link import arena_heartbeat
 from agent.cache.settings import CacheFiles, CacheSettings, CommandLine, command_line
 from agent.cache.timings import Timings
@@ -28,7 +30,6 @@ from agent.cache.wanted import CacheRefused
 from agent.collection import Collection
 from agent.config.load import LoadedConfig
 from agent.errors import PredisError
-from agent.export import report as export_report
 from agent.export.model import Event
 from agent.http.site import HttpSite
 from agent.incidents.events import EventLog
@@ -37,7 +38,8 @@ from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Sample
 from agent.metrics.pipeline import Pipeline
 from agent.metrics.self_metrics import PLUGIN_NAME, SelfMetrics
-from agent.own_metrics import SPECS, ReloadState
+from agent.own_metrics import ReloadState
+from agent.own_specs import SPECS
 from agent.plugin import importing
 from agent.plugin.host import CacheAddress, Host
 from agent.plugin.importing import ImportMark
@@ -81,11 +83,14 @@ class Service:
         self._log = AgentLog()
         self._pulse = Pulse(LIMITS)
         self._catalogue = Catalogue()
-        self._pipeline = Pipeline(self._catalogue, interval=loaded.config.agent.interval)
-        self._self_metrics = SelfMetrics(__version__, self._pipeline)
-        self._catalogue.add(PLUGIN_NAME, (*self._self_metrics.specs(), *SPECS, *export_report.SPECS))
-        self._reloads = ReloadState()
         self._events = EventLog(scrub=lambda text: self._log.scrubber.text(text))
+        self._analysis = Analysis(self._catalogue, self._events.emit, self._host)
+        self._pipeline = Pipeline(
+            self._catalogue, interval=loaded.config.agent.interval, accepted=self._analysis.history.accept
+        )
+        self._self_metrics = SelfMetrics(__version__, self._pipeline)
+        self._catalogue.add(PLUGIN_NAME, SPECS)
+        self._reloads = ReloadState()
         self._supervisor = CacheSupervisor(
             CacheSettings.of(loaded.config),
             self._files,
@@ -96,6 +101,7 @@ class Service:
             command=command,
             timings=timings,
         )
+        self._cache_control = SupervisedCache(self._supervisor)
 
     def run(self) -> int:
         """Runs until SIGTERM or SIGINT. Raises PredisError, with nothing left running, when it cannot start."""
@@ -120,16 +126,21 @@ class Service:
                 own=self._own_samples,
                 beat=lambda: self._pulse.beat("scheduler"),
                 events=self._events,
+                found=self._analysis.incidents.found,
+                explained=self._analysis.incidents.explained,
             )
             reloader = Reloader(
                 self._loaded,
                 self._supervisor,
                 collection,
                 self._reloads,
+                learn=self._log.learn,
                 move_http=site.move,
                 use_log=self._log.use,
                 host=self._host,
                 emit=self._events.emit,
+                prepare=self._analysis.prepare,
+                use=self._analysis.use,
             )
             report = Report(
                 self._pulse,
@@ -141,7 +152,10 @@ class Service:
                 self._born,
                 ask_for_reload=lambda: self._signals.put(signal.SIGHUP),
                 agent_log=self._log,
+                analysis=self._analysis,
             )
+            stack.callback(self._analysis.stop)
+            self._analysis.start(self._loaded, collection)
             stack.callback(collection.stop)
             collection.start(config.agent.interval)
             # The cache process starts while this one imports plugins, on a thread: an import may hang.
@@ -174,6 +188,7 @@ class Service:
             log.warning("%s", warning)
         manager.remember()
         collection.run_plugins(self._host(self._loaded))
+        self._analysis.rules.begin(self._loaded, manager.active)
 
     def _start_up(
         self, report: Report, collection: Collection, watchdog: notify.Watchdog, new_password: str | None
@@ -266,6 +281,7 @@ class Service:
     def _own_samples(self) -> Iterator[Sample]:
         yield from self._self_metrics.collect()
         yield from self._reloads.collect()
+        yield from self._analysis.collect()
 
     def _host(self, loaded: LoadedConfig) -> Host:
         config, files = loaded.config, self._files
@@ -276,7 +292,15 @@ class Service:
             password_file=files.password if config.cache.auth else None,
             arena=files.arena,
         )
-        return Host(files.data_dir, address, __version__, logging.getLogger("predis.plugins"))
+        logger = logging.getLogger("predis.plugins")
+        return Host(
+            files.data_dir,
+            address,
+            __version__,
+            logger,
+            cache_control=self._cache_control,
+            forecasts=self._analysis.forecasts,
+        )
 
 
 def _clock_offset() -> float:

@@ -19,7 +19,7 @@ from typing import Any
 from agent.cache import process as cache_process
 from agent.cache.adoption import Adoption, Found
 from agent.cache.backoff import Backoff
-from agent.cache.changes import LiveChanges, check_certificates
+from agent.cache.changes import LiveChanges, check_certificates, taken_live
 from agent.cache.health import CacheHealth
 from agent.cache.process import CacheProcess
 from agent.cache.settings import CacheFiles, CacheSettings, CommandLine, command_line, in_terms_of_keys
@@ -105,9 +105,34 @@ class CacheSupervisor:
         The result says how ("unchanged", "changed while running" or "restarted"). A cache that does not start with the
         new settings is started with the old ones again, and the result is CacheRefused.
         """
-        answer = self._wanted.request(settings)
+        return self._request(settings)
+
+    def adjust(self, change: Callable[[CacheSettings], CacheSettings]) -> Future[str]:
+        """As `apply`, with what `change` makes of the newest settings, whoever asked for those."""
+        return self._request(change)
+
+    def restart(self) -> Future[str]:
+        """Ends the cache process gracefully and starts it again; done once the new one answers.
+
+        Raises PredisError where there is none to end, or one that has only begun.
+        """
+        if self._state not in (State.running, State.unresponsive):
+            raise PredisError(f"the cache is {self._state}: only one that runs can be restarted")
+        return self._request(lambda settings: settings, anew=True)
+
+    def _request(
+        self, change: CacheSettings | Callable[[CacheSettings], CacheSettings], *, anew: bool = False
+    ) -> Future[str]:
+        answer = self._wanted.request(change, anew=anew)
         self._waker.wake()
         return answer
+
+    def foresee(self, settings: CacheSettings) -> str:
+        """How `apply` would do it, in the same words, as far as that is known before the cache is asked."""
+        changes = self.settings.changes(settings)
+        if not changes:
+            return "unchanged"
+        return "changed while running" if taken_live(changes, self._changes.capacity) else "restarted"
 
     def upgrade(self) -> int:
         """Has a new process take the cache over; gives the number by which status()["upgrade"] tells of it.
@@ -128,6 +153,22 @@ class CacheSupervisor:
     def settings(self) -> CacheSettings:
         """What the cache runs with, or is to run with."""
         return self._wanted.newest
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that the running process can use at most, whatever its memory is set to; 0 before the first start."""
+        return self._changes.capacity
+
+    @property
+    def state(self) -> State:
+        """What it is at."""
+        return self._state
+
+    @property
+    def pid(self) -> int | None:
+        """Of the cache process, if there is one."""
+        process = self._process
+        return None if process is None else process.pid
 
     @property
     def trouble(self) -> str | None:
@@ -439,6 +480,9 @@ class CacheSupervisor:
         self._health.use(wanted)
         if running and not self._possible(current, wanted):
             return True
+        if running and self._wanted.anew:
+            self._backoff.reset()
+            return False
         if running and not current.changes(wanted):
             self._wanted.proved("certificates read again" if wanted.tls_port else "unchanged")
             return True

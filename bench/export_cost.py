@@ -205,7 +205,7 @@ def _outages(vendors: dict[str, Vendor], place: Path) -> dict[str, tuple[int, in
             plugin._config.model_copy(update={"spool": 1 << 30}),
             folder(place, name),
             clock=lambda: now,
-            retry=Retry(uniform=lambda low, high: 3600.0),
+            retry=lambda: Retry(uniform=lambda low, high: 3600.0),
         )
     numbers, specs = Numbers(), {spec.name: spec for spec in SPECS}
     try:
@@ -220,7 +220,7 @@ def _outages(vendors: dict[str, Vendor], place: Path) -> dict[str, tuple[int, in
             books = pipe.account.books()
             if books.dropped or not books.balanced:
                 raise RuntimeError(f"{name}: points are missing: {books}")
-            found[name] = (books.spooled, pipe.spool.size)
+            found[name] = (books.spooled, pipe.lanes.size)
         return found
     finally:
         for name, pipe in pipes.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 from bench import (
     access_log,
     agent_cost,
+    anomaly_cost,
     cpu_per_op,
     export_cost,
     local_reads,
@@ -34,6 +35,7 @@ NAMES = (
     "stall",
     "tenant_isolation",
     "export_cost",
+    "anomaly_cost",
 )
 
 
@@ -61,6 +63,7 @@ def main() -> int:
         "access_log": access_log.run,
         "stall": stall.run,
         "local_reads": local_reads.run,
+        "anomaly_cost": anomaly_cost.run,
     }
     unknown = [name for name in options.names if name not in benchmarks]
     if unknown:

@@ -125,9 +125,10 @@ def test_starting_the_agent_imports_nothing_heavy() -> None:
 
 def test_a_running_agent_and_its_cache_have_nothing_heavy_in_memory(running_agent: Server) -> None:
     cache_pid = int((running_agent.data_dir / "cache.pid").read_text())
-    for pid in (running_agent.pid, cache_pid):
+    # numpy is what the anomaly detection computes with; with the plugin disabled the agent does without it
+    for pid, allowed in ((running_agent.pid, {"numpy"}), (cache_pid, set())):
         mapped = Path(f"/proc/{pid}/maps").read_text()
-        assert [name for name in HEAVY if f"/{name}/" in mapped] == []
+        assert [name for name in HEAVY if name not in allowed and f"/{name}/" in mapped] == []
 
 
 @pytest.mark.parametrize(

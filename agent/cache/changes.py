@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from agent.cache.link import RespError, link_to
 from agent.cache.settings import LIVE, CacheFiles, CacheSettings
@@ -10,6 +12,11 @@ from agent.cache.timings import Timings
 from agent.cache.wanted import CacheRefused
 
 log = logging.getLogger(__name__)
+
+
+def taken_live(changes: Mapping[str, Any], capacity: int) -> bool:
+    """Whether a cache that was started with so many bytes of memory takes these changed settings while it runs."""
+    return changes.keys() <= LIVE.keys() and changes.get("memory", 0) <= capacity
 
 
 class LiveChanges:
@@ -24,7 +31,7 @@ class LiveChanges:
         changes = current.changes(wanted)
         if not changes:
             return True
-        if not changes.keys() <= LIVE.keys() or changes.get("memory", 0) > self.capacity:
+        if not taken_live(changes, self.capacity):
             return False
         link = link_to(current, self._files, self._t.drain)
         try:

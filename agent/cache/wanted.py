@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from agent.cache.settings import CacheSettings
@@ -18,7 +19,9 @@ class CacheRefused(PredisError):
 
 
 class WantedSettings:
-    """`now` is what the cache is started with. `request` and `newest` are for any thread, the rest for one alone.
+    """`now` is what the cache is started with, `anew` whether that was asked for even where nothing is different.
+
+    `request` and `newest` are for any thread, the rest for one alone.
 
     Every request is answered: with how it was done, or with CacheRefused. One that comes before the one before it was
     answered replaces that.
@@ -26,25 +29,33 @@ class WantedSettings:
 
     def __init__(self, settings: CacheSettings) -> None:
         self.now = settings
+        self.anew = False
         self._proven = settings  # the last ones that the cache ran with; until it has run, the first ones
         self._lock = threading.Lock()
-        self._next: tuple[CacheSettings, Future[str]] | None = None
+        self._next: tuple[CacheSettings, Future[str], bool] | None = None
         self._answering: Future[str] | None = None
 
-    def request(self, settings: CacheSettings) -> Future[str]:
-        """Asks for other settings. The result says how they were put in force."""
+    def request(
+        self, change: CacheSettings | Callable[[CacheSettings], CacheSettings], *, anew: bool = False
+    ) -> Future[str]:
+        """Asks for other settings, or for those that `change` makes of the newest. The result says how they were put in
+        force. With `anew` the cache is restarted in any case."""
         answer: Future[str] = Future()
         with self._lock:
+            settings = change if isinstance(change, CacheSettings) else change(self._newest())
             if self._next is not None:
                 self._next[1].cancel()
-            self._next = (settings, answer)
+            self._next = (settings, answer, anew)
         return answer
 
     @property
     def newest(self) -> CacheSettings:
         """What was asked for last, or what was there before if that was refused."""
         with self._lock:
-            return self.now if self._next is None else self._next[0]
+            return self._newest()
+
+    def _newest(self) -> CacheSettings:
+        return self.now if self._next is None else self._next[0]
 
     @property
     def requested(self) -> bool:
@@ -57,7 +68,7 @@ class WantedSettings:
             if self._next is None or (same and self._next[0] != self.now):
                 return False
             self._answer(CacheRefused("another change came before this one was done"))
-            (self.now, self._answering), self._next = self._next, None
+            (self.now, self._answering, self.anew), self._next = self._next, None
             return True
 
     def proved(self, how: str) -> None:

@@ -95,7 +95,8 @@ class Rig:
         catalogue = Catalogue()
         catalogue.add(plugin.name, plugin.specs)
         pipeline = Pipeline(catalogue, strict=True)
-        pipeline.register(plugin.name, max_series=plugin.config.max_series)
+        caps = plugin.config
+        pipeline.register(plugin.name, max_series=caps.max_series, max_per_metric=caps.max_per_metric)
         try:
             pipeline.accept(plugin.name, samples)
         except Exception as error:  # noqa: BLE001  # SampleError, or what comes of something that is no sample

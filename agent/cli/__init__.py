@@ -22,10 +22,15 @@ _COMMANDS = {
     "plugins": "agent.cli.plugins",
     "plugin": "agent.cli.plugin",
     "metrics": "agent.cli.metrics",
+    "incidents": "agent.cli.incidents",
     "dashboards": "agent.cli.dashboards",
     "cache": "agent.cli.cache",
+    "rules": "agent.cli.rules",
+    "audit": "agent.cli.audit",
     "eval": "agent.cli.evaluate",
+    "forecast": "agent.cli.forecast",
     "flare": "agent.cli.flare",
+    "demo": "agent.cli.demo",
 }
 
 

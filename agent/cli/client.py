@@ -54,7 +54,7 @@ def _ask(config: Config, method: str, path: str, patience: float = _TIMEOUT, wit
         answer = json.loads(body)
     except ValueError:
         answer = None
-    if response.status == 409 and isinstance(answer, dict) and isinstance(answer.get("error"), str):
+    if response.status in (400, 404, 409) and isinstance(answer, dict) and isinstance(answer.get("error"), str):
         raise PredisError(answer["error"])
     if response.status not in (200, 202) or not isinstance(answer, dict):
         raise AgentUnreachable(f"{where}{path} is not Predis' (HTTP status {response.status}): another program's port?")

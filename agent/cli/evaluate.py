@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.cli import evaluate_plugin
 from agent.cli.options import DebugOption, JsonOption
 from agent.errors import PredisError
 from core_cache.options import POLICIES
@@ -15,12 +16,16 @@ from core_cache.options import POLICIES
 if TYPE_CHECKING:
     from core_cache.policy.evaluate import Evaluation
 
-app = typer.Typer(no_args_is_help=True, help="Evaluate policies on recorded data.")
+app = typer.Typer(no_args_is_help=True, help="Evaluate what decides on recorded data.")
+app.command("anomaly")(evaluate_plugin.anomaly)
+app.command("multivariate")(evaluate_plugin.multivariate)
+app.command("cause")(evaluate_plugin.cause)
+app.command("forecast")(evaluate_plugin.forecast)
 
 
 @app.callback()
 def evaluate() -> None:
-    """Evaluate policies on recorded data."""
+    """Evaluate what decides on recorded data: policies, detectors, causes and forecasts."""
 
 
 @app.command("policy")

@@ -33,14 +33,14 @@ def list_metrics(
     debug: DebugOption = False,
 ) -> None:
     """List every metric that the agent and its enabled plugins can emit."""
-    from agent import own_metrics
-    from agent.metrics import self_metrics
     from agent.metrics.catalogue import Catalogue
+    from agent.metrics.self_metrics import PLUGIN_NAME
+    from agent.own_specs import SPECS
     from agent.plugin.importing import outlive_imports
     from agent.plugin.manager import PluginManager
 
     catalogue = Catalogue()
-    catalogue.add(self_metrics.PLUGIN_NAME, (*self_metrics.SPECS, *own_metrics.SPECS))
+    catalogue.add(PLUGIN_NAME, SPECS)
     loaded = load(config, set_, no_plugins)
     manager = PluginManager(loaded, mark=outlive_imports())
     manager.load()

@@ -60,6 +60,7 @@ def _show(answer: Mapping[str, Any]) -> None:
             ("cache", str(cache.get("state", "unknown"))),
             ("", _cache_line(cache)),
             *([("", str(cache["error"]))] if cache.get("error") else []),
+            *_analysis(answer),
         ]
     )
     plugins = answer.get("plugins", [])
@@ -76,6 +77,25 @@ def _show(answer: Mapping[str, Any]) -> None:
     headers = ("plugin", "state", "last success", "runs", "failures", "overdue", "series", "dropped")
     print_table(headers, rows, state_column=1)
     print_pairs([(str(plugin.get("name")), remark) for plugin in plugins for remark in _remarks(plugin)])
+
+
+def _analysis(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The incidents that last, and what is wrong with history, incidents or rules; nothing while all is quiet."""
+    incidents, rules = answer.get("incidents") or {}, answer.get("rules") or {}
+    for number, incident in enumerate(incidents.get("open", ())[:5]):
+        yield ("incidents" if not number else "", f"{incident.get('id')}: {incident.get('title')}")
+    troubles = {
+        "history": (answer.get("history") or {}).get("error"),
+        "incidents": incidents.get("error"),
+        "rules": rules.get("error") or rules.get("trouble"),
+    }
+    for name, trouble in troubles.items():
+        if trouble:
+            yield (name, str(trouble))
+    if rules.get("stopped"):
+        yield ("rules", f"no action is begun: {rules['stopped']}")
+    for problem in rules.get("problems", ())[:5]:
+        yield ("rules", f"left out: {problem}")
 
 
 def _remarks(plugin: Mapping[str, Any]) -> Iterator[str]:

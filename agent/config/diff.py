@@ -9,7 +9,7 @@ from typing import Any
 from agent.config.load import LoadedConfig
 from agent.config.locate import KeyPath, format_key
 from agent.config.models import Config, Section
-from agent.config.show import MASK, is_secret_name, show
+from agent.config.show import MASK, is_secret, show
 from agent.config.units import format_duration, format_size
 
 _DEFAULT = "the default"
@@ -108,7 +108,7 @@ def _leaves(table: Mapping[str, Any], prefix: KeyPath = ("plugins",)) -> Iterato
 
 
 def _written(loaded: LoadedConfig, path: KeyPath, value: object) -> str:
-    if any(is_secret_name(str(part)) for part in path[2:]) or "headers" in path[2:-1]:
+    if is_secret(path):
         return MASK
     raw: Any = loaded.sources.data
     for part in path:

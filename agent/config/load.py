@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ ENV_PREFIX = "PREDIS__"
 _DEEPEST = 50
 
 Model = TypeVar("Model", bound=BaseModel)
+Look = Callable[[Sources, Mapping[str, str]], None]
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,12 @@ class LoadedConfig:
     def read_plugin(self, name: str, model: type[Model]) -> tuple[Model | None, list[Problem]]:
         """The plugin's table ``[plugins.NAME]`` in its own model, or everything that is wrong with it."""
         raw = self.sources.data.get("plugins", {}).get(name, {})
-        config, problems = _read(model, raw, ("plugins", name), self.sources, self.environ)
+        config, problems = read_table(model, raw, ("plugins", name), self.sources, self.environ)
         return config, _in_order(problems)
 
-    def reload(self) -> LoadedConfig:
+    def reload(self, look: Look | None = None) -> LoadedConfig:
         """The configuration as the files say now, with the same overrides. Raises ConfigError."""
-        fresh = load_config(self.path, self.overrides, self.environ)
+        fresh = load_config(self.path, self.overrides, self.environ, look)
         return replace(fresh, plugins_off=self.plugins_off)
 
 
@@ -70,21 +71,29 @@ def find_config(explicit: Path | None = None, candidates: Sequence[Path] = DEFAU
 
 
 def load_config(
-    path: Path | None, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    look: Look | None = None,
 ) -> LoadedConfig:
-    """Read agent.toml (None: none), its conf.d, the environment and ``KEY=VALUE`` overrides. Raises ConfigError."""
+    """Read agent.toml (None: none), its conf.d, the environment and ``KEY=VALUE`` overrides. Raises ConfigError.
+
+    ``look`` is shown what was read, before anybody says what is wrong with it.
+    """
     environ = os.environ if environ is None else environ
     base = Path(os.path.abspath(path.parent if path is not None else "."))
     sources = Sources(base)
     problems: list[Problem] = []
     for file in _files(path, problems):
-        _add_file(file, sources, problems)
+        add_file(file, sources, problems)
     _add_environment(environ, sources, problems)
     for override in overrides:
         _add_override(override, sources, problems)
+    if look is not None:
+        look(sources, environ)
     # Every section is there, so that defaults are checked and resolved together with what is written.
     raw: dict[str, Any] = {key: {} for key in Config.model_fields} | sources.data | {"plugins": {}}
-    config, found = _read(Config, raw, (), sources, environ)
+    config, found = read_table(Config, raw, (), sources, environ)
     problems += found
     plugins = sources.data.get("plugins", {})
     problems += _check_plugin_tables(plugins, sources)
@@ -108,7 +117,8 @@ def _files(path: Path | None, problems: list[Problem]) -> list[Path]:
     return [path, *(folder / name for name in names)]
 
 
-def _add_file(file: Path, sources: Sources, problems: list[Problem]) -> None:
+def add_file(file: Path, sources: Sources, problems: list[Problem]) -> None:
+    """Lay a TOML file over what is there, or add what is wrong with it to the problems."""
     try:
         if file.exists() and not file.is_file():
             problems.append(Problem(str(file), None, "", "is not a file", "name a TOML file"))
@@ -188,15 +198,15 @@ def _from_text(text: str) -> tuple[object, str | None]:
     return value, None if isinstance(value, (str, list, dict)) else text
 
 
-def _read(
+def read_table(
     model: type[Model], raw: Any, prefix: KeyPath, sources: Sources, environ: Mapping[str, str]
 ) -> tuple[Model | None, list[Problem]]:
-    """The raw table in its model, or None and everything that is wrong with it."""
+    """The raw table that stands at `prefix`, in its model, or None and everything that is wrong with it."""
     problems: list[Problem] = []
     secrets: set[KeyPath] = set()
 
     def secret_failed(path: KeyPath, error: SecretError) -> None:
-        problems.append(_problem(sources, path, error.what, error.mend))
+        problems.append(problem_at(sources, path, error.what, error.mend))
 
     expanded = Secrets(environ, sources.base).expand_tree(raw, prefix, secret_failed, secrets)
     failed = {problem.key for problem in problems}
@@ -223,13 +233,14 @@ def _read(
         for path, reading in retry.items():
             _set(expanded, path, reading)
     for path, what, mend in mistakes:
-        problem = _problem(sources, (*prefix, *path), what, mend)
+        problem = problem_at(sources, (*prefix, *path), what, mend)
         if problem.key not in failed:
             problems.append(problem)
     return None, problems
 
 
-def _problem(sources: Sources, path: KeyPath, what: str, mend: str) -> Problem:
+def problem_at(sources: Sources, path: KeyPath, what: str, mend: str) -> Problem:
+    """A problem with a key, at the place where it or the innermost table around it was set."""
     place = sources.place(path)  # a missing key stands nowhere, so this is its table's place
     return Problem(place.file if place else None, place.line if place else None, format_key(path), what, mend)
 
@@ -239,7 +250,7 @@ def _check_plugin_tables(plugins: Any, sources: Sources) -> list[Problem]:
     if isinstance(plugins, dict):
         wrong = [("plugins", name) for name, table in plugins.items() if not isinstance(table, dict)]
     mend = "write [plugins.NAME] and its keys below it"
-    return [_problem(sources, path, "is not a table", mend) for path in wrong]
+    return [problem_at(sources, path, "is not a table", mend) for path in wrong]
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:

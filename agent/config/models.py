@@ -247,12 +247,63 @@ class HttpSection(Section):
     port: Port = 8889
 
 
+class HistorySection(Section):
+    """What series were: kept in data_dir, or read from Prometheus."""
+
+    enabled: bool = Field(default=True, description="false: the newest minutes alone, in memory")
+    backend: Literal["local", "prometheus"] = Field(
+        default="local", description="prometheus: older points are read from there, and nothing is written here"
+    )
+    retention: Annotated[Duration, duration_between("1h", "520w")] = Field(
+        default=35 * 86400.0, description="of one value (and lowest, highest) every 5 minutes"
+    )
+    raw_retention: Annotated[Duration, duration_between("10m", "520w")] = Field(
+        default=2 * 86400.0, description="of every point"
+    )
+    max_size: Annotated[Size, size_between("8MiB", "1TiB")] = Field(
+        default=1 << 30, description="of the file; the oldest goes first"
+    )
+    url: str = Field(default="http://127.0.0.1:9090", description="of Prometheus")
+    selector: str = Field(default="", description='what tells this agent\'s series there, such as job="predis"')
+
+    @field_validator("url")
+    @classmethod
+    def _web_address(cls, url: str) -> str:
+        if not re.match(r"https?://[^/\s]", url):
+            raise refuse(f"{show(url)} is not the address of a server", "write for example http://127.0.0.1:9090")
+        return url
+
+
+class RulesSection(Section):
+    """When something holds, then do something about it: what counts for all rules."""
+
+    enabled: bool = True
+    folder: ConfigPath = Field(
+        default=Path("rules.d"), validate_default=True, description="its *.toml are read; it need not be there"
+    )
+    packs: bool = Field(default=True, description="the rules that come with the agent, too")
+    dry_run: bool = Field(default=True, description="rules that do not say otherwise change nothing")
+    share: float = Field(default=0.5, gt=0, le=1, description="of a rule's subjects that may be ill or worked on")
+    actions_per_hour: int = Field(default=10, ge=1, le=10_000, description="of a rule, that change something")
+    max_actions_per_hour: int = Field(default=10, ge=1, le=10_000, description="of all rules together")
+    approval_timeout: Annotated[Duration, duration_between("1m", "1w")] = Field(
+        default=3600.0, description="how long a person has to approve"
+    )
+    storm_firing: int = Field(default=20, ge=1, le=10_000, description="rules and subjects firing that are a storm")
+    storm_incidents: int = Field(default=10, ge=1, le=10_000, description="open incidents that are a storm")
+    storm_window: Annotated[Duration, duration_between("10s", "1d")] = Field(
+        default=300.0, description="within which they are counted"
+    )
+
+
 class Config(Section):
     """The whole of agent.toml. ``plugins`` is raw: each plugin's own model reads its table."""
 
     agent: AgentSection = AgentSection()
     cache: CacheSection = CacheSection()
     http: HttpSection = HttpSection()
+    history: HistorySection = HistorySection()
+    rules: RulesSection = RulesSection()
     plugins: dict[str, dict[str, Any]] = Field(default={}, repr=False)  # may hold secrets
 
     @field_validator("cache")
@@ -297,6 +348,9 @@ class PluginConfig(Section):
     max_series: int = Field(
         default=2000, ge=1, le=1_000_000, description="more series than this are dropped and counted"
     )
+    max_per_metric: Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | None, OrDefault] = Field(
+        default=None, description="more series than this of one metric are dropped and counted; empty for max_series"
+    )
     isolation: Literal["thread", "process"] = Field(
         default="thread", description="whether it runs in the agent or in a process of its own, which can be killed"
     )
@@ -305,5 +359,5 @@ class PluginConfig(Section):
     )
 
 
-RARE_PLUGIN_KEYS = frozenset({"isolation", "memory_limit"})
+RARE_PLUGIN_KEYS = frozenset({"max_per_metric", "isolation", "memory_limit"})
 """Keys that every plugin has and few tables need: samples leave them out, the user guide explains them once."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 from agent.config.load import LoadedConfig
+from agent.config.locate import KeyPath
 from agent.config.secrets import SecretError, Secrets
-from agent.config.show import MASK, is_secret_name
+from agent.config.show import MASK, is_secret, is_secret_name
+from agent.config.sources import Sources
 
 SHORTEST = 5  # characters; to mask shorter ones everywhere would blacken words, and tell them
 OWN_FILES = ("cache.password", "http.token", "tenants/*.password")
@@ -40,35 +42,39 @@ class Scrubber:
 
 def scrubber(loaded: LoadedConfig) -> Scrubber:
     """One that knows the secrets of this configuration and of its data folder."""
-    return Scrubber([*secrets_of(loaded), *_own_secrets(loaded.config.agent.data_dir)])
+    return Scrubber(secrets_in_force(loaded))
 
 
-def secrets_of(loaded: LoadedConfig) -> Iterator[str]:
-    """Every secret text in the configuration."""
-    yield from _in_tree("", loaded.sources.data, Secrets(loaded.environ, loaded.sources.base))
-    for name, value in loaded.environ.items():
+def secrets_in_force(loaded: LoadedConfig) -> list[str]:
+    """The secrets of this configuration and of its data folder."""
+    return [*secrets_of(loaded.sources, loaded.environ), *_own_secrets(loaded.config.agent.data_dir)]
+
+
+def secrets_of(sources: Sources, environ: Mapping[str, str]) -> Iterator[str]:
+    """Every secret text in a configuration, whether it can be used or not."""
+    yield from _in_tree((), sources.data, Secrets(environ, sources.base))
+    for name, value in environ.items():
         if is_secret_name(name):
             yield value
 
 
-def _in_tree(key: str, value: Any, secrets: Secrets) -> Iterator[str]:
+def _in_tree(path: KeyPath, value: Any, secrets: Secrets) -> Iterator[str]:
     if isinstance(value, dict):
         for name, item in value.items():
-            below = "secret" if is_secret_name(key) or key == "headers" else str(name)
-            yield from _in_tree(below, item, secrets)
+            yield from _in_tree((*path, str(name)), item, secrets)
     elif isinstance(value, list):
         for item in value:
-            yield from _in_tree(key, item, secrets)
+            yield from _in_tree(path, item, secrets)
     elif isinstance(value, str):
-        yield from _in_text(key, value, secrets)
+        yield from _in_text(path, value, secrets)
 
 
-def _in_text(key: str, value: str, secrets: Secrets) -> Iterator[str]:
+def _in_text(path: KeyPath, value: str, secrets: Secrets) -> Iterator[str]:
     try:
         expanded, replaced = secrets.expand(value)
-    except SecretError:  # the configuration is in force, so it could be read once; what it was then is not known here
+    except SecretError:  # what it was when it could be read is not known here
         return
-    if replaced or is_secret_name(key):
+    if replaced or is_secret(path):
         yield expanded
     for found in _URL_USER.finditer(expanded):
         user, _, password = found[1].partition(":")

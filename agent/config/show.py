@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, time
 from pathlib import PurePath
 
 MASK = "********"
 
 _SECRET_NAME = re.compile(
-    r"(password|passwd|passphrase|secret|token|(api|license|private|access|app|account|user|ingest)[-_]?key|credential|authorization)s?$",
+    r"(password|passwd|passphrase|secret|token|secret[-_]?url|(api|license|private|access|app|account|user|ingest)[-_]?key|credential|authorization)s?$",
     re.I,
 )
 # What stands before the last "@", whatever it holds: a URL with a mistake in it is still no place to print a password.
@@ -22,18 +22,31 @@ def is_secret_name(key: str) -> bool:
     return _SECRET_NAME.search(key) is not None
 
 
+def is_secret(path: Sequence[str | int]) -> bool:
+    """Whether what stands at this key must not be printed: a name of the path says so, or it is one of `headers`.
+
+    The name of a plugin says nothing.
+    """
+    names = [str(part) for part in (path[2:] if path[:1] == ("plugins",) else path)]
+    return any(map(is_secret_name, names)) or "headers" in names[:-1]
+
+
 def _mask_user(text: str) -> str:
     return _URL_USER.sub(lambda found: f"{found[1] or ''}{MASK}@", text)
 
 
 def mask(key: str, value: object) -> object:
     """The value, unless its key or its form (a password in a URL) says that it is secret: then what may be shown."""
+    return _masked((key,), value)
+
+
+def _masked(path: tuple[str, ...], value: object) -> object:
     if isinstance(value, str):
-        return MASK if value and is_secret_name(key) else _mask_user(value)
+        return MASK if value and is_secret(path) else _mask_user(value)
     if isinstance(value, Mapping):
-        return {name: mask(str(name), item) for name, item in value.items()}
+        return {name: _masked((*path, str(name)), item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [mask(key, item) for item in value]
+        return [_masked(path, item) for item in value]
     return value
 
 
@@ -43,7 +56,7 @@ def show(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _notation(value: object) -> str:
+def _notation(value: object, path: tuple[str, ...] = ()) -> str:
     if value is None:
         return '""'
     if isinstance(value, bool):
@@ -56,10 +69,11 @@ def _notation(value: object) -> str:
         masked = _mask_user(str(value))
         return '"' + masked.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
     if isinstance(value, Mapping):
-        pairs = (f"{key} = {MASK if is_secret_name(str(key)) else _notation(item)}" for key, item in value.items())
+        items = ((key, (*path, str(key)), item) for key, item in value.items())
+        pairs = (f"{key} = {MASK if is_secret(below) else _notation(item, below)}" for key, below, item in items)
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, (list, tuple, set, frozenset)):
-        return "[" + ", ".join(map(_notation, value)) + "]"
+        return "[" + ", ".join(_notation(item, path) for item in value) + "]"
     return str(value)
 
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 
 from agent.config.models import ConfigPath, OrDefault, PluginConfig
 from agent.config.refuse import refuse
 from agent.config.show import show
 from agent.config.units import Duration, Size, duration_between, size_between
+
+
+def _fits_a_header(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value().strip()
+    if not re.fullmatch(r"[!-~]*", text):
+        raise refuse("a key has no spaces, line ends or letters with accents", "copy it once more")
+    return SecretStr(text)
+
+
+ApiKey = Annotated[SecretStr, AfterValidator(_fits_a_header)]
+"""A vendor's key, as it goes into a header; spaces and line ends around it are left out."""
 
 
 class ExportConfig(PluginConfig):
@@ -42,4 +54,6 @@ class ExportConfig(PluginConfig):
             raise refuse(
                 f"{show(endpoint)} is not the URL of an endpoint", 'write "https://HOST" or "https://HOST:PORT"'
             )
+        if parts.username or parts.query:  # which are not shown: they may be a key
+            raise refuse("a URL of an endpoint has no user and no query", "a key has a key of its own in this table")
         return endpoint

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agent.export.batch import Sizes, compressor, cut, encoding_for
 from agent.export.config import ExportConfig
-from agent.export.model import Answer, Batch, Body, Destination, Limits, Verdict
+from agent.export.model import Answer, Batch, Body, Destination, Limits, NotNow, Verdict
 from agent.metrics.model import Histogram
 from agent.plugin.guard import describe
 
@@ -64,14 +64,17 @@ class Courier:
         """How long requests took, in seconds."""
         return Histogram(DURATIONS, tuple(self._durations), self._seconds)
 
-    def attempt(self, batch: Batch, begin: int, limits: Limits, about_to_send: Callable[[int], None]) -> Outcome:
-        """Sends points from `begin` on, as many as fit into one request."""
+    def attempt(self, batch: Batch, begin: int, limits: Limits, about_to_send: Callable[[int], bool]) -> Outcome:
+        """Sends points from `begin` on, as many as fit into one request, if `about_to_send` allows so many."""
         lane = batch.lane
         points = self._sizes.points(lane, limits, len(batch) - begin)
         encoding = encoding_for(self._wanted, limits)
         try:
             raw = self._destination.encode(cut(batch, begin, begin + points))
             data = self._compress(encoding, raw)
+        except NotNow as error:
+            self._sizes.too_large(lane, points)  # in case that it was for them after all
+            return Outcome(answer=Answer(Verdict.retry, "exception", str(error)))
         except Exception as error:  # noqa: BLE001  # a vendor's half may raise anything
             return self._smaller(lane, points, "encode_failed", describe(error))
         if not raw:
@@ -79,7 +82,8 @@ class Courier:
         self._sizes.learn(lane, points, len(raw), len(data))
         if len(raw) > limits.raw_bytes or len(data) > limits.compressed_bytes:
             return self._smaller(lane, points, "too_large", f"{len(raw)} bytes, compressed {len(data)}")
-        about_to_send(points)
+        if not about_to_send(points):
+            return Outcome()
         answer = self._send(Body(lane, data, encoding))
         self.requests[_word(answer.verdict)] += 1
         if answer.verdict is Verdict.accepted:

@@ -131,6 +131,10 @@ class Answer:
     maybe_taken: bool = False
 
 
+class NotNow(Exception):
+    """What `encode` raises when nothing is wrong with the points: they wait as after a failed request."""
+
+
 class Destination(Protocol):
     """The vendor's half of an exporter.
 

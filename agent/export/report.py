@@ -78,7 +78,7 @@ SPECS = (
 
 def status(pipe: ExportPipe) -> dict[str, Any]:
     """For the status document. Times are Unix seconds, durations and ages seconds; points include events."""
-    books, age = pipe.account.books(), pipe.spool.age
+    books, age = pipe.account.books(), pipe.lanes.age
     return {
         "produced": books.produced,
         "delivered": books.delivered,
@@ -88,12 +88,13 @@ def status(pipe: ExportPipe) -> dict[str, Any]:
         "possible_duplicates": books.possible_duplicates,
         "unsupported_series": pipe.unsupported,
         "lag_seconds": _rounded(pipe.lag),
-        "spool_bytes": pipe.spool.size,
+        "spool_bytes": pipe.lanes.size,
         "spool_age_seconds": _rounded(age),
-        "spool_corrupt": pipe.spool.corrupt,
+        "spool_corrupt": pipe.lanes.corrupt,
         "circuit": str(pipe.retry.circuit),
         "failures_in_a_row": pipe.retry.failures,
         "retry_in": _rounded(pipe.retry.wait) if pipe.retry.failures else None,
+        "failing_lanes": pipe.lanes.failing,
         "hung_for": _rounded(pipe.courier.hanging),
         "requests": dict(pipe.courier.requests),
         "last_success": pipe.last_success,
@@ -132,8 +133,8 @@ def collect(pipe: ExportPipe) -> Iterator[Sample]:
     yield Sample("predis_export_possible_duplicates_total", books.possible_duplicates, own)
     yield Sample("predis_export_queue_points", books.queued, own)
     yield Sample("predis_export_spool_points", books.spooled, own)
-    yield Sample("predis_export_spool_bytes", pipe.spool.size, own)
-    yield Sample("predis_export_spool_corrupt_total", pipe.spool.corrupt, own)
+    yield Sample("predis_export_spool_bytes", pipe.lanes.size, own)
+    yield Sample("predis_export_spool_corrupt_total", pipe.lanes.corrupt, own)
     yield Sample("predis_export_lag_seconds", pipe.lag or 0.0, own)
     for verdict, count in dict(pipe.courier.requests).items():
         yield Sample("predis_export_requests_total", count, (*own, verdict))

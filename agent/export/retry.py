@@ -33,7 +33,7 @@ class Retry:
     ) -> None:
         self._clock, self._uniform = clock, uniform
         self.failures = 0  # in a row
-        self._again_at = 0.0
+        self._again_at = self._held_until = 0.0
 
     @property
     def circuit(self) -> Circuit:
@@ -45,7 +45,12 @@ class Retry:
     @property
     def wait(self) -> float:
         """Seconds until the next request may go out; 0 when it may now."""
-        return max(0.0, self._again_at - self._clock()) if self.failures else 0.0
+        until = max(self._again_at, self._held_until) if self.failures else self._held_until
+        return max(0.0, until - self._clock())
+
+    def hold(self, seconds: float) -> None:
+        """Nothing failed here, but the vendor asked for so many seconds without requests."""
+        self._held_until = max(self._held_until, self._clock() + min(seconds, LONGEST_ASKED))
 
     def succeeded(self) -> None:
         """The vendor answered in a way that is no reason to wait."""

@@ -1,7 +1,7 @@
-"""How many points were sent since the counters' baseline was kept, in a file that is written over in place.
+"""How many points left the memory since the counters' baseline was kept, in a file that is written over in place.
 
-After SIGKILL, the first increases are counted from that baseline, so they hold once more what was sent after it and may
-have been taken: these points are counted as possible duplicates.
+After SIGKILL, the first increases are counted from that baseline, so they hold once more what was sent or spooled after
+it: these points are counted as possible duplicates.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MAGIC = b"PXN1"
 
 
 class Sent:
-    """The number, on the disk and here. Used by one thread. A disk that takes no more makes it too small."""
+    """The number, on the disk and here. Not thread-safe. A disk that takes no more makes it too small."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -25,15 +25,15 @@ class Sent:
         self.points = self._read()
 
     def add(self, points: int) -> None:
-        """So many are about to be sent."""
+        """So many are about to be sent, or spooled."""
         self.points += points
         with contextlib.suppress(OSError):
             self._write()
 
-    def clear(self) -> None:
-        """The baseline was kept."""
-        if self.points:
-            self.points = 0
+    def forget(self, points: int) -> None:
+        """A baseline was kept that holds so many of them."""
+        if points:
+            self.points -= points
             with contextlib.suppress(OSError):
                 self._write()
 

@@ -13,7 +13,7 @@ import errno
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from agent.export.account import Account
@@ -30,8 +30,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def make_private(folder: Path) -> None:
-    """Makes a folder, and the one around it, for nobody else. Raises OSError."""
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Makes a folder, and those around it that are missing, for nobody else. Raises OSError."""
+    if not folder.parent.exists():
+        make_private(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
 
 
@@ -46,7 +47,8 @@ class SpoolError(Exception):
 class Spool:
     """Not thread-safe: the pipe holds its lock. Moves its points in `account` when it drops some by itself.
 
-    `most_bytes` caps the segments together; `oldest` is in seconds. `find` gives the object that a series has already.
+    `most_bytes` caps the segments together, with those of the `others` that share the disk; `oldest` is in seconds.
+    `find` gives the object that a series has already.
     """
 
     def __init__(
@@ -57,13 +59,14 @@ class Spool:
         *,
         most_bytes: int,
         oldest: float,
+        others: Callable[[], Sequence[Spool]] = tuple,
         clock: Callable[[], float] = time.time,
         log: logging.Logger | None = None,
     ) -> None:
         self.folder = folder
         self.corrupt = 0  # frames or stretches that could not be read
         self._account, self._find, self._clock = account, find, clock
-        self._most, self._oldest = most_bytes, oldest
+        self._most, self._oldest, self._others = most_bytes, oldest, others
         self._segment_size = min(LARGEST_SEGMENT, max(4096, most_bytes // PARTS))
         self._log = log or logging.getLogger(__name__)
         self._segments: deque[Segment] = deque()
@@ -187,7 +190,7 @@ class Spool:
     def _write(self, segment: Segment, batch: Batch) -> None:
         frames = segment.frames(batch)
         self._make_room(len(frames))
-        if self.size + len(frames) > self._most:
+        if self._together + len(frames) > self._most:
             segment.forget()
             raise SpoolError("spool_full", f"{len(batch)} points take {len(frames)} bytes, for which there is no room")
         segment.append(frames, batch)
@@ -199,11 +202,23 @@ class Spool:
             segment = self._segments[first]
             if segment.newest < too_old:
                 reason = "too_old"
-            elif self.size + wanted > self._most:
-                reason = "spool_full"
             else:
-                return
+                break
             self._drop(first, reason)
+        while self._together + wanted > self._most:
+            spools = [spool for spool in (self, *self._others()) if spool._droppable(spool is self)]
+            if not spools:
+                return
+            oldest = min(spools, key=lambda spool: spool._segments[int(spool._held)].newest)
+            oldest._drop(int(oldest._held), "spool_full")
+
+    @property
+    def _together(self) -> int:
+        return self.size + sum(spool.size for spool in self._others())
+
+    def _droppable(self, writing: bool) -> bool:
+        """Whether there is a segment besides the one that is being sent from, and the one being written."""
+        return len(self._segments) > int(self._held) + int(writing)
 
     def _drop(self, index: int, reason: str) -> None:
         """Gives up a segment."""

@@ -35,9 +35,10 @@ class Work:
 
 
 class Waiting:
-    """Not thread-safe: the pipe holds its lock. `most` points wait in memory.
+    """Not thread-safe: the pipe holds its lock. `most` points wait in memory, with the `others` that share it.
 
-    `failing` says whether the vendor does not answer at the moment, and `note` is told what goes wrong.
+    `failing` says whether the vendor does not answer at the moment. `leaving` is told of a batch that is about to be
+    spooled, and of how many points; a negative number when the disk did not take them. `note` is told what goes wrong.
     """
 
     def __init__(
@@ -46,12 +47,15 @@ class Waiting:
         spool: Spool,
         most: int,
         failing: Callable[[], bool],
+        *,
+        others: Callable[[], int] = lambda: 0,
+        leaving: Callable[[Batch, int], None],
         note: Callable[[str], None],
     ) -> None:
         self._account, self._spool, self._most = account, spool, most
-        self._failing, self._note = failing, note
+        self._failing, self._others, self._leaving, self._note = failing, others, leaving, note
         self._queue: deque[Batch] = deque()
-        self._queued = 0  # points in it
+        self.queued = 0  # points in it; may be read without the lock
         self._front: Batch | None = None
 
     @property
@@ -74,8 +78,8 @@ class Waiting:
         """New points wait behind all others."""
         self._account.produce(len(batch))
         self._queue.append(batch)
-        self._queued += len(batch)
-        if self._queued > self._most or self._spool or self._failing():
+        self.queued += len(batch)
+        if self.queued + self._others() > self._most or self._spool or self._failing():
             self.spill()
 
     def add_event(self, lane: str, event: Event) -> None:
@@ -85,7 +89,7 @@ class Waiting:
             self.add(Batch(lane, event.time, events=(event,)))
             return
         self._queue[-1] = Batch(lane, last.time, events=(*last.events, event))
-        self._queued += 1
+        self.queued += 1
         self._account.produce(1)
 
     def next(self) -> Work | None:
@@ -106,15 +110,18 @@ class Waiting:
             self._front = cut(work.batch, work.done, len(work.batch))
         if self._front is not None and not self._spool:  # then nothing is between it and the queue
             self._queue.appendleft(self._front)
-            self._queued += len(self._front)
+            self.queued += len(self._front)
             self._front = None
         if self._front is not None:
             # It was taken when the spool was empty, so that nothing of the spool can have been delivered before it.
+            front, points = self._front, len(self._front)
+            self._leaving(front, points)
             try:
-                self._spool.prepend([self._front])
-                self._account.move(len(self._front), "queued", "spooled")
+                self._spool.prepend([front])
+                self._account.move(points, "queued", "spooled")
                 self._front = None
             except SpoolError as error:
+                self._leaving(front, -points)
                 self._note(f"points cannot be spooled: {error}")
         self.spill()
 
@@ -123,9 +130,11 @@ class Waiting:
         reason = "queue_full"
         while self._queue:
             batch = self._queue[0]
+            self._leaving(batch, len(batch))
             try:
                 self._spool.append(batch)
             except SpoolError as error:
+                self._leaving(batch, -len(batch))
                 self._note(f"points cannot be spooled: {error}")
                 reason = error.reason
                 if reason != "spool_full":
@@ -133,7 +142,7 @@ class Waiting:
                 self._account.drop(len(self._unqueue()), "queued", reason)  # that one will never fit
                 continue
             self._account.move(len(self._unqueue()), "queued", "spooled")
-        while self._queue and self._queued > self._most:
+        while self._queue and self.queued + self._others() > self._most:
             self._account.drop(len(self._unqueue()), "queued", reason)
 
     def give_up(self, reason: str) -> None:
@@ -146,5 +155,5 @@ class Waiting:
 
     def _unqueue(self) -> Batch:
         batch = self._queue.popleft()
-        self._queued -= len(batch)
+        self.queued -= len(batch)
         return batch

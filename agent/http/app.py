@@ -7,6 +7,7 @@ plugin.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -18,9 +19,12 @@ from starlette.routing import Route
 from agent import __version__
 from agent.errors import PredisError
 from agent.http.auth import TRUSTED, Guard, bears, needs_token
+from agent.http.incident_page import incident_page
 from agent.http.page import status_page
 from agent.metrics.document import metrics_document
 from agent.metrics.model import Snapshot
+
+_LONGEST_NAME = 100
 
 
 class AgentView(Protocol):
@@ -53,6 +57,24 @@ class AgentView(Protocol):
     def snapshot(self) -> Snapshot:
         """All series now."""
 
+    def rules(self) -> dict[str, Any]:
+        """What rules do, and each of them. Raises PredisError."""
+
+    def rule(self, name: str) -> dict[str, Any]:
+        """Why a rule does or does not act. Raises PredisError."""
+
+    def command_rules(self, what: str, name: str, who: str) -> dict[str, Any]:
+        """Stops or resumes all actions, approves, denies or resets. Raises PredisError."""
+
+    def incidents(self) -> list[dict[str, Any]]:
+        """The newest incidents in a line each, newest first. May take a moment: disks do."""
+
+    def incident(self, identifier: str) -> dict[str, Any] | None:
+        """All of one incident; None where there is none of this name."""
+
+    def history(self, query: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """What series were. Raises PredisError for a query that cannot be answered. May take a second: disks do."""
+
 
 def build_app(view: AgentView, token: str | None, key: str | None = None) -> Starlette:
     """The application; `token` None means that it listens on loopback and is open to who is there, for reading.
@@ -73,6 +95,13 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
         body = text.encode("utf-8", "replace")  # names of files need not be UTF-8
         return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
 
+    def html(text: str) -> Response:
+        headers = {
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+        }
+        return Response(text.encode("utf-8", "replace"), 200, headers, "text/html")
+
     def has_key(request: Request) -> bool:
         return bears(request.headers, None if key is None else key.encode())
 
@@ -88,15 +117,23 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
             "/readyz": "200 while the cache answers and every collector delivers, else 503 with the reasons",
             "/api/v1/status": "the agent, its cache and its plugins",
             "/api/v1/metrics": "the newest value of every series",
+            "/api/v1/incidents": "the newest incidents; /api/v1/incidents/ID: all of one, /incidents/ID: as a page",
+            "/api/v1/rules": "what rules do; /api/v1/rules/NAME: why one does or does not act",
             "/status": "the same as a page for people",
+        }
+        with_query = {
+            "/api/v1/history": "?metric=NAME&start=&end=&label.NAME=: what the series of a metric were",
         }
         with_token = {
             "/api/v1/config/plan": "with the token in http.token: what a reload of the configuration would change",
             "/api/v1/diagnostics": "with the token in http.token: the newest log lines and what each thread does",
             "/api/v1/cache/upgrade": "POST, with the token in http.token: a new cache process takes over",
+            "/api/v1/rules/do/WHAT": "POST, with the token in http.token: stop or resume all actions, or, with ?name=,"
+            " approve, deny or reset",
             "/api/v1/config/apply": "POST, with the token in http.token: reloads the configuration, as SIGHUP does",
         }
-        return fresh({"service": "predis-agent", "version": __version__, "paths": paths, "with_token": with_token})
+        head = {"service": "predis-agent", "version": __version__}
+        return fresh({**head, "paths": paths, "with_query": with_query, "with_token": with_token})
 
     async def livez(request: Request) -> Response:
         return health(request, "live", view.not_live())
@@ -108,15 +145,49 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
         return fresh(view.status())
 
     async def page(request: Request) -> Response:
-        headers = {
-            "Cache-Control": "no-store",
-            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-        }
-        text = status_page(scrubbed(view.status()))
-        return Response(text.encode("utf-8", "replace"), 200, headers, "text/html")
+        return html(status_page(scrubbed(view.status())))
 
     async def metrics(request: Request) -> Response:
         return fresh(metrics_document(view.snapshot()))
+
+    def rules(request: Request) -> Response:
+        return answered(view.rules)
+
+    def rule(request: Request) -> Response:
+        return answered(lambda: view.rule(request.path_params["name"]), 404)
+
+    def command_rules(request: Request) -> Response:
+        if not has_key(request):
+            return needs_token()
+        asked, query = request.path_params, request.query_params
+        who = query.get("who", "")[:_LONGEST_NAME] or "somebody with the token"
+        return answered(lambda: view.command_rules(asked["what"], query.get("name", ""), who))
+
+    def answered(ask: Callable[[], dict[str, Any]], otherwise: int = 409) -> Response:
+        try:
+            return fresh(ask())
+        except PredisError as error:
+            return fresh({"error": str(error)}, otherwise)
+
+    def incidents(request: Request) -> Response:
+        return fresh({"incidents": view.incidents()})
+
+    def incident(request: Request) -> Response:
+        found = view.incident(request.path_params["id"])
+        return no_incident(request) if found is None else fresh(found)
+
+    def picture(request: Request) -> Response:
+        found = view.incident(request.path_params["id"])
+        return no_incident(request) if found is None else html(incident_page(scrubbed(found)))
+
+    def no_incident(request: Request) -> Response:
+        return fresh({"error": f"there is no incident {request.path_params['id']}; see /api/v1/incidents"}, 404)
+
+    def history(request: Request) -> Response:  # no coroutine: Starlette gives it a thread
+        try:
+            return fresh(view.history(request.query_params.multi_items()))
+        except PredisError as error:
+            return fresh({"error": str(error)}, 400)
 
     async def upgrade(request: Request) -> Response:
         if not has_key(request):
@@ -153,5 +224,12 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
         Route("/api/v1/status", status),
         Route("/status", page),
         Route("/api/v1/metrics", metrics),
+        Route("/api/v1/history", history),
+        Route("/api/v1/rules", rules),
+        Route("/api/v1/rules/{name}", rule),
+        Route("/api/v1/rules/do/{what}", command_rules, methods=["POST"]),
+        Route("/api/v1/incidents", incidents),
+        Route("/api/v1/incidents/{id}", incident),
+        Route("/incidents/{id}", picture),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, token=token)])

@@ -5,6 +5,7 @@ It is plain HTML that reloads itself every few seconds: nothing is loaded from e
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -29,8 +30,9 @@ _EXPORTERS = (
     *("exporter", "circuit", "last delivery", "#lag"),
     *("#produced", "#delivered", "#queued", "#spooled", "spool", "#dropped"),
 )
+_INCIDENTS = ("incident", "severity", "since", "#series", "what it is")
 _GOOD = {"active", "running", "closed", "ready"}
-_WARN = {"backing off", "starting", "half-open", "disabled"}
+_WARN = {"warning", "backing off", "starting", "half-open", "disabled"}
 
 
 def status_page(status: Mapping[str, Any]) -> str:
@@ -40,9 +42,9 @@ def status_page(status: Mapping[str, Any]) -> str:
     exporters = [plugin for plugin in plugins if plugin.get("export")]
     ready = "ready" if health.get("ready") else "not ready"
     parts = [
-        f"<h1>Predis agent: {_state(ready)}</h1>",
+        f"<h1>Predis agent: {state(ready)}</h1>",
         _list(health.get("reasons") or ()),
-        _pairs(
+        pairs_list(
             [
                 (
                     "agent",
@@ -54,26 +56,35 @@ def status_page(status: Mapping[str, Any]) -> str:
             ]
         ),
         "<h2>Cache</h2>",
-        _pairs(_cache(cache)),
+        pairs_list(_cache(cache)),
         "<h2>Plugins</h2>",
-        _table(_PLUGINS, map(_plugin, plugins)),
+        table(_PLUGINS, map(_plugin, plugins)),
     ]
+    incidents = (status.get("incidents") or {}).get("open") or ()
+    if incidents:
+        parts[2:2] = ["<h2>Open incidents</h2>", table(_INCIDENTS, map(_incident, incidents))]
     if exporters:
-        parts += ["<h2>Exporters</h2>", _table(_EXPORTERS, map(_exporter, exporters))]
+        parts += ["<h2>Exporters</h2>", table(_EXPORTERS, map(_exporter, exporters))]
+    footer = f'As JSON: <a href="/api/v1/status">/api/v1/status</a>. Reloaded every {REFRESH} s.'
+    return document(f"Predis agent: {ready}", parts, footer, refresh=REFRESH)
+
+
+def document(title: str, parts: Iterable[str], footer: str, refresh: int | None = None) -> str:
+    """A whole page of these parts, which are HTML, as is the footer; reloaded every `refresh` seconds."""
     body = "\n".join(parts)
+    again = "" if refresh is None else f'<meta http-equiv="refresh" content="{refresh}">'
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="{REFRESH}">'
-        f'<meta name="viewport" content="width=device-width"><title>Predis agent: {ready}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{again}'
+        f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style></head>\n<body>\n{body}\n"
-        f'<p class="remark">As JSON: <a href="/api/v1/status">/api/v1/status</a>. Reloaded every {REFRESH} s.</p>'
-        "\n</body></html>\n"
+        f'<p class="remark">{footer}</p>\n</body></html>\n'
     )
 
 
 def _cache(cache: Mapping[str, Any]) -> list[tuple[str, object]]:
     memory, upgrades = cache.get("memory"), cache.get("upgrades") or 0
     return [
-        ("state", _Html(_state(str(cache.get("state", "unknown"))))),
+        ("state", Html(state(str(cache.get("state", "unknown"))))),
         *([("error", cache["error"])] if cache.get("error") else []),
         (
             "process",
@@ -91,10 +102,22 @@ def _plugin(plugin: Mapping[str, Any]) -> list[str]:
     remarks += [f"dropped most: {metric}, {count:,} samples ({reason})" for metric, reason, count in offenders[:1]]
     return [
         _named(plugin, remarks),
-        _state(str(plugin.get("state"))),
+        state(str(plugin.get("state"))),
         _ago(plugin, "last_success_seconds_ago", " ago"),
         *(_number(plugin.get(key)) for key in ("runs", "failures", "series")),
         _number(sum(dropped.values())),
+    ]
+
+
+def _incident(incident: Mapping[str, Any]) -> list[str]:
+    identifier = escape(str(incident.get("id")))
+    why = [str(incident["why"])] if incident.get("why") else []
+    return [
+        f'<a href="/incidents/{identifier}">{identifier}</a>',
+        state(str(incident.get("severity"))),
+        escape(time.strftime("%H:%M:%S UTC", time.gmtime(incident.get("opened") or 0))),
+        _number(incident.get("series")),
+        _named({"name": incident.get("title")}, why),
     ]
 
 
@@ -110,7 +133,7 @@ def _exporter(plugin: Mapping[str, Any]) -> list[str]:
     age = f", {_ago(export, 'spool_age_seconds')} old" if export.get("spool_age_seconds") else ""
     return [
         _named(plugin, [export.get("last_error"), *remarks]),
-        _state(str(export.get("circuit"))),
+        state(str(export.get("circuit"))),
         _ago(plugin, "last_success_seconds_ago", " ago") if export.get("delivered") else "never",
         _ago(export, "lag_seconds"),
         *(_number(export.get(key)) for key in ("produced", "delivered", "queued", "spooled")),
@@ -124,11 +147,11 @@ def _named(plugin: Mapping[str, Any], remarks: Iterable[object]) -> str:
     return escape(str(plugin.get("name"))) + "".join(lines)
 
 
-class _Html(str):
+class Html(str):
     """A text that is HTML already."""
 
 
-def _state(word: str) -> str:
+def state(word: str) -> str:
     kind = "good" if word in _GOOD else "warn" if word in _WARN else "bad"
     return f'<span class="state {kind}">{escape(word)}</span>'
 
@@ -138,15 +161,15 @@ def _list(items: Iterable[object]) -> str:
     return f"<ul>{rows}</ul>" if rows else ""
 
 
-def _pairs(pairs: Iterable[tuple[str, object]]) -> str:
+def pairs_list(pairs: Iterable[tuple[str, object]]) -> str:
     rows = (
-        f"<dt>{escape(name)}</dt><dd>{value if isinstance(value, _Html) else escape(str(value))}</dd>"
+        f"<dt>{escape(name)}</dt><dd>{value if isinstance(value, Html) else escape(str(value))}</dd>"
         for name, value in pairs
     )
     return f"<dl>{''.join(rows)}</dl>"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Columns whose head begins with # are numbers; cells are HTML."""
     kinds = [' class="n"' if name.startswith("#") else "" for name in head]
     top = "".join(f"<th{kind}>{escape(name.lstrip('#'))}</th>" for name, kind in zip(head, kinds, strict=True))

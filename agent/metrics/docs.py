@@ -12,11 +12,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
-from agent import own_metrics
 from agent.errors import PluginError
-from agent.export import report
-from agent.metrics import self_metrics
 from agent.metrics.model import MetricSpec
+from agent.own_specs import SPECS
 from agent.plugin.markers import ENTRY_POINT_GROUP
 
 DISTRIBUTION = "predis-agent"
@@ -63,7 +61,7 @@ def table(specs: Iterable[MetricSpec]) -> str:
 
 def page() -> str:
     """The whole of docs/metrics.md."""
-    parts = [HEAD, f"## The agent\n\n{table((*self_metrics.SPECS, *own_metrics.SPECS, *report.SPECS))}"]
+    parts = [HEAD, f"## The agent\n\n{table(SPECS)}"]
     parts += [
         f"## [{point.name}](../plugins/{point.name}/README.md)\n\n{table(specs)}"
         for point in shipped_entry_points()

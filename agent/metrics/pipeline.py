@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from agent.errors import PredisError
@@ -19,6 +19,10 @@ from agent.metrics.model import Sample, SeriesKey, Snapshot
 STALE_INTERVALS = 5
 MAX_SERIES = 2000
 FLOOD_FACTOR = 4
+
+
+Accepted = Callable[[str, float, Mapping[SeriesKey, Sample]], None]
+"""Told of samples, with the plugin's name and its interval in seconds. Must neither raise nor wait."""
 
 
 class SampleError(PredisError):
@@ -32,11 +36,19 @@ class Pipeline:
     for 5 intervals is forgotten. A `strict` pipeline (tests, certification) raises where another one drops.
 
     What is stale is told by the monotonic clock (`now`, in seconds), which nobody sets; only a snapshot's time is Unix
-    time.
+    time. `accepted` is told of each run's samples that were accepted, with the plugin's name and interval.
     """
 
-    def __init__(self, catalogue: Catalogue, *, interval: float = 10.0, strict: bool = False) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        *,
+        interval: float = 10.0,
+        strict: bool = False,
+        accepted: Accepted = lambda plugin, interval, samples: None,
+    ) -> None:
         self.catalogue = catalogue
+        self._accepted = accepted
         self._interval = interval
         self._strict = strict
         self._lock = threading.Lock()
@@ -115,7 +127,11 @@ class Pipeline:
             held = self._samples.get(plugin_name)
             if held is None or self._owners.get(plugin_name) is not owner:
                 return 0  # forgotten, or another's, while this run was under way
-            return self._store(plugin_name, governor, held, good, bad, now)
+            accepted = self._store(plugin_name, governor, held, good, bad, now)
+            if accepted < len(good):
+                good = {key: sample for key, sample in good.items() if held.get(key) is sample}
+        self._accepted(plugin_name, governor.stale_after / STALE_INTERVALS, good)
+        return accepted
 
     def _check(self, plugin_name: str, sample: Sample) -> str | None:
         try:
@@ -145,7 +161,8 @@ class Pipeline:
             else:
                 governor.drop(key[0], cap)
         if self._strict and accepted < len(good):
-            raise SampleError(f"{plugin}: {len(good) - accepted} series more than the cap of {governor.max_series}")
+            caps = f"{governor.max_series} in all and {governor.max_per_metric} of a metric"
+            raise SampleError(f"{plugin}: {len(good) - accepted} series more than the caps of {caps}")
         return accepted
 
     @staticmethod

@@ -17,16 +17,37 @@ from typing import Any
 from agent.config.load import LoadedConfig
 from agent.config.models import PluginConfig
 from agent.config.secrets import Secrets
-from agent.errors import Problem
+from agent.errors import PluginError, Problem
+from agent.export.config import ExportConfig
+from agent.export.model import Destination, Temporality
+from agent.forecast.model import Forecast, ForecastRequest
+from agent.incidents.model import Anomaly, Cause, Incident
+from agent.metrics.history import History
 from agent.metrics.model import Sample, Snapshot
-from agent.plugin import wire
+from agent.plugin import far_history, wire, wire_analysis
 from agent.plugin.guard import Told
 from agent.plugin.host import Host
 from agent.plugin.loaded import LoadedPlugin
-from agent.plugin.process import ChildProcess
+from agent.plugin.process import ChildProcess, HookRaised
+from agent.plugin.remote import RemoteDestination
+from agent.plugin.snapshots import SnapshotSender
 
 MOST_LINES = 100  # of the log, in one call
-_CALLED = frozenset({"predis_metric_specs", "predis_start", "predis_collect", "predis_export", "predis_stop"})
+_CALLED = frozenset(
+    f"predis_{call}"
+    for call in (
+        "metric_specs",
+        "start",
+        "collect",
+        "export",
+        "destination",
+        "detect",
+        "causes",
+        "forecast",
+        "stop",
+    )
+)
+_OF_DESTINATIONS = frozenset({"encode", "send", "close"})
 _ON_TOP = 5.0  # seconds that a process may take to start, besides the deadline for loading
 
 log = logging.getLogger("predis.plugins")
@@ -48,7 +69,11 @@ class IsolatedPlugin(LoadedPlugin):
     _hooks: frozenset[str] = frozenset()
     _host: Host | None = field(default=None, repr=False)
     _child: ChildProcess | None = field(default=None, repr=False)
+    _snapshots: SnapshotSender = field(default_factory=SnapshotSender, repr=False)  # what its process has of them
     _begun: bool = False
+    _ships: bool = False  # its destination is in use
+    _asked: bool = False  # for it, in this process
+    _temporality: Temporality | None = None
     _given_up: threading.Event = field(default_factory=threading.Event, repr=False)
     _note: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -87,9 +112,9 @@ class IsolatedPlugin(LoadedPlugin):
             child, described = self._spawn()
             child.close()
             self.specs = wire.load_specs(described["specs"])
-            self.config = PluginConfig.model_validate(described["config"])
-            hooks = frozenset(map(str, described["hooks"]))
-            self._hooks = hooks & _CALLED
+            model = ExportConfig if "queue" in described["config"] else PluginConfig
+            self.config = model.model_validate(described["config"])
+            self._hooks = frozenset(map(str, described["hooks"])) & _CALLED
             self.state = "active" if described["state"] == "active" else "failed"
             problems = [_problem(**problem) for problem in described["problems"]]
         except Told as told:
@@ -98,12 +123,6 @@ class IsolatedPlugin(LoadedPlugin):
         except (wire.WireError, KeyError, TypeError, ValueError):
             self.state = "failed"
             return [Problem(None, None, key, "cannot be loaded: its process gives no sensible answer", mend)]
-        if "predis_destination" in hooks:
-            self.state = "failed"
-            what = (
-                "has a destination, whose batches would go to and fro between processes: it can run in the agent only"
-            )
-            return [Problem(None, None, key, what, f'set plugins.{self.name}.isolation = "thread"')]
         if not self.config.enabled:
             self.state = "disabled"
         return problems
@@ -124,16 +143,78 @@ class IsolatedPlugin(LoadedPlugin):
 
     def collect(self) -> Iterator[Sample]:
         """Call predis_collect; all samples are there before the first is given."""
-        samples: list[Sample] = []
+        said = Said()
         with self._turn():
-            self._ask({"call": "collect"}, samples)
-        yield from samples
+            self._ask({"call": "collect"}, said)
+        yield from said.samples
 
     def export(self, snapshot: Snapshot) -> None:
         """Call predis_export."""
         if self.implements("predis_export"):
             with self._turn():
-                self._ask({"call": "export", "snapshot": wire.dump_snapshot(snapshot)})
+                child = self._ready()  # first: a new process knows nothing yet
+                self._send(child, {"call": "export", "snapshot": self._snapshots.dump(snapshot)})
+
+    def detect(self, snapshot: Snapshot) -> list[Anomaly]:
+        """Call predis_detect."""
+        said = Said()
+        with self._turn():
+            child = self._ready()
+            self._send(child, {"call": "detect", "snapshot": self._snapshots.dump(snapshot)}, said)
+        return said.anomalies
+
+    def causes(self, incident: Incident, history: History) -> list[Cause]:
+        """Call predis_causes; what it asks of the history is answered from here."""
+        said = Said(history)
+        with self._turn():
+            self._ask({"call": "causes", "incident": wire_analysis.dump(incident)}, said)
+        return said.causes
+
+    def forecast(self, request: ForecastRequest) -> Forecast:
+        """Call predis_forecast. Raises PluginError when it gives none."""
+        said = Said()
+        with self._turn():
+            self._ask({"call": "forecast", "request": wire_analysis.dump(request)}, said)
+        if said.forecast is None:
+            raise PluginError(self.name, "predis_forecast gave nothing", "return a Forecast")
+        return said.forecast
+
+    def destination(self) -> Destination:
+        """Call predis_destination, and give what stands for it here."""
+        with self._turn():
+            self._ships = True
+            self._ready()
+            assert self._temporality is not None
+        config = self.config if isinstance(self.config, ExportConfig) else ExportConfig()
+        return RemoteDestination(self, config, self._temporality)
+
+    def request(self, request: Mapping[str, Any], deadline: float | None = None) -> tuple[Mapping[str, Any], bytes]:
+        """Have its destination do something; gives the answer, and the data that came before it. Raises Told."""
+        said = Said()
+        with self._turn():
+            answer = self._send(self._usable(), request, said, deadline=deadline)
+        return answer, bytes(said.data)
+
+    def question(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Ask its destination something, also while that is busy. Raises Told."""
+        child = self._child
+        if child is None or not child.alive or not self._asked:
+            with self._turn():
+                child = self._usable()
+        return child.ask(question, self.config.deadline)
+
+    def _usable(self) -> ChildProcess:
+        """As `_ready`, but what predis_start raises is no fault of who asks for something else."""
+        try:
+            return self._ready()
+        except HookRaised as raised:
+            raise Told(f"its process cannot be used: {raised}") from None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        child = self._child
+        return child is not None and child.alive
 
     def stop(self) -> None:
         """Call predis_stop, if its process lives; it ends with that."""
@@ -162,8 +243,8 @@ class IsolatedPlugin(LoadedPlugin):
     def _turn(self) -> _Turn:
         return _Turn(self._lock, self.config.deadline)
 
-    def _ask(self, request: Mapping[str, Any], samples: list[Sample] | None = None) -> None:
-        self._send(self._ready(), request, samples)
+    def _ask(self, request: Mapping[str, Any], said: Said) -> None:
+        self._send(self._ready(), request, said)
 
     def _ready(self) -> ChildProcess:
         """The process, started if need be, with the plugin started in it. The lock is held."""
@@ -178,13 +259,21 @@ class IsolatedPlugin(LoadedPlugin):
                 self._child, _ = self._spawn()
             except Told as told:
                 raise Told(f"its process cannot be started: {told}") from None
-            self._begun = False
+            self._begun = self._asked = False
+            self._snapshots = SnapshotSender()
             if self._given_up.is_set():  # meanwhile; whoever stopped it could not see this process
                 self._child.close()
                 raise Told("it was stopped")
         if not self._begun:
             self._send(self._child, {"call": "start", **_dump_host(self._host)})
             self._begun = True
+        if self._ships and not self._asked:
+            answer = self._send(self._child, {"call": "destination"})
+            try:
+                self._temporality = Temporality(answer["temporality"])
+            except (KeyError, ValueError):
+                raise Told("its destination does not say whether it wants deltas") from None
+            self._asked = True
         return self._child
 
     def _spawn(self) -> tuple[ChildProcess, Mapping[str, Any]]:
@@ -194,7 +283,7 @@ class IsolatedPlugin(LoadedPlugin):
         level = logging.getLogger(f"predis.plugins.{self.name}").getEffectiveLevel()
         setup = {**self.instance.message, "memory_limit": memory_limit, "log_level": level}
         try:
-            answer = child.call(setup, self.load_deadline + _ON_TOP, _Listener(self, None))
+            answer = child.call(setup, self.load_deadline + _ON_TOP, _Listener(self, child, None))
             described = answer["plugin"]
             if not isinstance(described, dict):
                 raise TypeError
@@ -203,31 +292,63 @@ class IsolatedPlugin(LoadedPlugin):
             raise
         return child, described
 
-    def _send(self, child: ChildProcess, request: Mapping[str, Any], samples: list[Sample] | None = None) -> None:
-        listener = _Listener(self, samples)
+    def _send(
+        self,
+        child: ChildProcess,
+        request: Mapping[str, Any],
+        said: Said | None = None,
+        *,
+        deadline: float | None = None,
+    ) -> Mapping[str, Any]:
+        listener = _Listener(self, child, said)
         try:
-            answer = child.call(request, self.config.deadline, listener)
+            answer = child.call(request, deadline or self.config.deadline, listener)
         except Told as told:
             if child.alive:  # its code raised: it goes on
                 raise
-            raise Told(f"its process was ended in predis_{request['call']}: {told}") from None
+            hook = request["call"] if request["call"] in _OF_DESTINATIONS else f"predis_{request['call']}"
+            raise Told(f"its process was ended in {hook}: {told}") from None
         finally:
             listener.end()
         note = answer.get("note")
         self._note = note if isinstance(note, str) else None
+        return answer
+
+
+@dataclass
+class Said:
+    """What a process may give in one call, and what it may ask for."""
+
+    history: History | None = None
+    samples: list[Sample] = field(default_factory=list)
+    data: bytearray = field(default_factory=bytearray)
+    anomalies: list[Anomaly] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
+    forecast: Forecast | None = None
 
 
 class _Listener:
     """What a process says in one call besides its answer."""
 
-    def __init__(self, plugin: IsolatedPlugin, samples: list[Sample] | None) -> None:
-        self._plugin, self._samples = plugin, samples
+    def __init__(self, plugin: IsolatedPlugin, child: ChildProcess, said: Said | None) -> None:
+        self._plugin, self._child, self._said = plugin, child, said
         self._logger = logging.getLogger(f"predis.plugins.{plugin.name}")
         self._lines = 0
 
     def __call__(self, message: Mapping[str, Any]) -> None:
-        if "samples" in message and self._samples is not None:
-            self._samples += wire.load_samples(message["samples"])
+        said = self._said
+        if "samples" in message and said is not None:
+            said.samples += wire.load_samples(message["samples"])
+        elif "data" in message and said is not None:
+            said.data += wire.load_data(message["data"])
+        elif "anomalies" in message and said is not None:
+            said.anomalies += wire_analysis.load_anomalies(message["anomalies"])
+        elif "causes" in message and said is not None:
+            said.causes += wire_analysis.load_causes(message["causes"])
+        elif "forecast" in message and said is not None:
+            said.forecast = wire_analysis.load_forecast(message["forecast"])
+        elif "question" in message and said is not None and said.history is not None:
+            self._child.reply({"answer": far_history.answer(said.history, message["question"])})
         elif "event" in message:
             event, host = wire.load_event(message["event"]), self._plugin._host
             if host is not None:

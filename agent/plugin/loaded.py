@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import pluggy
 
@@ -13,14 +14,21 @@ from agent.config.models import PluginConfig
 from agent.dashboards.model import Dashboards
 from agent.errors import PluginError, Problem
 from agent.export.model import Destination
+from agent.forecast.model import Forecast, ForecastRequest
+from agent.incidents.model import Anomaly, Cause, Incident
 from agent.metrics.bill import Charge
+from agent.metrics.history import History
 from agent.metrics.model import MetricSpec, Sample, Snapshot
 from agent.plugin.host import Host
+from agent.rules.extension import ActionType, ConditionType
 
+Given = TypeVar("Given")
 State = Literal["active", "failed", "disabled", "missing"]
 
 _DASHBOARDS = ("vendor", "where", "assets", "find", "put", "close")
 _DESTINATION = ("temporality", "lanes", "event_lanes", "limits", "encode", "send", "close")
+_CONDITION = ("name", "help", "Params", "metrics", "evaluate")
+_ACTION = ("name", "help", "Params", "changes_state", "deadline", "target", "plan", "run", "done_before", "undo")
 
 
 @dataclass
@@ -108,6 +116,52 @@ class LoadedPlugin:
     def bill(self, snapshot: Snapshot, interval: float) -> list[Charge]:
         """Call predis_bill."""
         return [charge for bill in self._call("predis_bill", snapshot=snapshot, interval=interval) for charge in bill]
+
+    def detect(self, snapshot: Snapshot) -> list[Anomaly]:
+        """Call predis_detect. Raises TypeError for what is no anomaly."""
+        return self._all("predis_detect", Anomaly, snapshot=snapshot)
+
+    def causes(self, incident: Incident, history: History) -> list[Cause]:
+        """Call predis_causes. Raises TypeError for what is no cause."""
+        return self._all("predis_causes", Cause, incident=incident, history=history)
+
+    def forecast(self, request: ForecastRequest) -> Forecast:
+        """Call predis_forecast. Raises PluginError when what it gives is none."""
+        forecast = self._only("predis_forecast", "Forecast", (), request=request)
+        if not isinstance(forecast, Forecast):
+            what = f"predis_forecast gave a {type(forecast).__name__}"
+            raise PluginError(self.name, what, "return an agent.api.Forecast")
+        return forecast
+
+    def conditions(self) -> list[ConditionType]:
+        """Call predis_conditions. Raises PluginError when one of them is none."""
+        return self._kinds("predis_conditions", "ConditionType", _CONDITION)
+
+    def actions(self) -> list[ActionType]:
+        """Call predis_actions. Raises PluginError when one of them is none."""
+        return self._kinds("predis_actions", "ActionType", _ACTION)
+
+    def evaluate(self, kind: str, source: Path, target: Path, options: Mapping[str, str]) -> None:
+        """Call predis_evaluate; what it raises for a mistake of the user's is a PredisError."""
+        self._call("predis_evaluate", kind=kind, source=source, target=target, options=options)
+
+    def _all(self, hook: str, kind: type[Given], **arguments: object) -> list[Given]:
+        """What a hook gives, which is all of this kind."""
+        given = [one for some in self._call(hook, **arguments) for one in some]
+        for one in given:
+            if not isinstance(one, kind):
+                raise TypeError(f"{hook} gave a {type(one).__name__} where agent.api.{kind.__name__} was expected")
+        return given
+
+    def _kinds(self, hook: str, kind: str, attributes: Sequence[str]) -> list[Any]:
+        """What a hook gives, each with all these attributes."""
+        given = [one for some in self._call(hook) for one in some]
+        for one in given:
+            missing = [name for name in attributes if not hasattr(one, name)]
+            if missing:
+                what = f"{hook} gave a {type(one).__name__} without {', '.join(missing)}"
+                raise PluginError(self.name, what, f"return objects with all that agent.api.{kind} has")
+        return given
 
     def _only(self, hook: str, kind: str, attributes: Sequence[str], **arguments: object) -> Any:
         """The one thing that a hook gives, with all these attributes."""

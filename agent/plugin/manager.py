@@ -9,9 +9,9 @@ import importlib.metadata
 import itertools
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import pluggy
 from pydantic import ConfigDict
@@ -23,7 +23,7 @@ from agent.config.models import PluginConfig
 from agent.errors import PredisError, Problem
 from agent.metrics.model import MetricSpec
 from agent.plugin import hookspecs
-from agent.plugin.declared import Versions, as_versions, declared_versions
+from agent.plugin.declared import Versions, as_versions, declared_versions, declares_process
 from agent.plugin.guard import Guarded, Overdue, Raised, describe, origin
 from agent.plugin.importing import ImportMark
 from agent.plugin.isolated import IsolatedPlugin
@@ -44,6 +44,12 @@ class _HostKeys(PluginConfig):
     """What every plugin's table has, read from one that has more."""
 
     model_config = ConfigDict(extra="ignore")
+
+
+class _OwnProcess(_HostKeys):
+    """The same for one that runs in a process of its own unless its table says otherwise."""
+
+    isolation: Literal["thread", "process"] = "process"
 
 
 class _Unusable(Exception):
@@ -69,7 +75,7 @@ class PluginManager:
     """The plugins of one agent. ``entry_points`` replaces those of the installed packages (tests).
 
     Without ``isolate``, none gets a process of its own: this one is it already. ``mark`` remembers which third party's
-    plugin is being loaded, for the case that this ends the process.
+    plugin is being loaded, for the case that this ends the process. ``only``: the names of those that are wanted.
     """
 
     def __init__(
@@ -80,12 +86,14 @@ class PluginManager:
         *,
         isolate: bool = True,
         mark: ImportMark | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         self.config = config
         self.plugins: dict[str, LoadedPlugin] = {}
         self.warnings: list[Problem] = []
         self._given = None if entry_points is None else list(entry_points)
         self._deadline, self._isolate, self._mark = load_deadline, isolate, mark
+        self._only = only
 
     def load(self) -> None:
         """Load every installed plugin that is enabled. Never raises for a plugin's sake."""
@@ -163,7 +171,10 @@ class PluginManager:
         plugins = {
             name: self._load_one(name, entry_point, config, running.get(name))
             for name, entry_point in sorted(found.items())
+            if self._only is None or name in self._only
         }
+        if self._only is not None:
+            return plugins
         plugins |= self._missing(config, set(found))
         for name, table in sorted(config.config.plugins.items()):
             if name in plugins:
@@ -235,8 +246,9 @@ class PluginManager:
         if config.plugins_off or table.get("enabled") is False:
             return plugin  # without importing it: it may be what one wants to be rid of
         try:
-            if self._isolate and "isolation" in table:  # before the import: that is to happen in the process
-                keys, plugin.problems = config.read_plugin(name, _HostKeys)
+            apart = self._isolate and declares_process(plugin.entry_point)
+            if self._isolate and (apart or "isolation" in table):  # before the import: that is to happen in the process
+                keys, plugin.problems = config.read_plugin(name, _OwnProcess if apart else _HostKeys)
                 if keys is None:
                     plugin.state = "failed"
                     return plugin

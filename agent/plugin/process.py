@@ -39,20 +39,25 @@ class HookRaised(Told):
 
 
 class ChildProcess:
-    """One process of one plugin. One call at a time; `kill` may come from any thread."""
+    """One process of one plugin. One call at a time; `ask` and `kill` may come from any thread."""
 
     def __init__(self, memory_limit: int) -> None:
         self._memory_limit = memory_limit
         self._buffer, self._tail = bytearray(), b""
+        self._until = 0.0
         self._killed_for: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._trouble: OSError | None = None
         self._started, self._ended = threading.Event(), threading.Event()
+        self._asking = threading.Lock()
         self._connection, theirs = socket.socketpair()
+        self._questions, for_questions = socket.socketpair()
         self._output, output = os.pipe()
         os.set_blocking(self._output, False)
         # The kernel kills the process when the thread that started it ends (PR_SET_PDEATHSIG), so that one stays.
-        thread = threading.Thread(target=self._live, args=(theirs, output), name="plugin process", daemon=True)
+        thread = threading.Thread(
+            target=self._live, args=(theirs, for_questions, output), name="plugin process", daemon=True
+        )
         thread.start()
         self._started.wait(_START_TIMEOUT)
         if self._process is None:
@@ -75,7 +80,7 @@ class ChildProcess:
         Raises HookRaised, or ProcessFailed, with the process killed, when it is not done after `deadline` seconds,
         sends what it should not, or ends.
         """
-        until = time.monotonic() + deadline
+        until = self._until = time.monotonic() + deadline
         try:
             self._connection.settimeout(max(0.001, deadline))
             self._connection.sendall(wire.pack(request))
@@ -86,6 +91,36 @@ class ChildProcess:
             raise self._failed(str(error)) from None
         except OSError:  # it is gone, or has been closed by whoever stops the plugin
             raise self._failed(self._death()) from None
+
+    def reply(self, message: Any) -> None:
+        """Answer what the process asks in a call; for `told`."""
+        self._connection.settimeout(max(0.001, self._until - time.monotonic()))
+        self._connection.sendall(wire.pack(message))
+        self._connection.setblocking(False)
+
+    def ask(self, question: Any, deadline: float) -> Mapping[str, Any]:
+        """The answer to a question that it answers at once, whatever it is busy with. Raises as `call`."""
+        until, buffer = time.monotonic() + deadline, bytearray()
+        with self._asking:
+            try:
+                self._questions.settimeout(max(0.001, deadline))
+                self._questions.sendall(wire.pack(question))
+                while (answer := wire.take(buffer)) is None:
+                    self._questions.settimeout(max(0.001, until - time.monotonic()))
+                    if not (piece := self._questions.recv(_PIECE)):
+                        raise ConnectionError
+                    buffer += piece
+                if not isinstance(answer, dict):
+                    raise wire.WireError("it sent something that is no message")
+            except TimeoutError:
+                raise self._failed(f"no answer after {format_duration(deadline)}") from None
+            except wire.WireError as error:
+                raise self._failed(str(error)) from None
+            except OSError:
+                raise self._failed(self._death()) from None
+        if "error" in answer:
+            raise HookRaised(*_error(answer))
+        return answer
 
     def kill(self, reason: str) -> None:
         """End it and all that it started."""
@@ -99,18 +134,21 @@ class ChildProcess:
         self.kill("it was stopped")
         self._ended.wait(1.0)
         self._connection.close()
+        self._questions.close()
         if self._output >= 0:
             os.close(self._output)
             self._output = -1
 
-    def _live(self, theirs: socket.socket, output: int) -> None:
-        command = [sys.executable, "-P", "-m", "agent.plugin.child", str(theirs.fileno()), str(os.getpid())]
+    def _live(self, theirs: socket.socket, for_questions: socket.socket, output: int) -> None:
+        descriptors = (theirs.fileno(), for_questions.fileno())
+        command = [sys.executable, "-P", "-m", "agent.plugin.child", *map(str, descriptors), str(os.getpid())]
         # Its own secrets come over the socket; others' are none of its business.
         environ = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(ENV_PREFIX) and not is_secret_name(name)
         }
+        environ.setdefault("OMP_NUM_THREADS", "1")  # libraries for arrays: a plugin takes one core, not all of them
         try:
             self._process = subprocess.Popen(
                 command,
@@ -118,13 +156,14 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=descriptors,
                 start_new_session=True,
             )
         except OSError as error:
             self._trouble = error
         finally:
             theirs.close()
+            for_questions.close()
             os.close(output)
             self._started.set()
         if self._process is not None:

@@ -5,18 +5,23 @@ Never pickle: what comes from the plugin's side is data that may be wrong in any
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import json
+import math
 import socket
 import struct
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from agent.export.model import Event
-from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
+from agent.export.model import Answer, Batch, Event, Limits, Series, Verdict
+from agent.metrics.model import Histogram, Kind, MetricSpec, Sample
 
 HEAD = struct.Struct(">I")
 LARGEST = 4 << 20  # bytes of one frame from a plugin
 CHUNK = 500  # samples in one frame
+PIECE = 1 << 20  # bytes of an encoded batch in one frame
 
 Given = TypeVar("Given")
 
@@ -69,10 +74,14 @@ def _exactly(connection: socket.socket, size: int) -> bytes | None:
 
 def dump_sample(sample: Sample) -> list[Any]:
     """A sample as JSON has it."""
-    value = sample.value
+    return [sample.name, dump_value(sample.value), sample.labels]
+
+
+def dump_value(value: float | Histogram) -> Any:
+    """A value as JSON has it."""
     if isinstance(value, Histogram):
-        return [sample.name, [value.bounds, value.counts, value.sum], sample.labels]
-    return [sample.name, value if isinstance(value, (int, float)) else float(value), sample.labels]
+        return [value.bounds, value.counts, value.sum]
+    return value if isinstance(value, (int, float)) else float(value)
 
 
 def dump_spec(spec: MetricSpec) -> list[Any]:
@@ -93,29 +102,93 @@ def chunks(samples: Iterable[Sample]) -> Iterator[list[Any]]:
     yield chunk
 
 
-def dump_snapshot(snapshot: Snapshot) -> dict[str, Any]:
-    """A snapshot as JSON has it."""
-    return {
-        "time": snapshot.time,
-        "samples": [dump_sample(sample) for sample in snapshot.samples.values()],
-        "specs": [dump_spec(spec) for spec in snapshot.specs.values()],
-    }
-
-
 def load_samples(given: Any) -> list[Sample]:
     """Samples from JSON. Raises WireError; whether they fit the catalogue is the pipeline's to say."""
-    return _checked(lambda: [_sample(*row) for row in given], "samples")
+    return checked(lambda: [_sample(*row) for row in given], "samples")
 
 
 def load_specs(given: Any) -> tuple[MetricSpec, ...]:
     """Declarations from JSON. Raises WireError."""
-    return _checked(lambda: tuple(_spec(*row) for row in given), "metrics")
+    return checked(lambda: tuple(_spec(*row) for row in given), "metrics")
 
 
-def load_snapshot(given: Any) -> Snapshot:
-    """A snapshot from JSON. Raises WireError."""
-    samples, specs = load_samples(given["samples"]), load_specs(given["specs"])
-    return Snapshot(given["time"], {sample.key: sample for sample in samples}, {spec.name: spec for spec in specs})
+def dump_batch(batch: Batch) -> dict[str, Any]:
+    """A batch as JSON has it: each metric once, whatever the number of its series."""
+    specs: dict[MetricSpec, int] = {}
+    series = [[specs.setdefault(each.spec, len(specs)), each.labels] for each in batch.series]
+    return {
+        "lane": batch.lane,
+        "time": batch.time,
+        "interval": batch.interval,
+        "specs": list(map(dump_spec, specs)),
+        "series": series,
+        "values": [dump_value(value) for value in batch.values],
+        "starts": list(batch.starts),
+        "events": list(map(dump_event, batch.events)),
+    }
+
+
+def load_batch(given: Any, series_of: Callable[[MetricSpec, tuple[str, ...]], Series]) -> Batch:
+    """A batch from JSON; `series_of` gives the object of a series. Raises WireError."""
+    specs = load_specs(given["specs"])
+    series = tuple(series_of(specs[number], tuple(labels)) for number, labels in given["series"])
+    values: list[Any] = [_load_value(value) for value in given["values"]]
+    numbers = values if values and isinstance(values[0], Histogram) else array("d", values)
+    events = tuple(map(load_event, given["events"]))
+    return Batch(given["lane"], given["time"], given["interval"], series, numbers, array("d", given["starts"]), events)
+
+
+def dump_answer(answer: Answer) -> dict[str, Any]:
+    """What a vendor said, as JSON has it. Raises TypeError for what is no Answer."""
+    if not isinstance(answer, Answer):
+        raise TypeError(f"send gave a {type(answer).__name__}, no Answer")
+    return dataclasses.asdict(answer)
+
+
+def load_answer(given: Any) -> Answer:
+    """What a vendor said, from JSON. Raises WireError."""
+
+    def made() -> Answer:
+        answer = Answer(**{**given, "verdict": Verdict(given["verdict"])})
+        wait = answer.retry_after
+        kinds = (type(answer.reason), type(answer.detail), type(answer.rejected), type(answer.maybe_taken))
+        if kinds != (str, str, int, bool) or not (wait is None or (type(wait) in (int, float) and math.isfinite(wait))):
+            raise TypeError
+        return answer
+
+    return checked(made, "an answer")
+
+
+def load_data(given: Any) -> bytes:
+    """Bytes from JSON. Raises WireError."""
+    return checked(lambda: base64.b64decode(given, validate=True), "data")
+
+
+def load_lanes(given: Any) -> tuple[str, ...]:
+    """Names of lanes from JSON. Raises WireError."""
+    if not isinstance(given, list) or not all(isinstance(lane, str) for lane in given):
+        raise WireError("it sent lanes that cannot be read")
+    return tuple(given)
+
+
+def load_limits(given: Any) -> Limits:
+    """The limits of a lane from JSON. Raises WireError."""
+
+    def made() -> Limits:
+        limits = Limits(**{**given, "encodings": tuple(given["encodings"])})
+        numbers = (limits.oldest, limits.newest, limits.largest)
+        if not all(type(n) is int and n > 0 for n in (limits.points, limits.raw_bytes, limits.compressed_bytes)):
+            raise TypeError
+        if not all(type(n) in (int, float) for n in numbers) or not {*limits.encodings} <= {"gzip", "zstd", "deflate"}:
+            raise TypeError
+        return limits
+
+    return checked(made, "limits")
+
+
+def dump_event(event: Event) -> dict[str, Any]:
+    """An event as JSON has it."""
+    return {**dataclasses.asdict(event), "attributes": dict(event.attributes)}
 
 
 def load_event(given: Any) -> Event:
@@ -132,22 +205,27 @@ def load_event(given: Any) -> Event:
             raise TypeError
         return event
 
-    return _checked(made, "an event")
+    return checked(made, "an event")
 
 
 def _sample(name: Any, value: Any, labels: Any) -> Sample:
+    return Sample(name, _load_value(value), tuple(labels))
+
+
+def _load_value(value: Any) -> Any:
     if isinstance(value, list):
         bounds, counts, total = value
-        value = Histogram(tuple(bounds), tuple(counts), total)
-    return Sample(name, value, tuple(labels))
+        return Histogram(tuple(bounds), tuple(counts), total)
+    return value
 
 
 def _spec(name: Any, kind: Any, text: Any, unit: Any, labels: Any, bounds: Any) -> MetricSpec:
     return MetricSpec(name, Kind(kind), text, unit, tuple(labels), tuple(bounds))
 
 
-def _checked(make: Callable[[], Given], what: str) -> Given:
+def checked(make: Callable[[], Given], what: str) -> Given:
+    """What `make` makes of JSON; raises WireError when that fails as it does with data that are otherwise."""
     try:
         return make()
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, KeyError, OverflowError):
         raise WireError(f"it sent {what} that cannot be read") from None

@@ -11,7 +11,18 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from agent.api import Charge, Dashboards, Destination, ExportConfig, Host, MetricSpec, Snapshot, VendorError, hookimpl
+from agent.api import (
+    Charge,
+    Dashboards,
+    Destination,
+    ExportConfig,
+    Host,
+    MetricSpec,
+    Snapshot,
+    VendorError,
+    hookimpl,
+    require_library,
+)
 from plugins.cloudwatch.bill import bill
 from plugins.cloudwatch.destination import CloudWatchDestination
 from plugins.cloudwatch.encode import Encoder
@@ -49,16 +60,6 @@ class CloudWatchConfig(ExportConfig):
     resolution: Literal[60, 1] = 60
     compression: Literal["gzip", "none"] = "gzip"
     metrics: list[str] = CHOSEN
-
-    @field_validator("endpoint")
-    @classmethod
-    def _endpoint_is_a_url(cls, endpoint: str) -> str:
-        if not endpoint:
-            return endpoint
-        parts = urlsplit(endpoint)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise ValueError("write https://HOST:PORT; credentials do not belong into it")
-        return endpoint
 
     @field_validator("namespace")
     @classmethod
@@ -142,11 +143,9 @@ class CloudWatch:
 
 
 def session_of(region: str) -> Any:
-    """A session by the SDK's own chain of credentials and settings. Raises CloudWatchUnusable."""
-    try:
-        import boto3
-    except ImportError:
-        raise CloudWatchUnusable("boto3 is not installed: pip install 'predis-agent[cloudwatch]'") from None
+    """A session by the SDK's own chain of credentials and settings. Raises CloudWatchUnusable, or MissingLibrary."""
+    require_library("boto3", "boto3", "cloudwatch")
+    import boto3
     from botocore.exceptions import BotoCoreError
 
     try:

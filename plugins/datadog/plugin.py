@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
 import socket
 from collections.abc import Iterable, Sequence
 from typing import Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from agent.api import Charge, Dashboards, Destination, ExportConfig, MetricSpec, Snapshot, hookimpl
+from agent.api import (
+    ApiKey,
+    Charge,
+    Dashboards,
+    Destination,
+    ExportConfig,
+    MetricSpec,
+    Snapshot,
+    hookimpl,
+    require_library,
+)
 from plugins.datadog.bill import bill
 from plugins.datadog.destination import DatadogDestination
 from plugins.datadog.encode import Encoder
@@ -23,30 +30,12 @@ class DatadogConfig(ExportConfig):
     """`[plugins.datadog]`"""
 
     enabled: bool = False
-    api_key: SecretStr = SecretStr("")
-    app_key: SecretStr = SecretStr("")
+    api_key: ApiKey = SecretStr("")
+    app_key: ApiKey = SecretStr("")
     site: str = Field(default="datadoghq.com", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")
     host: str = ""
     tags: tuple[str, ...] = ()
     distribution_values: int = Field(default=1000, ge=10, le=100_000)
-
-    @field_validator("endpoint")
-    @classmethod
-    def _endpoint_is_a_url(cls, endpoint: str) -> str:
-        if not endpoint:
-            return endpoint
-        parts = urlsplit(endpoint)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise ValueError("write https://HOST:PORT, with a path if need be; a key does not belong into it")
-        return endpoint
-
-    @field_validator("api_key", "app_key")
-    @classmethod
-    def _key_fits_a_header(cls, key: SecretStr) -> SecretStr:
-        text = key.get_secret_value().strip()
-        if not re.fullmatch(r"[!-~]*", text):
-            raise ValueError("a key has no spaces, line ends or letters with accents")
-        return SecretStr(text)
 
     @field_validator("tags")
     @classmethod
@@ -64,10 +53,6 @@ class DatadogConfig(ExportConfig):
         return self
 
 
-class MissingClient(Exception):
-    """The vendor's library is not installed."""
-
-
 class Datadog:
     """Gives the host a destination. `note` says what `status` should show besides the state: where things go."""
 
@@ -76,8 +61,8 @@ class Datadog:
 
     def __init__(self, config: DatadogConfig) -> None:
         self._config = config
-        if config.enabled and importlib.util.find_spec("datadog_api_client") is None:
-            raise MissingClient("datadog-api-client is not installed: pip install 'predis-agent[datadog]'")
+        if config.enabled:
+            require_library("datadog_api_client", "datadog-api-client", "datadog")
 
     @property
     def note(self) -> str:

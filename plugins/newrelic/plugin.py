@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
 import socket
 from collections.abc import Iterable, Sequence
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 
-from agent.api import Charge, Dashboards, Destination, ExportConfig, MetricSpec, Snapshot, hookimpl
+from agent.api import (
+    ApiKey,
+    Charge,
+    Dashboards,
+    Destination,
+    ExportConfig,
+    MetricSpec,
+    Snapshot,
+    hookimpl,
+    require_library,
+)
 from plugins.newrelic.bill import bill
 from plugins.newrelic.destination import NewRelicDestination
 from plugins.newrelic.encode import Encoder
@@ -22,31 +29,13 @@ class NewRelicConfig(ExportConfig):
     """`[plugins.newrelic]`"""
 
     enabled: bool = False
-    license_key: SecretStr = SecretStr("")
-    user_key: SecretStr = SecretStr("")
+    license_key: ApiKey = SecretStr("")
+    user_key: ApiKey = SecretStr("")
     region: Literal["us", "eu"] = "us"
     account_id: str = Field(default="", pattern=r"^\d*$")
     host: str = ""
     attributes: dict[str, str] = Field(default={}, max_length=50)
     histogram_buckets: bool = False
-
-    @field_validator("endpoint")
-    @classmethod
-    def _endpoint_is_a_url(cls, endpoint: str) -> str:
-        if not endpoint:
-            return endpoint
-        parts = urlsplit(endpoint)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise ValueError("write https://HOST:PORT, with a path if need be; a key does not belong into it")
-        return endpoint
-
-    @field_validator("license_key", "user_key")
-    @classmethod
-    def _key_fits_a_header(cls, key: SecretStr) -> SecretStr:
-        text = key.get_secret_value().strip()
-        if not re.fullmatch(r"[!-~]*", text):
-            raise ValueError("a key has no spaces, line ends or letters with accents")
-        return SecretStr(text)
 
     @model_validator(mode="after")
     def _key_is_there(self) -> Self:
@@ -57,10 +46,6 @@ class NewRelicConfig(ExportConfig):
         return self
 
 
-class MissingSdk(Exception):
-    """The vendor's library is not installed."""
-
-
 class NewRelic:
     """Gives the host a destination. `note` says what `status` should show besides the state: where things go."""
 
@@ -69,8 +54,8 @@ class NewRelic:
 
     def __init__(self, config: NewRelicConfig) -> None:
         self._config = config
-        if config.enabled and importlib.util.find_spec("newrelic_telemetry_sdk") is None:
-            raise MissingSdk("newrelic-telemetry-sdk is not installed: pip install 'predis-agent[newrelic]'")
+        if config.enabled:
+            require_library("newrelic_telemetry_sdk", "newrelic-telemetry-sdk", "newrelic")
 
     @property
     def note(self) -> str:

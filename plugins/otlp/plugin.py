@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from agent.api import Destination, ExportConfig, Host, MetricSpec, hookimpl
+from agent.api import Destination, ExportConfig, Host, MetricSpec, hookimpl, require_library
 
 _INSTANCES = uuid.UUID("4d63009a-8d0f-11ee-aad7-4c796ed8e320")
 """The namespace of service.instance.id: https://opentelemetry.io/docs/specs/semconv/registry/attributes/service/"""
@@ -30,11 +30,10 @@ class OtlpConfig(ExportConfig):
 
     @field_validator("endpoint")
     @classmethod
-    def _endpoint_is_a_url(cls, endpoint: str) -> str:
-        parts = urlsplit(endpoint)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise ValueError("write http://HOST:PORT or https://HOST:PORT; keys belong into headers")
-        if parts.path.rstrip("/").endswith(("/v1/metrics", "/v1/traces", "/v1/logs")):
+    def _endpoint_is_of_all_signals(cls, endpoint: str) -> str:
+        if not endpoint:
+            raise ValueError("write http://HOST:PORT or https://HOST:PORT: OTLP has no vendor of its own")
+        if urlsplit(endpoint).path.rstrip("/").endswith(("/v1/metrics", "/v1/traces", "/v1/logs")):
             raise ValueError("leave out /v1/metrics and the like: the agent adds them")
         return endpoint
 
@@ -73,10 +72,7 @@ class Otlp:
 
     @hookimpl
     def predis_start(self, host: Host) -> None:
-        try:
-            import opentelemetry.proto.collector.metrics.v1.metrics_service_pb2  # noqa: F401
-        except ImportError:
-            raise OtlpUnusable("OpenTelemetry is not installed: pip install 'predis-agent[otlp]'") from None
+        require_library("opentelemetry.proto", "opentelemetry-exporter-otlp-proto-http", "otlp")
         self._host = host
 
     @hookimpl

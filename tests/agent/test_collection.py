@@ -107,6 +107,20 @@ class Flooding(Level):
             yield Sample("predis_nobody_knows_this", 1.0)
 
 
+class Shelves(Level):
+    """Has one metric of many series, and one of few."""
+
+    name = "shelves"
+
+    @hookimpl
+    def predis_metric_specs(self) -> Sequence[MetricSpec]:
+        return [*super().predis_metric_specs(), MetricSpec("predis_shelf", Kind.gauge, "A shelf.", labels=("number",))]
+
+    def measure(self) -> Iterable[Sample]:
+        shelves = [Sample("predis_shelf", 1.0, (str(number),)) for number in range(20)]
+        return [*shelves, *super().measure()]
+
+
 class Silent(Level):
     """Has nothing to measure."""
 
@@ -163,7 +177,8 @@ class Both(Level):
 CLASSES: dict[str, type[Recorder]] = {
     cls.name: cls
     for cls in (
-        Level, Other, Hanging, HangingStart, Crashing, Flooding, Silent, NeverStarts, Exporter, HangingExporter, Both,
+        Level, Other, Hanging, HangingStart, Crashing, Flooding, Shelves, Silent, NeverStarts, Exporter,
+        HangingExporter, Both,
     )
 }  # fmt: skip
 
@@ -327,6 +342,22 @@ def test_a_flooding_plugin_is_cut_off_and_its_drops_are_counted(bench: Bench) ->
     assert bench.status("flooding").dropped == {"uncatalogued": 40, "flood": 1}
     wait_until(lambda: bench.has("level"), what="the other's numbers")
     assert any("flooding" in reason for reason in bench.collection.not_delivering())
+
+
+def test_one_metric_of_many_series_leaves_room_for_the_others(bench: Bench) -> None:
+    bench.start("shelves", settings=["plugins.shelves.max_series=20", "plugins.shelves.max_per_metric=5"])
+    wait_until(lambda: bench.status("shelves").runs == 1, 10, "its run")
+    status = bench.status("shelves")
+    assert (status.series, status.dropped) == (6, {"metric_series": 15})
+    assert status.offenders == [("predis_shelf", "metric_series", 15)]
+    # a reload applies another cap, and another interval alone leaves it in force
+    settings = ["plugins.shelves.max_series=40", "plugins.shelves.max_per_metric=8"]
+    bench.reload("shelves", settings=settings)
+    wait_until(lambda: bench.status("shelves").series == 9, 10, "room for three more")
+    bench.reload("shelves", interval=0.1, settings=settings)
+    runs = bench.status("shelves").runs
+    wait_until(lambda: bench.status("shelves").runs > runs + 1, 10, "two more runs")
+    assert bench.status("shelves").series == 9
 
 
 def test_a_plugin_with_nothing_to_measure_delivers_all_it_has(bench: Bench) -> None:

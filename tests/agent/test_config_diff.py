@@ -29,6 +29,16 @@ def test_the_plan_lists_each_changed_key_with_its_place(tmp_path: Path) -> None:
     ]
 
 
+def test_secrets_are_masked_by_any_name_of_their_path_but_the_plugins(tmp_path: Path) -> None:
+    old = load(tmp_path, "[plugins.my_token]\nx = 'abc'\nheaders = {a = 'abc'}\ncredentials = {user = 'abc'}\n")
+    new = load(tmp_path, "[plugins.my_token]\nx = 'xyz'\nheaders = {a = 'xyz'}\ncredentials = {user = 'xyz'}\n")
+    assert [str(change).partition(" (")[0] for change in plan(old, new)] == [
+        'plugins.my_token.x: "abc" → "xyz"',
+        "plugins.my_token.headers.a: ******** → ********",
+        "plugins.my_token.credentials.user: ******** → ********",
+    ]
+
+
 def test_writing_out_a_default_changes_nothing(tmp_path: Path) -> None:
     changes = plan(load(tmp_path, ""), load(tmp_path, "[cache]\nport = 6379\nmemory = '1024MiB'\nunix_socket = ''\n"))
     assert changes == []

@@ -2,9 +2,10 @@
 
 import contextlib
 import json
+import math
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,24 @@ from agent.errors import PredisError
 from agent.http.auth import host_name, load_token
 from agent.http.server import HttpServer
 from agent.http.site import HttpSite
+from agent.incidents.document import incident_document, summary
+from agent.incidents.model import Anomaly, Cause, Incident
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
 from tests.servers import free_port
 from tests.waiting import wait_until
 
 LATENCY = MetricSpec("predis_test_seconds", Kind.histogram, "How long.", "seconds", ("command",))
 LOAD = MetricSpec("predis_test_load", Kind.gauge, "How much.")
+
+
+ANOMALY = Anomaly(
+    ("predis_test_load", ()), (), 1700000000.0, 1700000060.0, "deviation", 9.0, -math.inf, 3.0, 0.99, 1e-9,
+    tuple((1700000000.0 + 10 * turn, float(turn)) for turn in range(-10, 7)),
+)  # fmt: skip
+INCIDENT = Incident(
+    "i1", 1700000000.0, "load <is> off, says hunter2", (ANOMALY,), (Cause("origin", 2.0, "it is <slow>"),),
+    attributes={"series": "1", "components": "test"},
+)  # fmt: skip
 
 
 class View:
@@ -60,6 +73,27 @@ class View:
     def snapshot(self) -> Snapshot:
         specs = {spec.name: spec for spec in (LATENCY, LOAD)}
         return Snapshot(1700000000.0, {sample.key: sample for sample in self.samples}, specs)
+
+    def rules(self) -> dict[str, Any]:
+        return {"rules": []}
+
+    def rule(self, name: str) -> dict[str, Any]:
+        raise PredisError(f"there is no rule {name}")
+
+    def command_rules(self, what: str, name: str, who: str) -> dict[str, Any]:
+        return {"done": what, "name": name, "who": who}
+
+    def incidents(self) -> list[dict[str, Any]]:
+        return [summary(INCIDENT)]
+
+    def incident(self, identifier: str) -> dict[str, Any] | None:
+        return incident_document(INCIDENT) if identifier == INCIDENT.id else None
+
+    def history(self, query: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        asked = dict(query)
+        if "metric" not in asked:
+            raise PredisError("which metric?")
+        return {"metric": asked["metric"], "series": [], "asked": asked}
 
 
 def configuration(tmp_path: Path, port: int, host: str = "127.0.0.1") -> LoadedConfig:
@@ -378,3 +412,35 @@ def test_half_open_connections_do_not_keep_others_out(tmp_path: Path, monkeypatc
         finally:
             for connection in half_open:
                 connection.close()
+
+
+def test_history_takes_its_query_and_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    with serving(configuration(tmp_path, 0)) as (_, client):
+        answer = client.get("/api/v1/history", params={"metric": "predis_x", "label.host": "a=b", "start": "5"})
+        assert answer.json()["asked"] == {"metric": "predis_x", "label.host": "a=b", "start": "5"}
+        refused = client.get("/api/v1/history")
+        assert (refused.status_code, refused.json()) == (400, {"error": "which metric?"})
+
+
+def test_incidents_are_listed_and_shown_without_secrets(tmp_path: Path) -> None:
+    with serving(configuration(tmp_path, 0)) as (_, client):
+        listed = client.get("/api/v1/incidents").json()["incidents"]
+        assert [(line["id"], line["cause"], line["title"]) for line in listed] == [
+            ("i1", "origin", "load <is> off, says ***")
+        ]
+        found = client.get("/api/v1/incidents/i1").json()
+        assert (found["anomalies"][0]["low"], found["anomalies"][0]["high"]) == (None, 3.0)
+        assert found["anomalies"][0]["history"][0] == [1699999900.0, -10.0]
+        assert client.get("/api/v1/incidents/nobody").status_code == 404
+
+
+def test_an_incident_is_a_page_with_a_picture_and_nothing_in_it_is_taken_for_html(tmp_path: Path) -> None:
+    with serving(configuration(tmp_path, 0)) as (_, client):
+        answer = client.get("/incidents/i1")
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "load &lt;is&gt; off, says ***" in answer.text
+        assert "it is &lt;slow&gt;" in answer.text
+        assert answer.text.count("<polyline") == 1
+        assert "expected −∞ to 3" in answer.text
+        assert client.get("/incidents/<b>").status_code == 404

@@ -67,7 +67,7 @@ def test_in_tests_a_bad_sample_is_an_error_that_names_plugin_and_metric(pipeline
     with pytest.raises(SampleError, match=r"shop: .*predis_typo_total \(uncatalogued\)"):
         strict.accept("shop", [Sample("predis_typo_total", 1)])
     strict.register("shop", max_series=1)
-    with pytest.raises(SampleError, match="more than the cap of 1"):
+    with pytest.raises(SampleError, match="more than the caps of 1 in all"):
         strict.accept("shop", [shelf("a"), shelf("b")])
 
 

@@ -33,7 +33,7 @@ def test_every_hook_is_documented_with_its_exact_arguments(hook: str) -> None:
 @pytest.mark.parametrize("hook", hook_names())
 def test_every_hook_is_used_by_a_shipped_plugin_and_called_in_a_test(hook: str) -> None:
     assert any(f"def {hook}(" in path.read_text() for path in ROOT.glob("plugins/*/plugin.py"))
-    assert any(f"{hook}" in path.read_text() for path in ROOT.glob("tests/plugins/*.py"))
+    assert any(f"{hook}" in path.read_text() for path in ROOT.rglob("tests/plugins/**/*.py"))
 
 
 def test_the_guide_lists_exactly_the_public_api() -> None:

@@ -27,6 +27,7 @@ from agent.plugin.host import CacheAddress, Host
 from agent.plugin.isolated import IsolatedPlugin
 from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.manager import PluginManager
+from agent.plugin.snapshots import SnapshotReceiver, SnapshotSender
 from agent.plugin_worker import PluginWorker
 from tests.agent.foreign import GOOD, Foreign, foreign
 from tests.servers import ROOT
@@ -273,7 +274,6 @@ def test_all_that_it_started_ends_with_it(weather: Callable[..., IsolatedPlugin]
         ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero"),
         ("class Plugin:\n    api_version = 2", "is written for plugin API 2"),
         (GOOD.replace("def predis_collect", "def predis_colect"), "did you mean predis_collect?"),
-        (GOOD.replace("def predis_collect", "def predis_destination"), "can run in the agent only"),
     ],
 )
 def test_one_that_cannot_be_loaded_fails_alone(foreign: Foreign, tmp_path: Path, code: str, told: str) -> None:
@@ -450,5 +450,7 @@ def test_a_snapshot_comes_out_as_it_went_in() -> None:
     spec = MetricSpec("predis_a_seconds", Kind.histogram, "A.", "seconds", ("x",), (1.0, 2.0))
     sample = Sample("predis_a_seconds", Histogram((1.0, 2.0), (1, 2, 3), 4.5), ("y",))
     snapshot = Snapshot(12.5, {sample.key: sample}, {spec.name: spec})
-    frame = bytearray(wire.pack(wire.dump_snapshot(snapshot)))
-    assert wire.load_snapshot(wire.take(frame)) == snapshot
+    sender, receiver = SnapshotSender(), SnapshotReceiver()
+    for _ in range(2):  # what is known goes over once
+        frame = bytearray(wire.pack(sender.dump(snapshot)))
+        assert receiver.load(wire.take(frame)) == snapshot

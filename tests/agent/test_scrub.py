@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from agent.config.load import load_config
 from agent.config.scrub import SHORTEST, Scrubber, scrubber, secrets_of
-from agent.config.show import MASK
+from agent.config.show import MASK, mask, show
+from agent.errors import ConfigError
+from agent.logs import MOST_SECRETS, AgentLog
 
 SECRETS = st.text(min_size=SHORTEST, max_size=40).filter(lambda text: len(text.strip()) >= SHORTEST)
 
@@ -58,6 +60,9 @@ def config(tmp_path: Path) -> Path:
         user_key = "of-a-user"
         nested = [{api_keys = ["first-key", "second-key"]}]
         plain = "no-secret"
+        credentials = {user = "below-credentials"}
+        [plugins.vault_token]
+        plain = "no-secret-either"
         """
     )
     return tmp_path / "agent.toml"
@@ -65,11 +70,13 @@ def config(tmp_path: Path) -> Path:
 
 def test_secrets_are_found_by_name_by_reference_and_in_urls(config: Path) -> None:
     loaded = load_config(config, ["plugins.third.secret=from-set"], {"WHO": "from-environ", "MY_TOKEN": "exported"})
-    assert set(secrets_of(loaded)) >= {
+    found = set(secrets_of(loaded.sources, loaded.environ))
+    assert found >= {
         "tenants-own", "in-a-url", "in%2Da-url", "only-a-user", "from-environ", "written-out", "from-a-file",
-        "key-of-header", "team-of-header", "of-a-user", "first-key", "second-key", "from-set", "exported",
+        "key-of-header", "team-of-header", "of-a-user", "first-key", "second-key", "below-credentials",
+        "from-set", "exported",
     }  # fmt: skip
-    assert "no-secret" not in set(secrets_of(loaded))
+    assert found.isdisjoint({"no-secret", "no-secret-either"})
 
 
 def test_the_passwords_that_the_agent_made_are_secrets_too(config: Path) -> None:
@@ -79,3 +86,37 @@ def test_the_passwords_that_the_agent_made_are_secrets_too(config: Path) -> None
         path.write_text(f"made-for-{path.stem}\n")
     scrub = scrubber(load_config(config, (), {"WHO": "somebody"}))
     assert scrub.text("made-for-cache made-for-http made-for-shop") == f"{MASK} {MASK} {MASK}"
+
+
+def test_what_stands_below_a_secrets_name_or_in_headers_is_shown_nowhere() -> None:
+    value = {"headers": {"x-team": "abc"}, "credentials": {"user": "abc"}, "tokens": ["abc"], "user": "me"}
+    assert "abc" not in show(value, 1000)
+    assert "me" in show(value, 1000)
+    assert mask("table", value) == {
+        "headers": {"x-team": MASK}, "credentials": {"user": MASK}, "tokens": [MASK], "user": "me",
+    }  # fmt: skip
+
+
+def test_the_log_learns_the_secrets_of_what_is_refused_and_forgets_none_of_before(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text("[plugins.a]\npassword = 'the-old-one'\n")
+    loaded = load_config(tmp_path / "agent.toml", (), {})
+    log = AgentLog()
+    log.use(loaded)
+    (tmp_path / "agent.toml").write_text("[plugins.a]\npassword = 'the-new-one'\n[cache]\nport = 'many'\n")
+    with pytest.raises(ConfigError):
+        loaded.reload(log.learn)
+    assert log.scrubber.text("the-old-one the-new-one") == f"{MASK} {MASK}"
+    (tmp_path / "agent.toml").write_text("")
+    log.use(loaded.reload(log.learn))
+    assert log.scrubber.text("the-old-one") == MASK, "what was stopped may still tell it"
+
+
+def test_there_is_an_end_to_the_secrets_that_are_remembered(tmp_path: Path) -> None:
+    log = AgentLog()
+    for number in range(0, MOST_SECRETS + 100, 100):
+        (tmp_path / "agent.toml").write_text(
+            "".join(f"[plugins.p{each}]\npassword = 'secret-{each:06}'\n" for each in range(number, number + 100))
+        )
+        load_config(tmp_path / "agent.toml", (), {}, log.learn)
+    texts = [f"secret-{each:06}" for each in (0, 99, 100, MOST_SECRETS + 99)]
+    assert [log.scrubber.text(text) for text in texts] == ["secret-000000", "secret-000099", MASK, MASK]

@@ -3,6 +3,7 @@
 import shlex
 import socket
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,24 @@ def test_settings_that_can_change_do_so_without_a_restart(cache: Cache) -> None:
     assert pid_of(supervisor) == pid
     assert cache.command("CONFIG", "GET", "maxmemory-policy")[1] == b"noeviction"
     assert supervisor.status()["memory"] == 10 * MIB
+
+
+@pytest.mark.parametrize(
+    ("other", "way"),
+    [
+        ({}, "unchanged"),
+        ({"memory": 8 * MIB, "policy": "lru"}, "changed while running"),
+        ({"memory": 17 * MIB}, "restarted"),
+        ({"huge_pages": "never"}, "restarted"),
+    ],
+)
+def test_what_is_foreseen_is_what_is_done(cache: Cache, other: dict[str, Any], way: str) -> None:
+    supervisor = cache.running()
+    wanted = replace(cache.settings, **other)
+    assert supervisor.foresee(wanted) == way
+    assert supervisor.apply(wanted).result(20) == way
+    # of memory, what the process was started with counts, and not what it has now
+    assert supervisor.foresee(replace(wanted, memory=16 * MIB)) != "restarted"
 
 
 def test_a_new_port_needs_a_restart_that_keeps_the_data(cache: Cache) -> None:

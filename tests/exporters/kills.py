@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.exporters.rig import AWS, VENDORS, Rig, Workload, counted, make_plugi
 from tests.servers import ROOT
 from tests.vendors import faults
 from tests.vendors.running import Vendor, start_vendor
+from tests.waiting import wait_until
 
 SERIES = 5
 PACE = 0.03  # seconds between snapshots
@@ -79,6 +81,42 @@ def say(what: str, name: str, number: int) -> None:
     os.write(1, json.dumps([what, name, number]).encode() + b"\n")
 
 
+def hanging_child(folder: Path, start: float, first: int, vendors: list[Any]) -> None:
+    """Offers TURNS snapshots while a request hangs that was spooled before, and waits to be killed."""
+    rig = _rig(vendors[0], folder, start, first)
+    rig.turn()
+    wait_until(lambda: rig.pipe._work is not None and rig.pipe._work.place == "spooled" and rig.pipe._work.sending)
+    rig.turn(TURNS - 1)
+    assert rig.pipe._work is not None
+    say("all offered", vendors[0].name, rig.pipe.account.books().queued)
+    threading.Event().wait()
+
+
+def kill_while_it_hangs(name: str, folder: Path) -> tuple[float, float]:
+    """SIGKILL while a spooled request hangs at a vendor of increases: what one counter adds up to there, and should."""
+    with start_vendor(name, folder, tls=True) as vendor:
+        start = float(int(time.time()) - 3000)
+        rig = _rig(vendor, folder, start, 0)
+        rig.turn()
+        rig.settle()
+        rig.stop()
+        vendor.script([faults.status(503), faults.hang(None)])
+        with _start_child("--hanging-child", [vendor], folder, start, 1) as process:
+            try:
+                assert process.stdout is not None
+                what, _, queued = json.loads(process.stdout.readline())
+                assert (what, queued) == ("all offered", 0), "all of it is on the disk"
+            finally:
+                process.kill()
+        vendor.script([])
+        rig = _rig(vendor, folder, start, TURNS + 1)
+        rig.turn()
+        rig.settle()
+        rig.stop()
+        hits = [point.value for point in counted(vendor.received()) if point.name == "predis_rig_hits_total"]
+        return sum(hits), (TURNS + 1) * sum(range(1, SERIES + 1))
+
+
 def stress(rounds: int, folder: Path, seed: int = 1) -> str:
     """Kills so many times; what was seen, in a sentence. AssertionError for what must not be."""
     rng = random.Random(seed)
@@ -106,11 +144,7 @@ def _round(
     fakes: dict[str, Vendor], seen: dict[str, Seen], folder: Path, start: float, first: int, rng: random.Random
 ) -> int:
     """The last turn that was offered."""
-    known = [[vendor.name, vendor.url, str(vendor.ca_file), vendor.api_key] for vendor in fakes.values()]
-    command = [sys.executable, "-m", "tests.exporters.kills", "--child", str(folder), str(start), str(first)]
-    process = subprocess.Popen(
-        [*command, json.dumps(known)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT
-    )
+    process = _start_child("--child", fakes.values(), folder, start, first)
     assert process.stdout is not None
     last, timer = first - 1, None
     for line in process.stdout:
@@ -130,6 +164,12 @@ def _round(
     assert timer is not None
     timer.join()
     return last
+
+
+def _start_child(kind: str, fakes: Iterable[Vendor], folder: Path, start: float, first: int) -> subprocess.Popen[bytes]:
+    known = [[vendor.name, vendor.url, str(vendor.ca_file), vendor.api_key] for vendor in fakes]
+    command = [sys.executable, "-m", "tests.exporters.kills", kind, str(folder), str(start), str(first)]
+    return subprocess.Popen([*command, json.dumps(known)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT)
 
 
 def _check(vendor: Vendor, seen: Seen, folder: Path, start: float, turn: int) -> str:
@@ -165,11 +205,10 @@ def _check(vendor: Vendor, seen: Seen, folder: Path, start: float, turn: int) ->
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--child":
+    if sys.argv[1].endswith("child"):
         os.environ.update(AWS)
-        child(
-            Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]), [Known(*each) for each in json.loads(sys.argv[5])]
-        )
+        run = child if sys.argv[1] == "--child" else hanging_child
+        run(Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]), [Known(*each) for each in json.loads(sys.argv[5])])
     else:
         os.environ.update(AWS)
         with tempfile.TemporaryDirectory(prefix="predis-kills-") as place:

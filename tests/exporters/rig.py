@@ -122,7 +122,7 @@ class Rig:
         queue: int = 100_000,
         start: float | None = None,
         clock: Callable[[], float] = time.time,
-        retry: Retry | None = None,
+        retry: Callable[[], Retry] | None = None,
         workload: Workload | None = None,
     ) -> None:
         self.vendor = vendor
@@ -130,7 +130,7 @@ class Rig:
         self.workload = workload or Workload(series, float(int(time.time()) - 400) if start is None else start)
         config = plugin._config.model_copy(update={"queue": queue, "spool": 64 << 20})
         self.pipe = ExportPipe(
-            vendor.name, plugin.predis_destination(), config, folder, clock=clock, retry=retry or quick_retry()
+            vendor.name, plugin.predis_destination(), config, folder, clock=clock, retry=retry or quick_retry
         )
         self.offers: list[float] = []  # seconds each
         self._most = queue + 3 * self.workload.points

@@ -30,7 +30,7 @@ def test_an_hours_outage_is_made_up_for_in_order(vendor: Vendor, make_rig: MakeR
     # given an exporter whose hour ends now, and a vendor that is away in it
     began = float(int(time.time())) - HOUR * STEP
     clock = Clock(began)
-    rig = make_rig(series=SERIES, queue=500, start=began, clock=clock, retry=Retry(clock))
+    rig = make_rig(series=SERIES, queue=500, start=began, clock=clock, retry=lambda: Retry(clock))
     vendor.outage()
     for _ in range(HOUR):
         clock.now = rig.workload.time

@@ -1,7 +1,10 @@
 """An HTTP server in the place of a vendor's: it keeps what it is sent, and answers as it is told."""
 
 import gzip
+import os
 import ssl
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
@@ -13,6 +16,7 @@ from pathlib import Path
 import zstandard
 
 from tests.certificates import Pair
+from tests.servers import ROOT
 
 UNPACK = {
     "": lambda data: data,
@@ -81,7 +85,23 @@ def recording(pair: Pair | None = None) -> Iterator[Recorder]:
         thread.join()
 
 
-def without(module: str, folder: Path) -> Path:
+def load_without(folder: Path, plugin: str, absent: str, *overrides: str) -> list[str]:
+    """What loading the plugins says in an environment without a library: the problems, and the modules of `plugin` that
+    were imported."""
+    code = (
+        "import sys; from agent.config import load_config; from agent.plugin.manager import PluginManager\n"
+        "manager = PluginManager(load_config(None, sys.argv[1:], {})); manager.load()\n"
+        "print([problem.what for problem in manager.problems])\n"
+        f"print([name for name in sys.modules if 'plugins.{plugin}' in name])"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(_without(absent, folder))}
+    command = [sys.executable, "-c", code, *overrides]
+    return subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+
+def _without(module: str, folder: Path) -> Path:
     """A folder that, on PYTHONPATH, makes as if a library were not installed."""
     code = f"""
 import sys

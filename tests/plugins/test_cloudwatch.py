@@ -19,7 +19,20 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from agent import own_metrics
-from agent.api import Answer, Batch, Body, Event, Histogram, Host, Kind, MetricSpec, Series, Temporality, Verdict
+from agent.api import (
+    Answer,
+    Batch,
+    Body,
+    Event,
+    Histogram,
+    Host,
+    Kind,
+    MetricSpec,
+    MissingLibrary,
+    Series,
+    Temporality,
+    Verdict,
+)
 from agent.metrics import self_metrics
 from agent.metrics.docs import shipped_entry_points, specs_of
 from plugins.cloudwatch.answers import answer
@@ -364,7 +377,7 @@ def test_without_a_region_it_says_where_to_write_one(host: Host, monkeypatch: py
 
 def test_without_the_sdk_it_says_what_to_install(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    with pytest.raises(CloudWatchUnusable, match=r"pip install 'predis-agent\[cloudwatch\]'"):
+    with pytest.raises(MissingLibrary, match=r"pip install 'predis-agent\[cloudwatch\]'"):
         CloudWatch(CloudWatchConfig(enabled=True)).predis_start(host)
 
 

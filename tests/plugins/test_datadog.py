@@ -3,12 +3,9 @@
 import json
 import logging
 import math
-import os
 import re
-import subprocess
-import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +32,7 @@ from plugins.datadog.encode import Encoder
 from plugins.datadog.names import CHECKS, UNITS, is_name, tag
 from plugins.datadog.plugin import Datadog, DatadogConfig, url_of
 from tests.certificates import Authority
-from tests.plugins.recording_server import Recorder, recording, without
-from tests.servers import ROOT
+from tests.plugins.recording_server import Recorder, load_without, recording
 
 KEY = "0123456789abcdef-canary-key"
 GAUGE = MetricSpec("predis_memory_used_bytes", Kind.gauge, "Memory.", "bytes", ("tenant", "kind"))
@@ -414,28 +410,13 @@ def test_a_sites_api_is_where_the_client_would_look(site: str, monkeypatch: pyte
     assert url_of(site) == f"https://api.{site}"
 
 
-def load(folder: Path, absent: str, *overrides: str) -> list[str]:
-    """What loading the plugins says, in an environment without a library."""
-    code = (
-        "import sys; from agent.config import load_config; from agent.plugin.manager import PluginManager\n"
-        "manager = PluginManager(load_config(None, sys.argv[1:], {})); manager.load()\n"
-        "print([problem.what for problem in manager.problems])\n"
-        "print([name for name in sys.modules if 'plugins.datadog' in name])"
-    )
-    environ = {**os.environ, "PYTHONPATH": str(without(absent, folder))}
-    command: Sequence[str] = [sys.executable, "-c", code, *overrides]
-    return subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-
-
 def test_a_missing_client_is_told_when_the_plugin_is_enabled_and_only_then(tmp_path: Path) -> None:
     enabled = "plugins.datadog.enabled=true"
-    problems, _ = load(tmp_path, "datadog_api_client", enabled, f"plugins.datadog.api_key={KEY}")
+    problems, _ = load_without(tmp_path, "datadog", "datadog_api_client", enabled, f"plugins.datadog.api_key={KEY}")
     assert "pip install 'predis-agent[datadog]'" in problems
-    problems, imported = load(tmp_path, "datadog_api_client", "plugins.datadog.enabled=false")
+    problems, imported = load_without(tmp_path, "datadog", "datadog_api_client", "plugins.datadog.enabled=false")
     assert (problems, imported) == ("[]", "[]")
-    problems, _ = load(tmp_path, "nothing")  # no table at all: not enabled either
+    problems, _ = load_without(tmp_path, "datadog", "nothing")  # no table at all: not enabled either
     assert problems == "[]"
 
 

@@ -4,10 +4,7 @@ import gzip
 import json
 import logging
 import math
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +24,7 @@ from plugins.newrelic.encode import EVENT_TYPE, Encoder
 from plugins.newrelic.plugin import NewRelic, NewRelicConfig, urls_of
 from plugins.newrelic.summary import summary_of
 from tests.certificates import Authority
-from tests.plugins.recording_server import Recorder, recording, without
-from tests.servers import ROOT
+from tests.plugins.recording_server import Recorder, load_without, recording
 
 KEY = "eu01xx-canary-license-key-NRAL"
 GAUGE = MetricSpec("predis_memory_used_bytes", Kind.gauge, "Memory.", "bytes", ("tenant", "kind"))
@@ -399,26 +395,13 @@ def test_where_things_go_in_each_region() -> None:
     }
 
 
-def load(folder: Path, absent: str, *overrides: str) -> list[str]:
-    """What loading the plugins says, in an environment without a library."""
-    code = (
-        "import sys; from agent.config import load_config; from agent.plugin.manager import PluginManager\n"
-        "manager = PluginManager(load_config(None, sys.argv[1:], {})); manager.load()\n"
-        "print([problem.what for problem in manager.problems])\n"
-        "print([name for name in sys.modules if 'plugins.newrelic' in name])"
-    )
-    environ = {**os.environ, "PYTHONPATH": str(without(absent, folder))}
-    command = [sys.executable, "-c", code, *overrides]
-    return subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-
-
 def test_a_missing_sdk_is_told_when_the_plugin_is_enabled_and_only_then(tmp_path: Path) -> None:
     enabled = "plugins.newrelic.enabled=true"
-    problems, _ = load(tmp_path, "newrelic_telemetry_sdk", enabled, f"plugins.newrelic.license_key={KEY}")
+    problems, _ = load_without(
+        tmp_path, "newrelic", "newrelic_telemetry_sdk", enabled, f"plugins.newrelic.license_key={KEY}"
+    )
     assert "pip install 'predis-agent[newrelic]'" in problems
-    problems, imported = load(tmp_path, "newrelic_telemetry_sdk", "plugins.newrelic.enabled=false")
+    problems, imported = load_without(tmp_path, "newrelic", "newrelic_telemetry_sdk", "plugins.newrelic.enabled=false")
     assert (problems, imported) == ("[]", "[]")
 
 

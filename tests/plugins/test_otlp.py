@@ -24,13 +24,26 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-from agent.api import Answer, Batch, Body, Event, Histogram, Host, Kind, MetricSpec, Series, Temporality, Verdict
+from agent.api import (
+    Answer,
+    Batch,
+    Body,
+    Event,
+    Histogram,
+    Host,
+    Kind,
+    MetricSpec,
+    MissingLibrary,
+    Series,
+    Temporality,
+    Verdict,
+)
 from agent.metrics.catalogue import BASE_UNITS
 from agent.metrics.docs import shipped_entry_points, specs_of
 from plugins.otlp.destination import OtlpDestination, answer
 from plugins.otlp.metrics import MetricsEncoder
 from plugins.otlp.names import CONVENTIONS, UCUM, Form
-from plugins.otlp.plugin import Otlp, OtlpConfig, OtlpUnusable
+from plugins.otlp.plugin import Otlp, OtlpConfig
 from tests.plugins.recording_server import Recorder, recording
 from tests.servers import ROOT
 
@@ -281,8 +294,8 @@ def test_the_status_of_an_error_has_the_fields_of_a_partial_success() -> None:
 
 
 def test_without_the_sdk_it_says_what_to_install(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.proto.collector.metrics.v1.metrics_service_pb2", None)
-    with pytest.raises(OtlpUnusable, match=r"pip install 'predis-agent\[otlp\]'"):
+    monkeypatch.setitem(sys.modules, "opentelemetry.proto", None)
+    with pytest.raises(MissingLibrary, match=r"pip install 'predis-agent\[otlp\]'"):
         Otlp(OtlpConfig(enabled=True)).predis_start(host)
 
 

@@ -111,6 +111,8 @@ def test_the_status_document_names_cache_and_plugins(agent: Server) -> None:
     assert status["health"] == {"live": True, "ready": True, "reasons": []}
     assert {plugin["name"]: plugin["state"] for plugin in status["plugins"]} == {
         **dict.fromkeys(("cache_metrics", "gpu_metrics", "host_metrics", "prometheus", "redis_metrics"), "active"),
+        "remediation": "active",
+        "forecasting": "active",
         **dict.fromkeys(("cloudwatch", "datadog", "newrelic", "otlp"), "disabled"),
     }
     assert str(agent.password) not in json.dumps(status)

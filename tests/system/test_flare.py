@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -26,6 +27,7 @@ LEAKY = """
         api_key: str = ""
         header: str = ""
         url: str = ""
+        refuse: bool = False
 
     class Plugin:
         api_version = 1
@@ -33,6 +35,8 @@ LEAKY = """
 
         def __init__(self, config):
             self.config, self.runs = config, 0
+            if config.refuse:
+                raise RuntimeError(f"no key {config.api_key}, no header {config.header}")
 
         @property
         def note(self):
@@ -160,6 +164,32 @@ def test_planted_secrets_are_nowhere_to_be_found(leaking: Leaking, tmp_path: Pat
     assert [secret for secret in leaking.canaries if secret in log] == []
     assert "connecting with '********' to https://me:********@example.invalid/" in log
     assert b"predis_leak" in texts["flare: metrics.json"]
+
+
+def test_the_secrets_of_a_configuration_that_is_refused_are_nowhere_to_be_found(leaking: Leaking) -> None:
+    token = (leaking.folder / "data" / "http.token").read_text().strip()
+    new = [CANARY.format("refused"), CANARY.format("header")]
+    (leaking.folder / "header").write_text(new[1])
+    config = leaking.folder / "agent.toml"
+    text = config.read_text().replace(leaking.canaries[0], new[0])
+    config.write_text(text.replace("[plugins.leaky]\n", "[plugins.leaky]\nrefuse = true\n"))
+    plan = subprocess.run(
+        [PROGRAM, "config", "plan"], cwd=leaking.folder, env=leaking.environment, capture_output=True, text=True
+    )
+    assert plan.returncode != 0
+    assert "no key ********, no header ********" in plan.stderr
+
+    leaking.process.send_signal(signal.SIGHUP)
+
+    def refused() -> bytes:
+        status = leaking.get("/api/v1/status")
+        return status if json.loads(status)["agent"]["config_reload"]["success"] is False else b""
+
+    texts = {"status": wait_until(refused, 30, "the refusal"), "the log": leaking.log.read_bytes()}
+    texts["diagnostics"] = leaking.get("/api/v1/diagnostics", token)
+    assert b"no key ********, no header ********" in texts["the log"]
+    for where, text in texts.items():
+        assert [secret for secret in (*new, *leaking.canaries) if secret.encode() in text] == [], where
 
 
 def test_without_an_agent_the_archive_says_what_is_missing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,13 @@ class Agent:
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:
-    agent = Agent(tmp_path)
+    with running(tmp_path) as agent:
+        yield agent
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Agent]:
+    agent = Agent(folder)
     yield agent
     agent.process.terminate()
     try:
@@ -126,7 +133,13 @@ def test_a_plan_says_what_would_change_and_changes_nothing(agent: Agent) -> None
     assert "cache changed while running\n" in plan
     assert "plugins restarted: host_metrics\n" in plan
     assert agent.status()["cache"]["policy"] == "s3fifo"
-    agent.settings["cache"] |= {"port": free_port()}
+    agent.settings["cache"] |= {"memory": "32MiB"}
+    agent.write()
+    assert "cache changed while running\n" in command(agent, "config", "plan").stdout
+    agent.settings["cache"] |= {"memory": "96MiB"}  # more than it was started with
+    agent.write()
+    assert "cache restarted, its keys stay\n" in command(agent, "config", "plan").stdout
+    agent.settings["cache"] |= {"memory": "64MiB", "port": free_port()}
     agent.write()
     assert "cache restarted, its keys stay\n" in command(agent, "config", "plan").stdout
 
@@ -150,6 +163,56 @@ def test_a_configuration_is_applied_from_the_command_line_and_the_outcome_shown(
         assert "agent.toml:" in done.stderr
         assert "plugins.host_metrics.intervall" in done.stderr
     assert agent.ready()
+
+
+SLOW = """
+import os, time
+from agent.api import PluginConfig, hookimpl
+
+class Config(PluginConfig):
+    number: int = 0
+
+class Slow:
+    api_version = 1
+    Config = Config
+
+    def __init__(self, config):
+        self.say("begins")
+        time.sleep(0.5)
+        self.say("ends")
+
+    def say(self, what):
+        with open("constructions", "a") as file:
+            file.write(what + "\\n")
+
+    @hookimpl
+    def predis_collect(self):
+        return []
+"""
+
+
+def test_a_plan_and_a_reload_do_not_prepare_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "site" / "slow-1.0.dist-info"
+    site.mkdir(parents=True)
+    (site.parent / "slow_plugin.py").write_text(SLOW)
+    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 1.0\n")
+    (site / "entry_points.txt").write_text("[predis_agent.plugins]\nslow = slow_plugin:Slow\n")
+    monkeypatch.setenv("PYTHONPATH", str(site.parent))
+    with running(tmp_path) as agent:
+        agent.settings["plugins.slow"] = {"number": 1}
+        agent.write()
+        plans = [
+            subprocess.Popen([PROGRAM, "config", "plan"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+            for _ in range(2)
+        ]
+        state = agent.reload()
+        said = [process.communicate(timeout=60)[0] for process in plans]
+    assert state["success"]
+    # a plan is of before the reload, or of after it
+    assert {text.splitlines()[-1] for text in said} <= {"plugins restarted: slow", "nothing would change"}
+    seen = (tmp_path / "constructions").read_text().split()
+    assert len(seen) >= 4
+    assert seen == ["begins", "ends"] * (len(seen) // 2)
 
 
 def test_nothing_new_changes_nothing(agent: Agent) -> None:

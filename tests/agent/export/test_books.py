@@ -1,5 +1,6 @@
 """Whatever happens in whatever order: every point is somewhere, once, and comes out in the order it went in."""
 
+import os
 import shutil
 import tempfile
 from array import array
@@ -29,6 +30,7 @@ class Books(RuleBasedStateMachine):
         self.number = 0
         self.last = -1.0  # the newest point that was delivered or dropped at the sender's end
         self.work: Work | None = None
+        self.killed: list[Spool] = []  # whose files stay open, as nothing else of a killed process does
         self.open()
 
     def open(self) -> None:
@@ -42,7 +44,18 @@ class Books(RuleBasedStateMachine):
             clock=lambda: START,
         )
         self.spool.open()
-        self.waiting = Waiting(self.account, self.spool, self.memory, lambda: self.failing, lambda what: None)
+        self.leaving = 0  # points that were said to be about to be spooled
+        self.waiting = Waiting(
+            self.account,
+            self.spool,
+            self.memory,
+            lambda: self.failing,
+            leaving=self.leave,
+            note=lambda what: None,
+        )
+
+    def leave(self, batch: Batch, points: int) -> None:
+        self.leaving += points
 
     @rule(points=st.integers(1, 200))
     def offer(self, points: int) -> None:
@@ -118,6 +131,7 @@ class Books(RuleBasedStateMachine):
         in_flight = self.work is not None and self.work.place == "spooled"
         self.work = None
         spooled = self.account.books().spooled
+        self.killed.append(self.spool)
         self.open()
         assert self.account.books().spooled == spooled, f"in flight: {in_flight}"
 
@@ -134,7 +148,10 @@ class Books(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "root"):
-            self.spool.close()
+            for spool in (self.spool, *self.killed):
+                spool.close()
+            held = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+            assert [path for path in held if path.startswith(str(self.root))] == []
             shutil.rmtree(self.root)
 
 

@@ -5,9 +5,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from agent.api import ExportConfig, PluginConfig
+from agent.api import ApiKey, ExportConfig, PluginConfig
 from agent.export import report
 from agent.export.pipe import ExportPipe
 from tests.agent.export.scripted import Scripted
@@ -58,6 +58,24 @@ def test_an_endpoint_that_is_no_url_is_refused_with_the_mend(endpoint: str) -> N
         ExportConfig(endpoint=endpoint)
 
 
+@pytest.mark.parametrize("endpoint", ["https://h/?api_key=canary", "https://canary@h", "https://me:canary@h/x"])
+def test_an_endpoint_in_which_a_key_may_be_is_refused_and_not_shown(endpoint: str) -> None:
+    with pytest.raises(ValidationError, match="has no user and no query") as caught:
+        ExportConfig(endpoint=endpoint)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "kept"), [(" abc\n", "abc"), ("", "")])
+def test_a_key_is_kept_as_a_header_takes_it(key: str, kept: str) -> None:
+    assert TypeAdapter(ApiKey).validate_python(key).get_secret_value() == kept
+
+
+@pytest.mark.parametrize("key", ["a b", "a\nb", "schl\u00fcssel"])
+def test_a_key_that_no_header_takes_is_refused(key: str) -> None:
+    with pytest.raises(ValidationError, match="no spaces, line ends"):
+        TypeAdapter(ApiKey).validate_python(key)
+
+
 def test_an_endpoint_may_have_a_port_and_a_path() -> None:
-    for endpoint in ("", "http://127.0.0.1:8080/x/y?z", "https://[::1]:1", "https://vendor.example"):
+    for endpoint in ("", "http://127.0.0.1:8080/x/y", "https://[::1]:1", "https://vendor.example"):
         assert ExportConfig(endpoint=endpoint).endpoint == endpoint

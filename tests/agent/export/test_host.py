@@ -191,7 +191,7 @@ def test_what_waits_at_a_stop_is_on_the_disk(bench: Bench, monkeypatch: pytest.M
     began = time.monotonic()
     bench.collection.stop()
     assert time.monotonic() - began < 3
-    assert list((bench.folder / "export" / "vendor").glob("*.segment"))
+    assert list((bench.folder / "export" / "vendor").rglob("*.segment"))
     assert (bench.folder / "export").stat().st_mode & 0o777 == 0o700
 
 

@@ -1,19 +1,18 @@
 """The pipe between snapshots and a vendor that does what a test tells it: nothing is lost, doubled or out of order."""
 
+import random
 import resource
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agent.api import Answer, Body, Event, ExportConfig, Limits, Sample, Verdict
-from agent.export import baseline, report
-from agent.export.pipe import ExportPipe
+from agent.api import Answer, Batch, Body, Event, Limits, Sample, Verdict
+from agent.export import report
 from agent.export.retry import Circuit, Retry
+from tests.agent.export.piped import Make, make, patient, wait_until_settled
 from tests.agent.export.scripted import (
     ACCEPT,
     LOST,
@@ -29,39 +28,7 @@ from tests.agent.export.scripted import (
 )
 from tests.waiting import wait_until
 
-Make = Callable[..., ExportPipe]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    """Pipes that are stopped at the end, over one folder; they wait for 1 to 10 ms where others wait for seconds."""
-    pipes: list[ExportPipe] = []
-
-    def build(destination: Scripted, retry: Retry | None = None, **config: Any) -> ExportPipe:
-        config = {"compression": "none", "timeout": 0.5, **config}
-        quick = retry or Retry(uniform=lambda low, high: 0.001 + min(high, 10) / 1000)
-        pipe = ExportPipe("test", destination, ExportConfig(**config), tmp_path / "export", retry=quick)
-        pipes.append(pipe)
-        return pipe
-
-    yield build
-    for pipe in pipes:
-        pipe.stop(0.2)
-
-
-def patient() -> Retry:
-    """Waits for hours after a failure."""
-    return Retry(uniform=lambda low, high: 9999.0)
-
-
-def settled(pipe: ExportPipe) -> bool:
-    books = pipe.account.books()
-    assert books.balanced, books
-    return not books.queued and not books.spooled
-
-
-def wait_until_settled(pipe: ExportPipe) -> None:
-    wait_until(lambda: settled(pipe), what="everything to be delivered or dropped")
+__all__ = ["make"]
 
 
 def test_what_is_offered_is_delivered_and_accounted_for(make: Make) -> None:
@@ -172,7 +139,7 @@ def test_after_failures_all_is_delivered_in_order(make: Make) -> None:
     books = pipe.account.books()
     assert (books.delivered, books.possible_duplicates) == (59, 1)  # the exception told nothing
     assert (pipe.retry.failures, pipe.retry.wait) == (0, 0.0)
-    wait_until(lambda: not list(pipe.spool.folder.glob("*.segment")))
+    wait_until(lambda: not list(pipe.lanes["series"].spool.folder.glob("*.segment")))
 
 
 def test_an_answer_that_was_lost_is_counted_as_a_possible_duplicate(make: Make) -> None:
@@ -253,72 +220,11 @@ def test_what_hung_while_others_went_to_the_spool_comes_before_them(make: Make, 
 
 def test_while_the_vendor_fails_all_that_waits_is_on_the_disk(make: Make) -> None:
     vendor = Scripted(usual=RETRY)
-    pipe = make(vendor, retry=patient())
+    pipe = make(vendor, retry=patient)
     for turn in range(10):
         pipe.offer(snapshot(turn, level(turn)))
     wait_until(lambda: pipe.account.books().spooled == 10)
     assert pipe.account.books().queued == 0
-
-
-def test_a_stop_keeps_what_could_not_be_delivered_for_the_next_run(make: Make) -> None:
-    pipe = make(Scripted(usual=RETRY), retry=patient())
-    for turn in range(10):
-        pipe.offer(snapshot(turn, level(turn), hits(turn)))
-    pipe.stop(1.0)
-    books = pipe.account.books()
-    assert books.balanced
-    assert (books.queued, books.spooled) == (0, 19)
-    # when the agent runs again, and the vendor as well
-    vendor = Scripted()
-    after = make(vendor)
-    after.offer(snapshot(100, level(10), hits(25)))
-    wait_until_settled(after)
-    # then it is all there, in order, and what was counted while nobody ran
-    assert vendor.values() == list(range(11))
-    assert vendor.values("predis_hits_total") == [1.0] * 9 + [16.0]
-    assert after.account.books().produced == 19 + 2
-
-
-def test_a_stop_delivers_what_is_in_memory_if_the_vendor_takes_it(make: Make) -> None:
-    slow = threading.Event()
-
-    def slowly(body: Body) -> Answer:
-        slow.wait(0.01)
-        return ACCEPT
-
-    vendor = Scripted(usual=slowly)
-    pipe = make(vendor)
-    for turn in range(20):
-        pipe.offer(snapshot(turn, level(turn)))
-    pipe.stop(5.0)
-    assert vendor.values() == list(range(20))
-    assert (pipe.account.books().spooled, vendor.closed) == (0, 1)
-
-
-def test_a_stop_does_not_wait_for_a_request_that_hangs_and_keeps_its_points(make: Make) -> None:
-    let_go = threading.Event()
-
-    def hang(body: Body) -> Answer:
-        let_go.wait(30)
-        return ACCEPT
-
-    pipe = make(Scripted(hang))
-    pipe.offer(snapshot(0, level(0)))
-    pipe.offer(snapshot(1, level(1)))
-    wait_until(lambda: pipe._work is not None and pipe._work.sending)
-    began = time.monotonic()
-    pipe.stop(0.3)
-    assert time.monotonic() - began < 2
-    books = pipe.account.books()
-    assert books.balanced
-    assert (books.spooled, books.delivered, books.possible_duplicates) == (2, 0, 1)
-    let_go.set()
-    pipe._thread.join(5)
-    assert pipe.account.books() == books  # what comes back late changes nothing
-    vendor = Scripted()
-    after = make(vendor)
-    wait_until_settled(after)
-    assert vendor.values() == [0.0, 1.0]
 
 
 def test_events_are_delivered_like_points_and_together(make: Make) -> None:
@@ -401,40 +307,9 @@ def test_the_circuit_opens_after_failures_in_a_row_and_lets_one_request_find_out
     assert retry.circuit is Circuit.closed
 
 
-def test_the_baseline_says_no_more_than_has_left_the_memory(make: Make, tmp_path: Path) -> None:
-    let_go = threading.Event()
-
-    def hang(body: Body) -> Answer:
-        let_go.wait(30)
-        return ACCEPT
-
-    file = tmp_path / "export" / "baseline"
-    pipe = make(Scripted(ACCEPT, hang))
-    pipe.offer(snapshot(0, hits(1), level(1)))
-    wait_until(lambda: (kept := baseline.load(file)) is not None and kept.time == START)
-    pipe.offer(snapshot(1, hits(5), level(1)))
-    pipe.offer(snapshot(2, hits(9), level(1)))
-    wait_until(lambda: pipe._work is not None and pipe._work.sending)
-    # what is under way could still be lost with the process
-    kept = baseline.load(file)
-    assert kept is not None
-    assert (kept.time, list(kept.counters)) == (START, [1.0])
-    let_go.set()
-    wait_until(lambda: (kept := baseline.load(file)) is not None and kept.time == START + 2)
-
-
-def test_the_baseline_follows_the_spool_while_a_vendor_is_waited_for(make: Make, tmp_path: Path) -> None:
-    pipe = make(Scripted(usual=RETRY), retry=patient())
-    for turn in range(5):
-        pipe.offer(snapshot(turn, hits(turn), level(0)))
-    wait_until(lambda: pipe.account.books().spooled == 9)
-    file = tmp_path / "export" / "baseline"
-    wait_until(lambda: (kept := baseline.load(file)) is not None and kept.time == START + 4)
-
-
 def test_it_says_of_itself_how_it_is(make: Make) -> None:
     vendor = Scripted(usual=RETRY)
-    pipe = make(vendor, retry=patient())
+    pipe = make(vendor, retry=patient)
     pipe.offer(snapshot(time.time() - START - 100, level(1), Sample("predis_build_info", 1, ("1",))))
     wait_until(lambda: pipe.account.books().spooled == 1)
     told = report.status(pipe)
@@ -464,33 +339,26 @@ def test_it_is_late_when_the_vendor_takes_nothing_though_it_was_offered(make: Ma
     wait_until(lambda: report.late(pipe, 0.0) is None)
 
 
-def test_what_was_in_memory_at_a_kill_is_in_the_next_increases(make: Make, tmp_path: Path) -> None:
-    let_go = threading.Event()
+def test_it_is_not_late_when_there_was_nothing_to_say(make: Make) -> None:
+    class OnlyWhatCounts(Scripted):
+        def encode(self, batch: Batch) -> bytes:
+            return b"" if not any(batch.values) else super().encode(batch)
 
-    def hang(body: Body) -> Answer:
-        let_go.wait(30)
-        return REFUSED
-
-    vendor = Scripted(ACCEPT, hang)
+    vendor = OnlyWhatCounts()
     pipe = make(vendor)
-    pipe.offer(snapshot(0, hits(10)))
-    pipe.offer(snapshot(1, hits(13)))
-    wait_until(lambda: (kept := baseline.load(tmp_path / "export" / "baseline")) is not None and kept.counters[0] == 13)
-    pipe.offer(snapshot(2, hits(17)))
-    pipe.offer(snapshot(3, hits(20)))
-    wait_until(lambda: pipe._work is not None and pipe._work.sending)
-    # when the process ends here, and the folder is all that is left of it
-    shutil.copytree(tmp_path / "export", tmp_path / "left" / "export")
-    after = ExportPipe("test", vendor, ExportConfig(), tmp_path / "left" / "export")
-    assert after.account.books().possible_duplicates == 1, "the one that was under way may have been taken"
-    after.offer(snapshot(9, hits(24)))
-    wait_until_settled(after)
-    after.stop(1.0)
-    let_go.set()
-    assert vendor.values("predis_hits_total") == [3.0, 11.0]
-    again = ExportPipe("test", vendor, ExportConfig(), tmp_path / "left" / "export")
-    assert again.account.books().possible_duplicates == 0
-    again.stop(1.0)
+    # given a cache at rest, for longer than anybody is patient
+    pipe.offer(snapshot(0, level(0.0)))
+    wait_until_settled(pipe)
+    wait_until(lambda: pipe.waits_since is not None and time.monotonic() - pipe.waits_since > 0.2)
+    pipe.offer(snapshot(1, level(0.0)))
+    wait_until_settled(pipe)
+    assert report.late(pipe, 0.1) is None
+    # but once something waits for a vendor that does not take it, that there is nothing else to say is no excuse
+    vendor.usual = RETRY
+    pipe.offer(snapshot(2, level(1.0)))
+    wait_until(lambda: pipe.retry.failures)
+    pipe.offer(snapshot(3, level(0.0)))
+    wait_until(lambda: report.late(pipe, 0.1))
 
 
 def test_a_disk_that_is_full_is_used_again_when_it_has_room(make: Make) -> None:
@@ -514,3 +382,120 @@ def test_a_disk_that_is_full_is_used_again_when_it_has_room(make: Make) -> None:
     vendor.usual = ACCEPT
     wait_until_settled(pipe)
     assert vendor.values() == [0, *range(15, 21)]
+
+
+class TwoLanes(Scripted):
+    """The events' interface fails as long as it is `down`, the points' works; or the other way round."""
+
+    def __init__(self, down: str) -> None:
+        super().__init__(usual=self.answer)
+        self.down = down
+
+    def answer(self, body: Body) -> Answer:
+        return RETRY if body.lane == self.down else ACCEPT
+
+
+@pytest.mark.parametrize("down", ["events", "series"])
+def test_a_lane_that_fails_holds_no_other_up(make: Make, down: str) -> None:
+    vendor = TwoLanes(down)
+    pipe = make(vendor)
+    for turn in range(5):
+        pipe.emit(Event(START + turn, "test", f"event {turn}"))
+        pipe.offer(snapshot(turn, level(turn)))
+        wait_until(lambda turn=turn: pipe.account.books().spooled == pipe.account.books().delivered == turn + 1)
+    assert report.status(pipe)["failing_lanes"] == [down]
+    assert {batch.lane for batch in vendor.taken} == {"events", "series"} - {down}
+    # and is delivered in its own order when the vendor takes it again
+    vendor.down = ""
+    wait_until_settled(pipe)
+    wait_until(lambda: pipe.account.books().delivered == 10)
+    assert vendor.values() == list(range(5))
+    titles = [event.title for batch in vendor.taken for event in batch.events]
+    assert titles == [f"event {turn}" for turn in range(5)]
+    assert report.status(pipe)["failing_lanes"] == []
+
+
+def test_the_next_run_finds_what_each_lane_spooled(make: Make) -> None:
+    pipe = make(Scripted(usual=RETRY), retry=patient)
+    pipe.emit(Event(START, "test", "an event"))
+    pipe.offer(snapshot(0, level(1)))
+    wait_until(lambda: pipe.account.books().spooled == 2)
+    pipe.stop(1.0)
+    vendor = Scripted()
+    after = make(vendor)
+    wait_until_settled(after)
+    assert sorted(batch.lane for batch in vendor.taken) == ["events", "series"]
+
+
+def test_lanes_share_what_they_may_take_of_memory_and_disk(make: Make) -> None:
+    vendor = Scripted(usual=RETRY, lanes=("one", "two/..", "three"))
+    pipe = make(vendor, retry=patient, queue=50, spool=64 << 10)
+    rng = random.Random(1)
+    for turn in range(60):
+        pipe.offer(snapshot(turn, *[level(rng.random(), str(n)) for n in range(100)]))
+        books = pipe.account.books()
+        assert books.balanced
+        assert books.queued <= 50 + 300
+        assert pipe.lanes.size <= 64 << 10
+    books = pipe.account.books()
+    assert books.spooled > 1000
+    assert set(books.dropped) == {"spool_full"}
+    # of each lane the newest is there
+    vendor.usual = ACCEPT
+    for lane in pipe.lanes:
+        lane.retry.succeeded()
+    pipe.offer(snapshot(60, level(1.0)))
+    wait_until_settled(pipe)
+    newest = {lane: max(batch.time for batch in vendor.taken if batch.lane == lane) for lane in vendor.lane_names}
+    assert set(newest.values()) == {START + 60}
+    for name in vendor.lane_names:
+        times_of_lane = [batch.time for batch in vendor.taken if batch.lane == name]
+        assert times_of_lane == sorted(times_of_lane)
+
+
+def test_lanes_take_turns(make: Make) -> None:
+    vendor = Scripted(usual=RETRY, lanes=("one", "two"))
+    pipe = make(vendor, retry=patient)
+    for turn in range(10):
+        pipe.offer(snapshot(turn, level(turn)))
+    wait_until(lambda: pipe.account.books().spooled == 20 and pipe.lanes.failing == ["one", "two"])
+    vendor.usual = ACCEPT
+    with pipe._lock:
+        for lane in pipe.lanes:
+            lane.retry.succeeded()
+    pipe.offer(snapshot(10, level(10)))
+    wait_until_settled(pipe)
+    order = [batch.lane for batch in vendor.taken]
+    assert len(order) == 22
+    assert all(first != second for first, second in pairwise(order))
+
+
+def test_lanes_share_the_memory_while_a_request_hangs(make: Make) -> None:
+    let_go = threading.Event()
+
+    def hang(body: Body) -> Answer:
+        let_go.wait(30)
+        return ACCEPT
+
+    pipe = make(Scripted(hang, lanes=("one", "two", "three")), queue=50)
+    pipe.offer(snapshot(0, *[level(n, str(n)) for n in range(20)]))
+    wait_until(lambda: pipe._work is not None and pipe._work.sending)
+    for turn in range(1, 10):
+        pipe.offer(snapshot(turn, *[level(n, str(n)) for n in range(20)]))
+        assert pipe.account.books().queued <= 20 + 50, "what is being sent, and what may wait"
+    let_go.set()
+    wait_until_settled(pipe)
+    assert pipe.account.books().delivered == 600
+
+
+def test_who_asks_to_wait_is_left_alone_by_all_lanes(make: Make) -> None:
+    vendor = Scripted(Answer(Verdict.retry, "http_429", "slow down", retry_after=1.0), lanes=("one", "two"))
+    pipe = make(vendor)
+    pipe.offer(snapshot(0, level(1.0)))
+    wait_until(lambda: pipe.retry.failures)
+    began = time.monotonic()
+    wait_until(lambda: len(vendor.requests) > 1)
+    assert time.monotonic() - began > 0.9
+    wait_until_settled(pipe)
+    assert sorted(batch.lane for batch in vendor.requests) == ["one", "one", "two"]
+    assert pipe.lanes.failing == []

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,23 @@ ROUNDS = int(os.environ.get("SPOOL_KILLS", "20"))
 SERIES = tuple(Series(LEVEL, (f"who {number}",)) for number in range(10))
 
 
+OPENED: list[Spool] = []
+
+
+@pytest.fixture(autouse=True)
+def no_open_files(tmp_path: Path) -> Iterator[None]:
+    """Closes every spool of a test, also those that stand for a process that was killed."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
+    held = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert [path for path in held if path.startswith(str(tmp_path))] == []
+
+
 def open_spool(folder: Path, most: int = 1 << 20, now: float = START) -> tuple[Spool, Account]:
     account = Account()
     spool = Spool(folder, account, lambda spec, labels: None, most_bytes=most, oldest=3600.0, clock=lambda: now)
+    OPENED.append(spool)
     spool.open()
     return spool, account
 
@@ -106,6 +121,7 @@ def test_a_series_gets_the_object_that_it_has_elsewhere(tmp_path: Path) -> None:
     spool = Spool(
         tmp_path, Account(), lambda spec, labels: known.get((spec.name, labels)), most_bytes=1 << 20, oldest=1e9
     )
+    OPENED.append(spool)
     spool.open()
     spool.append(batch(1))
     head = spool.peek()

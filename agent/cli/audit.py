@@ -1,0 +1,105 @@
+"""``predis-agent audit``: what was decided and done, and whether the log of it is whole."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.options import ConfigOption, DebugOption, JsonOption, SetOption, load
+from agent.errors import PredisError
+
+app = typer.Typer(no_args_is_help=True, help="See what rules decided and did, and check that the log is whole.")
+
+FileArgument = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="The log.  [default: audit.jsonl in the agent's data folder]")
+]
+
+
+@app.callback()
+def _group() -> None:
+    """See what rules decided and did, and check that the log is whole."""
+
+
+@app.command("verify")
+def verify_command(
+    file: FileArgument = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Check that no record was changed, deleted, inserted or moved, and that the end was not cut off.
+
+    Exits with 1 when the log is not whole.
+    """
+    from agent.incidents import audit
+
+    path = _path(file, config, set_)
+    found = audit.verify(path)
+    if as_json:
+        document = {"file": str(path), "records": found.records, "hash": found.hash, "problems": found.problems}
+        typer.echo(json.dumps({**document, "pending": found.pending}, indent=2))
+    elif not found.problems:
+        typer.echo(f"{path}: {found.records:,} records, whole; the newest is {found.hash}")
+        if found.pending:
+            typer.echo("one more record stands only in the head, as after a crash: the next start of the agent adds it")
+    if found.problems:
+        raise PredisError(f"{path} is not whole:\n" + "\n".join(f"  {problem}" for problem in found.problems))
+
+
+@app.command("show")
+def show_command(
+    file: FileArgument = None,
+    rule: Annotated[str, typer.Option(help="Only what is about this rule.")] = "",
+    last: Annotated[int, typer.Option("--last", "-n", min=1, help="So many of the newest records.")] = 50,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show the newest records, oldest first."""
+    from collections import deque
+
+    from agent.cli.tables import print_table
+    from agent.incidents import audit
+
+    found = (item for item in audit.records(_path(file, config, set_)) if not rule or item.get("rule") == rule)
+    newest = list(deque(found, maxlen=last))
+    if as_json:
+        typer.echo(json.dumps(newest, indent=2))
+        return
+    apart = {"n", "time", "kind", "prev", "rule", "subject", "run"}
+    rows = [
+        (
+            str(record.get("n", "")),
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(record.get("time", 0)))),
+            str(record.get("kind", "")),
+            " ".join(str(record[key]) for key in ("rule", "subject") if record.get(key)),
+            "; ".join(f"{key}: {value}" for key, value in record.items() if key not in apart),
+        )
+        for record in newest
+    ]
+    print_table(("", "time", "what", "rule", "details"), rows)
+
+
+@app.command("head")
+def head_command(
+    file: FileArgument = None, config: ConfigOption = None, set_: SetOption = None, debug: DebugOption = False
+) -> None:
+    """Print the number and the hash of the newest record: kept elsewhere, they vouch for the log up to there."""
+    from agent.incidents import audit
+
+    head = audit.head_of(_path(file, config, set_))
+    typer.echo(f"{head.count} {head.hash}")
+
+
+def _path(file: Path | None, config: Path | None, set_: list[str] | None) -> Path:
+    if file is not None:
+        return file
+    from agent.incidents.audit import log_path
+
+    return log_path(load(config, set_).config.agent.data_dir)

@@ -1,0 +1,145 @@
+"""The demonstration's course: learn, break, watch, measure. What it tells is what was measured."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from statistics import fmean
+
+import redis
+
+from agent.demo.faults import Fault, connect
+from agent.demo.watch import Moment, Watch
+from agent.demo.world import Second, World
+from agent.errors import PredisError
+
+TICK = 0.2
+DETECTION = 30.0  # seconds from the onset within which it must be noticed
+RECOVERY = 150.0  # and within which it must be over
+GOOD = 0.95  # of the hit ratio before, that counts as recovered
+NOTICED = {("audit", "fired"), ("incident", "opened"), ("supervisor", "restarted")}
+SPAN = 5  # seconds over which the application's numbers are averaged
+
+
+@dataclass
+class Measured:
+    """The numbers of one fault; seconds count from its onset, None: it did not happen."""
+
+    fault: str
+    onset: float
+    detected: float | None = None
+    acted: float | None = None
+    verified: float | None = None
+    recovered: float | None = None
+    before: float = 0.0  # hit ratio
+    worst: float = 1.0
+    after: float = 0.0
+    errors: int = 0
+    wrong: int = 0
+    cause: str = ""
+    changed: list[str] = field(default_factory=list)  # settings that are not what they were
+    actions: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """What was promised and not kept."""
+        found = []
+        if self.detected is None or self.detected > DETECTION:
+            found.append(f"not noticed within {DETECTION:.0f} s")
+        if self.recovered is None:
+            found.append("not recovered")
+        if self.wrong:
+            found.append(f"{self.wrong} reads gave a wrong value")
+        if self.changed:
+            found.append(f"settings are not what they were: {', '.join(self.changed)}")
+        if len(self.actions) > 1:
+            found.append(f"more was done than was called for: {', '.join(self.actions)}")
+        return found
+
+
+class Story:
+    """Runs faults one after the other. `show` is told of every moment, `tick` of every second of the application."""
+
+    def __init__(
+        self, world: World, show: Callable[[Moment], None], tick: Callable[[Second], None], *, learn: float = 60.0
+    ) -> None:
+        self._world, self._show, self._tick, self._learn = world, show, tick, learn
+        assert world.loaded is not None
+        self._watch = Watch(world.loaded.config)
+        self._recent: deque[Second] = deque(maxlen=SPAN)
+
+    def prepare(self) -> None:
+        """Wait until the cache serves what the application reads, and detectors know what is usual."""
+        self._say("learning", f"the application reads; the agent learns what is usual, for {self._learn:.0f} s")
+        until = time.monotonic() + self._learn
+        while time.monotonic() < until:
+            self._look()
+        if not self._recent or self._ratio() < 0.5:
+            raise PredisError("the demonstration's application does not get going: is the machine very busy?")
+
+    def run(self, fault: Fault) -> Measured:
+        """Break something and watch until it is well again, or for RECOVERY seconds."""
+        measured = Measured(fault.name, 0.0, before=self._ratio())
+        settings = self._settings()
+        self._say("fault", fault.what)
+        measured.onset = time.time()
+        fault.inject(self._world.data_dir)
+        while time.time() < measured.onset + RECOVERY and not self._over(measured, fault):
+            for second in self._look(lambda moment: self._note(measured, moment, fault)):
+                measured.errors += second.errors
+                if second.reads:
+                    measured.worst = min(measured.worst, second.hit_ratio or 0.0)
+        measured.after = self._ratio()
+        measured.wrong = self._recent[-1].wrong if self._recent else 0
+        measured.changed = [name for name, value in self._settings().items() if settings.get(name) != value]
+        return measured
+
+    def _over(self, measured: Measured, fault: Fault) -> bool:
+        well = len(self._recent) == SPAN and all(second.reads and not second.errors for second in self._recent)
+        well = well and self._recent[0].at > measured.onset and self._ratio() >= GOOD * measured.before
+        if well and measured.recovered is None and measured.detected is not None:
+            measured.recovered = self._recent[0].at - measured.onset
+        needs_action = fault.action is not None
+        return measured.recovered is not None and (not needs_action or measured.verified is not None)
+
+    def _note(self, measured: Measured, moment: Moment, fault: Fault) -> None:
+        since = max(0.0, moment.at - measured.onset)
+        noticed = (moment.source, moment.kind) in NOTICED
+        if noticed and measured.detected is None:
+            measured.detected = since
+        if moment.source == "audit" and moment.kind == "acted":
+            measured.actions.append(str(moment.fields.get("action", "")))
+            if moment.fields.get("action") == fault.action and measured.acted is None:
+                measured.acted = since
+        if moment.source == "audit" and moment.kind == "verified" and measured.verified is None:
+            measured.verified = since
+        if moment.source == "incident" and moment.kind == "cause" and not measured.cause:
+            measured.cause = moment.text
+
+    def _look(self, note: Callable[[Moment], None] = lambda moment: None) -> Iterable[Second]:
+        """One turn: what was said, and how the application does."""
+        time.sleep(TICK)
+        for moment in self._watch.moments():
+            self._show(moment)
+            note(moment)
+        seconds = list(self._world.seconds())
+        for second in seconds:
+            self._recent.append(second)
+            self._tick(second)
+        return seconds
+
+    def _ratio(self) -> float:
+        ratios = [second.hit_ratio for second in self._recent if second.hit_ratio is not None]
+        return fmean(ratios) if ratios else 0.0
+
+    def _settings(self) -> dict[str, str]:
+        with connect(self._world.data_dir) as client:
+            try:
+                return dict(client.config_get("*"))
+            except redis.RedisError as error:
+                raise PredisError(f"the cache of the demonstration does not answer: {error}") from None
+
+    def _say(self, kind: str, text: str) -> None:
+        self._show(Moment(time.time(), "story", kind, text))

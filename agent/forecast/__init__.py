@@ -1,0 +1,1 @@
+"""Forecasts of series, made in analysis workers by plugins."""

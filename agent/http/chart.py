@@ -1,0 +1,66 @@
+"""A line chart as SVG in the page: values over time, the band in which they were expected, and when it began."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from html import escape
+
+WIDTH, HEIGHT = 640, 150
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 8, 22
+_TICKS = 3
+
+
+def chart(
+    points: Sequence[tuple[float, float]], low: float | None, high: float | None, since: float, label: str
+) -> str:
+    """Points as (Unix seconds, value), oldest first; `low` and `high` None where the band is open."""
+    points = [(at, value) for at, value in points if value is not None and math.isfinite(value)]
+    if len(points) < 2 or points[-1][0] <= points[0][0]:
+        return '<p class="remark">too few points for a picture</p>'
+    values = [value for _, value in points]
+    span = max(values) - min(values)
+    # The band is shown as far as it is near the values: far away it would flatten them.
+    edges = [edge for edge in (low, high) if edge is not None and abs(edge - values[-1]) <= 20 * (span or 1.0)]
+    bottom, top = min([*values, *edges]), max([*values, *edges])
+    margin = 0.06 * (top - bottom) or 0.5 * (abs(top) or 1.0)
+    bottom, top = bottom - margin, top + margin
+    first, last = points[0][0], points[-1][0]
+
+    def x(at: float) -> float:
+        return _LEFT + (min(max(at, first), last) - first) / (last - first) * (WIDTH - _LEFT - _RIGHT)
+
+    def y(value: float) -> float:
+        return _TOP + (top - min(max(value, bottom), top)) / (top - bottom) * (HEIGHT - _TOP - _BOTTOM)
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">']
+    if low is not None or high is not None:
+        upper, lower = y(top if high is None else high), y(bottom if low is None else low)
+        parts.append(
+            f'<rect class="band" x="{_LEFT}" y="{upper:.1f}" width="{WIDTH - _LEFT - _RIGHT}"'
+            f' height="{max(1.0, lower - upper):.1f}"/>'
+        )
+    for number in range(_TICKS):
+        value = bottom + margin + (top - bottom - 2 * margin) * number / (_TICKS - 1)
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{escape(short(value))}</text>')
+    if first <= since <= last:
+        parts.append(
+            f'<line class="onset" x1="{x(since):.1f}" x2="{x(since):.1f}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>'
+        )
+    line = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in points)
+    parts.append(f'<polyline class="line" points="{line}"/>')
+    for at, anchor in ((first, "start"), (last, "end")):
+        text = time.strftime("%H:%M:%S", time.gmtime(at))
+        parts.append(f'<text x="{x(at):.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{text}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def short(value: float) -> str:
+    """A number as an axis has it: 1.2M, 340k, 0.0012."""
+    size = abs(value)
+    for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if size >= limit:
+            return f"{value / limit:.4g}{letter}"
+    return f"{value:.3g}"

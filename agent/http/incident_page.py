@@ -1,0 +1,81 @@
+"""One incident as a page for people: what is off, since when, why probably, and a picture of each series."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from agent.config.units import format_duration
+from agent.http.chart import chart, short
+from agent.http.page import Html, document, pairs_list, state, table
+
+MOST_PICTURES = 30
+REFRESH = 10  # seconds, while it lasts
+_CAUSES = ("component", "#score", "why")
+_STYLE = """<style>
+svg{width:100%;height:auto;display:block}svg text{font:11px system-ui,sans-serif;fill:currentColor;opacity:.75}
+.band{fill:#2f855a;opacity:.18}.grid{stroke:currentColor;opacity:.12}.onset{stroke:#c0392b;stroke-dasharray:4 3}
+.line{fill:none;stroke:#2b6cb0;stroke-width:1.6}figure{margin:1rem 0}figcaption{font-size:.9em}
+</style>"""
+
+
+def incident_page(incident: Mapping[str, Any]) -> str:
+    """The document of /api/v1/incidents/ID as HTML."""
+    closed = incident.get("closed")
+    over = "over" if closed is not None else str(incident["severity"])
+    seconds = (closed if closed is not None else time.time()) - incident["opened"]
+    lasted = f"{_clock(incident['opened'])}, for {format_duration(max(0, round(seconds)))}"
+    causes, anomalies = incident["causes"], incident["anomalies"]
+    parts = [
+        _STYLE,
+        f"<h1>Incident {escape(incident['id'])}: {state(over)}</h1>",
+        f"<p>{escape(incident['title'])}</p>",
+        pairs_list(
+            [
+                ("since", lasted + ("" if closed is None else f", until {_clock(closed)}")),
+                ("series", f"{incident['series']:,}"),
+                ("components", incident["components"] or "–"),
+                ("status", Html('<a href="/status">the whole agent</a>')),
+            ]
+        ),
+        "<h2>Probable cause</h2>",
+        table(_CAUSES, map(_cause, causes)) if causes else '<p class="remark">none is known yet</p>',
+        "<h2>What is off</h2>",
+        *map(_picture, anomalies[:MOST_PICTURES]),
+    ]
+    if len(anomalies) > MOST_PICTURES:
+        parts.append(f"<p>… and {len(anomalies) - MOST_PICTURES} more</p>")
+    path = f"/api/v1/incidents/{escape(incident['id'])}"
+    return document(
+        f"Incident {incident['id']}",
+        parts,
+        f'As JSON: <a href="{path}">{path}</a>.',
+        refresh=REFRESH if closed is None else None,
+    )
+
+
+def _cause(cause: Mapping[str, Any]) -> list[str]:
+    known = f'<div class="remark">{escape(cause["signature"])}</div>' if cause["signature"] else ""
+    score = "–" if cause["score"] is None else f"{cause['score']:.3g}"
+    return [escape(cause["component"]), score, escape(cause["why"]) + known]
+
+
+def _picture(anomaly: Mapping[str, Any]) -> str:
+    low, high = anomaly["low"], anomaly["high"]
+    band = f"{_edge(low, '−∞')} to {_edge(high, '∞')}"
+    text = (
+        f"<b>{escape(anomaly['series'])}</b> since {_clock(anomaly['since'])}: {_edge(anomaly['value'], '?')},"
+        f" expected {band} ({escape(anomaly['channel'])}, score {_edge(anomaly['score'], '?')})"
+    )
+    svg = chart(anomaly["history"], low, high, anomaly["since"], anomaly["series"])
+    return f"<figure><figcaption>{text}</figcaption>{svg}</figure>"
+
+
+def _edge(value: float | None, otherwise: str) -> str:
+    return otherwise if value is None else escape(short(value))
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))

@@ -1,0 +1,62 @@
+"""Incidents as the JSON of /api/v1/incidents."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from agent.incidents.grouping import component_of, series_text
+from agent.incidents.model import Anomaly, Cause, Incident
+
+
+def summary(incident: Incident) -> dict[str, Any]:
+    """An incident in a line."""
+    first = incident.causes[0] if incident.causes else None
+    return {
+        "id": incident.id,
+        "opened": incident.opened,
+        "closed": incident.closed,
+        "severity": incident.severity,
+        "title": incident.title,
+        "series": int(incident.attributes.get("series", len(incident.anomalies))),
+        "components": incident.attributes.get("components", ""),
+        "cause": None if first is None else first.component,
+        "why": None if first is None else first.why,
+    }
+
+
+def incident_document(incident: Incident) -> dict[str, Any]:
+    """All of an incident: its causes, and its anomalies with evidence and history. JSON has no infinity: null."""
+    return {
+        **summary(incident),
+        "attributes": dict(incident.attributes),
+        "causes": [_cause(cause) for cause in incident.causes],
+        "anomalies": [_anomaly(anomaly) for anomaly in incident.anomalies],
+    }
+
+
+def _cause(cause: Cause) -> dict[str, Any]:
+    return {
+        "component": cause.component,
+        "score": _finite(cause.score),
+        "why": cause.why,
+        "signature": cause.signature,
+        "series": [{"metric": name, "labels": list(labels)} for name, labels in cause.series],
+    }
+
+
+def _anomaly(anomaly: Anomaly) -> dict[str, Any]:
+    numbers = ("since", "time", "value", "low", "high", "score", "p_value")
+    return {
+        "series": series_text(anomaly),
+        "metric": anomaly.series[0],
+        "labels": dict(zip(anomaly.labels, anomaly.series[1], strict=False)),
+        "component": component_of(anomaly),
+        "channel": anomaly.channel,
+        **{name: _finite(getattr(anomaly, name)) for name in numbers},
+        "history": [[at, _finite(value)] for at, value in anomaly.history],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,157 @@
+"""Incidents on the disk, so that one that lasts keeps its name through a restart, and old ones can be looked up."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from agent.incidents.document import summary
+from agent.incidents.model import Anomaly, Cause, Incident
+
+FILE = "incidents.sqlite"
+KEPT = 300  # incidents that are over
+PICTURES = 20  # anomalies of one that are kept with their history, of MOST_POINTS at most
+MOST_POINTS = 120
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS incidents (
+  id TEXT PRIMARY KEY, opened REAL NOT NULL, closed REAL, summary TEXT NOT NULL, data TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS incidents_by_time ON incidents (opened);
+"""
+
+
+class IncidentStore:
+    """One file. Methods raise sqlite3.Error where the disk or the file is at fault; one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self, *, anew: bool = False) -> str:
+        """Make the file, or open it; one that cannot be used is moved aside: then, where to. Raises sqlite3.Error.
+
+        anew: it is known that it cannot be used.
+        """
+        if not anew:
+            try:
+                self._open()
+                return ""
+            except sqlite3.DatabaseError as error:
+                if not is_broken(error):
+                    raise
+        aside = self.path.with_name(self.path.name + ".broken")
+        try:
+            os.replace(self.path, aside)
+        except OSError as error:
+            raise sqlite3.OperationalError(f"it is broken and cannot be moved: {error.strerror or error}") from None
+        for suffix in ("-wal", "-shm"):
+            with suppress(OSError):
+                os.unlink(f"{self.path}{suffix}")
+        self._open()
+        return str(aside)
+
+    def _open(self) -> None:
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise sqlite3.OperationalError(f"cannot be opened: {error.strerror or error}") from None
+        connection = sqlite3.connect(self.path, timeout=2.0, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA cache_size = -256")
+            connection.executescript(_SCHEMA)
+            connection.execute("SELECT id, data FROM incidents WHERE closed IS NULL").fetchall()  # finds what is broken
+        except sqlite3.Error:
+            connection.close()
+            raise
+        self._connection = connection
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file."""
+        return self._connection is not None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def write(self, incident: Incident, kept: dict[str, Any]) -> None:
+        """Keep the newest state of an incident, and what else is to be had again. Raises sqlite3.Error."""
+        pictures = tuple(
+            dataclasses.replace(anomaly, history=anomaly.history[-MOST_POINTS:] if number < PICTURES else ())
+            for number, anomaly in enumerate(incident.anomalies)
+        )
+        slim = dataclasses.replace(incident, anomalies=pictures)
+        data = json.dumps({"incident": dataclasses.asdict(slim), "kept": kept})
+        connection = self._opened()
+        connection.execute(
+            "INSERT OR REPLACE INTO incidents (id, opened, closed, summary, data) VALUES (?, ?, ?, ?, ?)",
+            (incident.id, incident.opened, incident.closed, json.dumps(summary(incident)), data),
+        )
+        if incident.closed is not None:
+            connection.execute(
+                "DELETE FROM incidents WHERE closed IS NOT NULL AND id NOT IN"
+                " (SELECT id FROM incidents WHERE closed IS NOT NULL ORDER BY opened DESC LIMIT ?)",
+                (KEPT,),
+            )
+
+    def open_ones(self) -> list[tuple[Incident, dict[str, Any]]]:
+        """The incidents that lasted when they were last written. Raises sqlite3.Error."""
+        rows = self._opened().execute("SELECT data FROM incidents WHERE closed IS NULL ORDER BY opened").fetchall()
+        return [read for (data,) in rows if (read := _read(data)) is not None]
+
+    def newest(self, limit: int) -> list[dict[str, Any]]:
+        """The newest incidents, newest first, in a line each. Raises sqlite3.Error."""
+        rows = self._opened().execute("SELECT summary FROM incidents ORDER BY opened DESC LIMIT ?", (limit,)).fetchall()
+        return [json.loads(line) for (line,) in rows]
+
+    def get(self, identifier: str) -> Incident | None:
+        """One incident. Raises sqlite3.Error."""
+        row = self._opened().execute("SELECT data FROM incidents WHERE id = ?", (identifier,)).fetchone()
+        read = None if row is None else _read(row[0])
+        return None if read is None else read[0]
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise sqlite3.OperationalError("it is not open")
+        return self._connection
+
+
+def is_broken(error: sqlite3.Error) -> bool:
+    """Whether the file is of no use any more."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _read(data: str) -> tuple[Incident, dict[str, Any]] | None:
+    """What `write` wrote; None for anything else, such as another agent's."""
+    try:
+        document = json.loads(data)
+        given = document["incident"]
+        anomalies = tuple(_anomaly(one) for one in given.pop("anomalies"))
+        causes = tuple(_cause(one) for one in given.pop("causes"))
+        return Incident(anomalies=anomalies, causes=causes, **given), dict(document["kept"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _anomaly(given: dict[str, Any]) -> Anomaly:
+    series, labels, history = _series(given.pop("series")), tuple(given.pop("labels")), given.pop("history")
+    return Anomaly(series, labels, history=tuple((at, value) for at, value in history), **given)
+
+
+def _cause(given: dict[str, Any]) -> Cause:
+    return Cause(series=tuple(map(_series, given.pop("series"))), **given)
+
+
+def _series(given: Sequence[Any]) -> tuple[str, tuple[str, ...]]:
+    return given[0], tuple(given[1])

@@ -1,0 +1,51 @@
+"""History as a plugin in a process of its own sees it: each question goes to the agent and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from agent.metrics.history import History
+from agent.metrics.model import Histogram, SeriesKey
+from agent.plugin import wire
+from agent.plugin.wire_analysis import load_key
+
+MOST_KEYS = 20_000  # series in one question
+
+
+class FarHistory:
+    """A History that asks with `ask`, which takes a question as JSON has it and gives the answer."""
+
+    def __init__(self, ask: Callable[[list[Any]], Any]) -> None:
+        self._ask = ask
+
+    def keys(self, metric: str) -> Sequence[SeriesKey]:
+        """The series of a metric that anything is known of."""
+        return [(metric, tuple(labels)) for labels in self._ask(["keys", metric])]
+
+    def points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, float]]:
+        """(time, value) of a series in [start, end]."""
+        return [(at, value) for at, value in self._ask(["points", key, start, end])]
+
+    def histogram_points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, Histogram]]:
+        """The same for a histogram."""
+        answer = self._ask(["histogram_points", key, start, end])
+        return [(at, Histogram(tuple(bounds), tuple(counts), total)) for at, (bounds, counts, total) in answer]
+
+    def latest(self, keys: Iterable[SeriesKey]) -> dict[SeriesKey, tuple[float, float]]:
+        """The newest (time, value) of each."""
+        return {(name, tuple(labels)): (at, value) for name, labels, at, value in self._ask(["latest", list(keys)])}
+
+
+def answer(history: History, question: Any) -> Any:
+    """What the agent answers. Raises WireError for what is no question."""
+    match question:
+        case ["keys", str(metric)]:
+            return [labels for _, labels in history.keys(metric)]
+        case ["points", key, float() | int() as start, float() | int() as end]:
+            return history.points(load_key(key), start, end)
+        case ["histogram_points", key, float() | int() as start, float() | int() as end]:
+            return [(at, wire.dump_value(value)) for at, value in history.histogram_points(load_key(key), start, end)]
+        case ["latest", list(keys)] if len(keys) <= MOST_KEYS:
+            return [(*key, *point) for key, point in history.latest(map(load_key, keys)).items()]
+    raise wire.WireError("it asked something about history that is no question")

@@ -1,0 +1,79 @@
+"""What was done lately, for the guards: the store's intents, counted."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from agent.rules.store import Intent, RuleStore
+
+HOUR = 3600.0
+TRIES = 2  # an action that failed so often in a row is not tried again
+
+
+class Ledger:
+    """Begins and ends intents in the store, and keeps the counts that guards ask for. On the engine's thread."""
+
+    def __init__(self, store: RuleStore, now: float) -> None:
+        self._store = store
+        self._recent = deque((intent.started, intent.rule) for intent in store.since(now - HOUR) if intent.changes)
+        self._ends = store.last_ends()
+        self._failures = store.failures()
+        self.blocked = {intent.target: intent for intent in store.unfinished() if intent.blocks}
+
+    def begin(self, intent: Intent) -> None:
+        """Before an action runs."""
+        self._store.begin(intent)
+        if intent.changes:
+            self._recent.append((intent.started, intent.rule))
+            if intent.kind == "run":
+                self._ends[(intent.rule, intent.target)] = intent.started
+
+    def ended(self, intent: Intent, at: float) -> None:
+        """An action came to its end, or is not waited for any more."""
+        if intent.changes and intent.kind == "run":
+            place = (intent.rule, intent.target)
+            self._ends[place] = max(at, self._ends.get(place, at))
+
+    def within_hour(self, now: float, rule: str | None = None) -> int:
+        """How many actions that change something were begun in the last hour: by one rule, or by all."""
+        while self._recent and self._recent[0][0] <= now - HOUR:
+            self._recent.popleft()
+        return len(self._recent) if rule is None else sum(name == rule for _, name in self._recent)
+
+    def rests(self, rule: str, target: str, cooldown: float, now: float) -> float:
+        """Seconds for which a rule still has to leave a target alone; 0 or less when it need not."""
+        ended = self._ends.get((rule, target))
+        return 0.0 if ended is None else ended + cooldown - now
+
+    def failures(self, key: str) -> int:
+        """How often an action failed in a row."""
+        return self._failures.get(key, 0)
+
+    def failed(self, key: str, now: float) -> int:
+        """It failed once more; gives how often by now."""
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        self._store.set_failures(key, count, now)
+        return count
+
+    def succeeded(self, key: str, now: float) -> None:
+        """It helped: earlier failures count no more."""
+        if self._failures.pop(key, 0):
+            self._store.set_failures(key, 0, now)
+
+    def block(self, intent: Intent) -> None:
+        """An action hangs: its target is left alone."""
+        self.blocked[intent.target] = intent
+
+    def unblock(self, intent: str, now: float) -> None:
+        """What hung is over."""
+        self._store.unblock(intent, now)
+        self.blocked = {target: other for target, other in self.blocked.items() if other.id != intent}
+
+    def counts(self) -> Mapping[str, Any]:
+        """For the status."""
+        return {
+            "blocked_targets": sorted(self.blocked),
+            "failed_twice": sum(count >= TRIES for count in self._failures.values()),
+        }

@@ -1,0 +1,1 @@
+"""What our detectors and rankings are worth on recorded data, beside simple ones."""

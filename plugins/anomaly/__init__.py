@@ -1,0 +1,1 @@
+"""Finds series that are not as they should be."""

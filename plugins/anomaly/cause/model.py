@@ -1,0 +1,47 @@
+"""What a ranking of causes looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agent.api import Cause as Cause
+
+SeriesKey = tuple[str, tuple[str, ...]]
+Point = tuple[float, float]
+
+
+class Meaning(StrEnum):
+    """What a series tells of its component: what can be added up over components, and what cannot."""
+
+    latency = "latency"  # mean time per request, in seconds
+    tail = "tail latency"  # a quantile of it
+    requests = "requests"  # requests per row, or per second
+    errors = "errors"  # failed requests, likewise
+    availability = "availability"  # share of requests that did not fail, 0 to 100
+    state = "state"  # anything else: memory, CPU, temperature, hit ratio, …
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One series of a component, before and during an incident.
+
+    before, during: (Unix seconds, value), oldest first; NaN and missing rows are gaps. `before` is the more worth the
+    longer it is; its last rows may reach to the incident. The time between rows is the same for all series of a call.
+    Counters come as rates per second, histograms as the mean of a row. labels: label names to the values in `key`.
+    """
+
+    key: SeriesKey
+    component: str
+    meaning: Meaning
+    before: Sequence[Point]
+    during: Sequence[Point]
+    unit: str = ""
+    labels: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The series as people write it."""
+        name, labels = self.key
+        return f"{name}{{{','.join(labels)}}}" if labels else name

@@ -1,0 +1,188 @@
+"""Signatures: known patterns of incidents, read from TOML, and found among the series of an incident."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from plugins.anomaly.cause.model import Cause, Observed
+from plugins.anomaly.cause.shift import shift_of
+
+SHIPPED = Path(__file__).with_name("signatures.toml")
+MOVES = ("rises", "falls", "above", "below")
+USUAL_SPREADS = 4.0
+
+
+class SignatureError(ValueError):
+    """A file of signatures says something that cannot be meant; the message has file and line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One line of a signature; see the head of signatures.toml."""
+
+    metric: str
+    move: str
+    by: float
+    labels: Mapping[str, str]
+    of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A pattern: found if all of `all` hold, and none of `none`."""
+
+    name: str
+    component: str
+    why: str
+    all: tuple[Condition, ...]
+    none: tuple[Condition, ...] = ()
+
+    @property
+    def metrics(self) -> set[str]:
+        """The metrics that it reads."""
+        conditions = (*self.all, *self.none)
+        return {c.metric for c in conditions} | {c.of for c in conditions if c.of}
+
+
+def load(path: Path = SHIPPED) -> list[Signature]:
+    """The signatures of a file. Raises SignatureError with the line of what is wrong."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        entries = tomllib.loads(text).get("signature", [])
+    except tomllib.TOMLDecodeError as error:
+        raise SignatureError(f"{path}: {error}") from error
+    heads = [n for n, line in enumerate(text.splitlines(), 1) if re.match(r"\s*\[\[\s*signature\s*\]\]", line)]
+    if not isinstance(entries, list) or len(heads) != len(entries):
+        raise SignatureError(f"{path}: write each signature as a table of its own, under [[signature]]")
+    found: dict[str, Signature] = {}
+    for line, entry in zip(heads, entries, strict=True):
+        try:
+            signature = _signature(entry)
+            if signature.name in found:
+                raise ValueError(f"there is a signature {signature.name!r} already")
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+            raise SignatureError(f"{path}:{_line(text, line, reason)}: {reason}") from error
+        found[signature.name] = signature
+    return list(found.values())
+
+
+def matches(signatures: Sequence[Signature], series: Sequence[Observed]) -> list[Cause]:
+    """The signatures found among the series of an incident, as causes; scores from 2 down, above what `rank` gives."""
+    by_metric: dict[str, list[Observed]] = {}
+    for observed in series:
+        by_metric.setdefault(observed.key[0], []).append(observed)
+    causes = []
+    for place, signature in enumerate(signatures):
+        fields = re.findall(r"{(\w+)}", signature.component)
+        for binding in _bindings(fields, by_metric.get(signature.all[0].metric, ())):
+            held = [_holds(condition, by_metric, binding) for condition in signature.all]
+            if any(told is None for told in held) or any(_holds(c, by_metric, binding) for c in signature.none):
+                continue
+            component = signature.component.format_map(binding)
+            evidence = [told for told in held if told is not None]
+            numbers = ", ".join(text for _, text in evidence)
+            keys = tuple(key for key, _ in evidence)
+            why = f"{component}: {signature.why}: {numbers}."
+            causes.append(Cause(component, 2 - place / len(signatures), why, keys, signature.name))
+    return causes
+
+
+def _bindings(fields: Sequence[str], series: Iterable[Observed]) -> list[dict[str, str]]:
+    """The values of the component's labels for which there are series; one empty binding where it has none."""
+    if not fields:
+        return [{}]
+    found = ({field: dict(zip(o.labels, o.key[1], strict=False)).get(field, "") for field in fields} for o in series)
+    return list({tuple(sorted(binding.items())): binding for binding in found if all(binding.values())}.values())
+
+
+def _holds(
+    condition: Condition, by_metric: Mapping[str, Sequence[Observed]], binding: Mapping[str, str]
+) -> tuple[tuple[str, tuple[str, ...]], str] | None:
+    """A series for which the condition holds, and the numbers for it."""
+    for observed in by_metric.get(condition.metric, ()):
+        labels = dict(zip(observed.labels, observed.key[1], strict=False))
+        wanted = {**{k: v for k, v in binding.items() if k in labels}, **condition.labels}
+        if any(labels.get(label) != value for label, value in wanted.items()):
+            continue
+        seen = observed
+        if condition.of:
+            others = [other for other in by_metric.get(condition.of, ()) if other.key[1] == observed.key[1]]
+            if not others:
+                continue
+            seen = _ratio(observed, others[0])
+        told = _judge(condition, seen)
+        if told:
+            return observed.key, told
+    return None
+
+
+def _judge(condition: Condition, seen: Observed) -> str:
+    name = f"{condition.metric} / (it + {condition.of})" if condition.of else condition.metric
+    unit = seen.unit and f" {seen.unit}"
+    if condition.move in ("above", "below"):
+        values = [value for _, value in seen.during if math.isfinite(value)]
+        if values and (values[-1] > condition.by if condition.move == "above" else values[-1] < condition.by):
+            return f"{name} is {values[-1]:.3g}{unit}"
+        return ""
+    shift = shift_of(seen)
+    if shift is None or (shift.spreads if condition.move == "rises" else -shift.spreads) < condition.by:
+        return ""
+    verb = "rose" if condition.move == "rises" else "fell"
+    return f"{name} {verb} from {shift.usual:.3g} to {shift.now:.3g}{unit}"
+
+
+def _ratio(part: Observed, rest: Observed) -> Observed:
+    before, during = dict(rest.before), dict(rest.during)
+
+    def ratios(points: Iterable[tuple[float, float]], others: Mapping[float, float]) -> list[tuple[float, float]]:
+        sums = [(time, value, value + others.get(time, math.nan)) for time, value in points]
+        return [(time, value / total) for time, value, total in sums if total > 0]
+
+    return replace(part, before=ratios(part.before, before), during=ratios(part.during, during), unit="")
+
+
+def _signature(entry: Mapping[str, Any]) -> Signature:
+    _only(entry, ("name", "component", "why", "all", "none"))
+    every = tuple(_condition(table) for table in entry["all"])
+    if not every:
+        raise ValueError("'all' is empty: it would be found always")
+    never = tuple(_condition(table) for table in entry.get("none", ()))
+    return Signature(str(entry["name"]), str(entry["component"]), str(entry["why"]), every, never)
+
+
+def _condition(table: Mapping[str, Any]) -> Condition:
+    _only(table, ("metric", "is", "by", "labels", "of"))
+    move = table["is"]
+    if move not in MOVES:
+        raise ValueError(f"is = {move!r} is not known; it can be {', '.join(MOVES)}")
+    if move in ("above", "below") and "by" not in table:
+        raise ValueError(f"is = {move!r} needs a number: by = …")
+    by = table.get("by", USUAL_SPREADS)
+    if not isinstance(by, (int, float)) or isinstance(by, bool):
+        raise ValueError(f"by = {by!r} is no number")
+    return Condition(str(table["metric"]), move, float(by), dict(table.get("labels", {})), str(table.get("of", "")))
+
+
+def _only(table: Mapping[str, Any], keys: Sequence[str]) -> None:
+    unknown = sorted(set(table) - set(keys))
+    if unknown:
+        raise ValueError(f"key {unknown[0]!r} is not known; there are {', '.join(keys)}")
+
+
+def _line(text: str, head: int, reason: str) -> int:
+    """The line below a signature's head that has what the reason quotes; else the head's."""
+    lines = text.splitlines()
+    quoted = re.findall(r"'([^']*)'", reason)
+    for number in range(head, len(lines)):
+        if re.match(r"\s*\[\[", lines[number]):
+            break
+        if quoted and quoted[0] in lines[number]:
+            return number + 1
+    return head

@@ -1,0 +1,67 @@
+"""The actions that ship: what rules may do about what they see, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.api import ActionType, ConditionType, MetricSpec, hookimpl
+from plugins.remediation.action import Action
+from plugins.remediation.aws import ScaleAws
+from plugins.remediation.cache_drain import CacheDrain
+from plugins.remediation.cache_keys import CacheEvict, CacheFlushNamespace
+from plugins.remediation.cache_process import CacheRestart, CacheUpgrade
+from plugins.remediation.cache_settings import CacheMemory, CachePolicy, CacheTenantQuota
+from plugins.remediation.clock import Clock
+from plugins.remediation.command import RunCommand
+from plugins.remediation.config import RemediationConfig
+from plugins.remediation.failover import FailoverOrigin, FailoverReplica
+from plugins.remediation.kubernetes import ScaleKubernetes
+from plugins.remediation.notify import Notify
+from plugins.remediation.servers import Servers
+from plugins.remediation.warm_up import CacheWarmUp
+from plugins.remediation.webhook import CallWebhook
+
+
+class Remediation:
+    """Gives the actions; does nothing by itself."""
+
+    api_version = 1
+    Config = RemediationConfig
+
+    def __init__(self, config: RemediationConfig) -> None:
+        servers = Servers(config.servers)
+        self._actions: tuple[Action, ...] = (
+            CacheMemory(),
+            CachePolicy(),
+            CacheTenantQuota(),
+            CacheEvict(),
+            CacheFlushNamespace(),
+            CacheWarmUp(servers),
+            CacheRestart(),
+            CacheUpgrade(),
+            CacheDrain(),
+            ScaleKubernetes(config.clusters),
+            ScaleAws(config.aws),
+            FailoverReplica(servers),
+            FailoverOrigin(servers),
+            RunCommand(config.commands),
+            CallWebhook(config.webhooks),
+            Notify(config.channels),
+        )
+
+    @hookimpl
+    def predis_metric_specs(self) -> Sequence[MetricSpec]:
+        return ()
+
+    @hookimpl
+    def predis_actions(self) -> Sequence[ActionType]:
+        return self._actions
+
+    @hookimpl
+    def predis_conditions(self) -> Sequence[ConditionType]:
+        return (Clock(),)
+
+    @hookimpl
+    def predis_stop(self) -> None:
+        for action in self._actions:
+            action.close()

@@ -1,0 +1,129 @@
+"""The rules' part of the agent: what holds the engine up holds up nobody else."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.config import load_config
+from agent.errors import ConfigError
+from agent.history.store import HistoryStore
+from agent.metrics.catalogue import Catalogue
+from agent.metrics.model import Kind, MetricSpec, Sample, Snapshot
+from agent.plugin.host import CacheAddress, Host
+from agent.plugin.loaded import LoadedPlugin
+from agent.rules.service import Parts, Rules
+from tests.waiting import wait_until
+
+LOAD = MetricSpec("predis_test_load", Kind.gauge, "A load.")
+RULE = """
+[[rule]]
+name = "tell"
+when.threshold = { metric = "predis_test_load", value = 50 }
+then = [{ action = "event", title = "high" }]
+"""
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.value, self.looks = folder, 10.0, 0
+        (folder / "rules.d").mkdir()
+        self.write(RULE)
+        (folder / "agent.toml").write_text(
+            '[agent]\ndata_dir = "."\ninterval = "100ms"\n[rules]\npacks = false\ndry_run = false\n'
+        )
+        self.loaded = load_config(folder / "agent.toml", (), {})
+        self.catalogue = Catalogue()
+        self.catalogue.add("test", (LOAD,))
+        address = CacheAddress(folder / "cache.sock", "127.0.0.1", 0, None, folder / "arena")
+        self.host = Host(folder, address, "0", logging.getLogger("test"))
+        self.rules = Rules(Parts(self.snapshot, HistoryStore(), lambda: (), lambda loaded: self.host, self.catalogue))
+
+    def write(self, text: str) -> None:
+        (self.folder / "rules.d" / "own.toml").write_text(text)
+
+    def snapshot(self) -> Snapshot:
+        self.looks += 1
+        sample = Sample(LOAD.name, self.value)
+        return Snapshot(time.time(), {sample.key: sample}, {LOAD.name: LOAD})
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.rules.stop()
+
+
+def test_an_engine_that_is_held_up_holds_up_neither_status_nor_the_end(world: World) -> None:
+    world.rules.begin(world.loaded, [])
+    wait_until(lambda: world.rules.status()["last_step_seconds_ago"] is not None, what="a look at the rules")
+    engine = world.rules._engine
+    assert engine is not None
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with engine._lock:  # as while the disk hangs in the middle of a commit
+            held.set()
+            let_go.wait(30)
+
+    threading.Thread(target=hold, daemon=True).start()
+    held.wait()
+    began = time.monotonic()
+    assert world.rules.status()["rules"] == 1
+    assert len(list(world.rules.collect())) == 4
+    assert time.monotonic() - began < 0.5
+    world.rules.stop()
+    assert time.monotonic() - began < 8
+    let_go.set()
+
+
+def test_a_look_that_raises_is_counted_and_the_next_one_comes(world: World) -> None:
+    world.rules.begin(world.loaded, [])
+    wait_until(lambda: world.looks >= 1, what="a look")
+    broken = [RuntimeError("no snapshot")]
+
+    def snapshot() -> Snapshot:
+        if broken:
+            raise broken.pop()
+        return world.snapshot()
+
+    object.__setattr__(world.rules._parts, "snapshot", snapshot)
+    wait_until(lambda: not broken, what="a look that raises")
+    before = world.looks
+    wait_until(lambda: world.looks > before, what="the look after that")
+    assert world.rules.status()["errors"] == 1
+
+
+def test_a_reload_that_is_faster_than_the_start_has_the_last_word(world: World) -> None:
+    old = world.loaded
+    world.write(RULE.replace('"tell"', '"newer"'))
+    world.rules.use(world.rules.prepare(old, [], world.catalogue))
+    world.write(RULE)
+    world.rules.begin(old, [])
+    assert [rule["rule"] for rule in world.rules.listed()["rules"]] == ["newer"]
+
+
+def test_what_a_plugin_adds_badly_is_its_problem_alone(world: World) -> None:
+    class Bad(LoadedPlugin):
+        def implements(self, hook: str) -> bool:
+            return hook == "predis_actions"
+
+        def actions(self) -> list[object]:  # type: ignore[override]
+            raise OSError("no socket")
+
+    with pytest.raises(ConfigError, match=r"plugins.bad: cannot say what it adds: OSError: no socket"):
+        world.rules.prepare(world.loaded, [Bad("bad", "", "")], world.catalogue)
+    world.rules.begin(world.loaded, [Bad("bad", "", "")])
+    assert world.rules.status()["rules"] == 1
+    assert "no socket" in world.rules.status()["problems"][0]
+
+
+def test_nothing_can_be_asked_before_the_rules_are_read(world: World) -> None:
+    with pytest.raises(Exception, match="the rules are not read yet"):
+        world.rules.listed()

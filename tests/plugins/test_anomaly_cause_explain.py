@@ -1,0 +1,133 @@
+"""From an incident and the history to causes: which series are read, and what is said of them."""
+
+from collections.abc import Iterable, Sequence
+
+from agent.api import Anomaly, Incident, Kind, MetricSpec
+from agent.metrics.docs import shipped_entry_points, specs_of
+from agent.metrics.model import SeriesKey
+from plugins.anomaly.cause.explain import explain
+from plugins.anomaly.cause.signatures import load
+from plugins.anomaly.cause.topology import Topology
+
+SPECS: dict[str, MetricSpec] = {spec.name: spec for point in shipped_entry_points() for spec in specs_of(point)}
+START, ROWS = 1_000_000.0, 60
+OPENED = START + 10 * (ROWS - 6)
+
+
+class Kept:
+    """A history in a dictionary."""
+
+    def __init__(self, values: dict[SeriesKey, list[float]]) -> None:
+        self._values = values
+
+    def keys(self, metric: str) -> Sequence[SeriesKey]:
+        return [key for key in self._values if key[0] == metric]
+
+    def points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, float]]:
+        rows = [(START + 10 * row, value) for row, value in enumerate(self._values.get(key, []))]
+        return [(time, value) for time, value in rows if start <= time <= end]
+
+    def latest(self, keys: Iterable[SeriesKey]) -> dict[SeriesKey, tuple[float, float]]:
+        return {key: self.points(key, 0, 1e12)[-1] for key in keys}
+
+
+def calm(level: float) -> list[float]:
+    return [level * (1 + 0.01 * (row % 3)) for row in range(ROWS)]
+
+
+def from_opening(level: float, now: float) -> list[float]:
+    return [*calm(level)[:-6], *[now] * 6]
+
+
+def counted(rates: list[float]) -> list[float]:
+    total, counts = 0.0, []
+    for rate in rates:
+        total += 10 * rate
+        counts.append(total)
+    return counts
+
+
+def anomaly(metric: str, *labels: str) -> Anomaly:
+    names = SPECS[metric].labels
+    return Anomaly((metric, labels), names, OPENED, OPENED + 50, "deviation", 1, 0, 0, 0.99, 1e-6)
+
+
+def history(**changed: list[float]) -> Kept:
+    values: dict[SeriesKey, list[float]] = {
+        ("predis_keyspace_hits_total", ()): counted(calm(900)),
+        ("predis_keyspace_misses_total", ()): counted(calm(100)),
+        ("predis_evicted_keys_total", ()): counted(calm(10)),
+        ("predis_cache_start_time_seconds", ()): [5e5] * ROWS,
+        ("predis_host_cpu_busy_ratio", ()): calm(0.3),
+        ("predis_gpu_temperature_celsius", ("0",)): calm(60),
+        ("predis_gpu_throttled", ("0", "thermal")): [0.0] * ROWS,
+        ("predis_gpu_clock_hertz", ("0", "sm")): calm(1.7e9),
+        ("predis_tenant_commands_total", ("shop",)): counted(calm(500)),
+        ("predis_tenant_throttled_total", ("shop",)): counted([0.0] * ROWS),
+        ("predis_tenant_commands_total", ("news",)): counted(calm(500)),
+    }
+    values.update({next(key for key in values if key[0] == metric): rows for metric, rows in changed.items()})
+    return Kept(values)
+
+
+def causes(incident: Incident, kept: Kept, **options: object) -> list[tuple[str, str]]:
+    found = explain(incident, kept, SPECS, topology=Topology.load(), signatures=load(), **options)  # type: ignore[arg-type]
+    return [(cause.component, cause.signature) for cause in found]
+
+
+def incident(*anomalies: Anomaly) -> Incident:
+    return Incident("i-1", OPENED, "slow", anomalies)
+
+
+def test_a_throttled_gpu_is_behind_a_cache_that_does_less() -> None:
+    kept = history(
+        predis_gpu_throttled=from_opening(0, 1), predis_gpu_clock_hertz=from_opening(1.7e9, 0.8e9),
+        predis_keyspace_hits_total=counted(from_opening(900, 600)),
+    )  # fmt: skip
+    assert causes(incident(anomaly("predis_keyspace_hits_total")), kept)[0] == ("gpu:0", "gpu throttling")
+
+
+def test_a_busy_host_is_found_without_a_signature_and_each_component_once() -> None:
+    kept = history(predis_host_cpu_busy_ratio=from_opening(0.3, 0.99))
+    found = causes(incident(anomaly("predis_keyspace_hits_total")), kept)
+    assert found[0] == ("host", "")
+    assert len({component for component, _ in found}) == len(found)
+
+
+def test_a_tenant_that_floods_is_told_from_one_that_suffers() -> None:
+    kept = history(
+        predis_tenant_commands_total=counted(from_opening(500, 9000)),
+        predis_tenant_throttled_total=counted([0.0] * (ROWS - 6) + [300.0] * 6),
+    )
+    suffering = anomaly("predis_tenant_hits_total", "news")
+    assert causes(incident(suffering, anomaly("predis_tenant_commands_total", "shop")), kept)[0] == (
+        "tenant:shop",
+        "noisy tenant",
+    )
+
+
+def test_a_counter_that_starts_anew_is_no_move() -> None:
+    restarted = counted(calm(900))
+    restarted[-3:] = [value - restarted[-4] for value in restarted[-3:]]
+    assert causes(incident(anomaly("predis_host_cpu_busy_ratio")), history(predis_keyspace_hits_total=restarted)) == []
+
+
+def test_edges_of_the_user_count() -> None:
+    specs = {
+        **SPECS,
+        "shop_latency": MetricSpec("shop_latency", Kind.gauge, "x"),
+        "bank": MetricSpec("bank", Kind.gauge, "x"),
+    }
+    kept = Kept({("shop_latency", ()): from_opening(1, 3), ("bank", ()): from_opening(1, 3)})
+    alarm = Anomaly(("shop_latency", ()), (), OPENED, OPENED + 50, "deviation", 3, 0, 1, 0.99, 1e-6)
+
+    def first(edges: list[tuple[str, str]]) -> str:
+        found = explain(incident(alarm), kept, specs, topology=Topology.load(), signatures=[], edges=edges)
+        return found[0].component
+
+    assert first([("shop_latency", "bank")]) == "bank"
+    assert first([("bank", "shop_latency")]) == "shop_latency"
+
+
+def test_an_incident_without_anomalies_has_no_causes() -> None:
+    assert causes(incident(), history()) == []

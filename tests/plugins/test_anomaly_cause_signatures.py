@@ -1,0 +1,119 @@
+"""Signatures: each shipped one is found where it should be, nowhere else, and reads metrics that there are."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from agent.metrics.docs import shipped_entry_points, specs_of
+from agent.metrics.model import Kind
+from plugins.anomaly.cause.model import Meaning, Observed
+from plugins.anomaly.cause.signatures import Condition, Signature, SignatureError, load, matches
+
+SHIPPED = load()
+SPECS = {spec.name: spec for point in shipped_entry_points() for spec in specs_of(point)}
+
+
+def series(condition: Condition, moved: bool) -> list[Observed]:
+    """Series for which a condition holds, or does not."""
+    level = {"above": condition.by + 1, "below": condition.by - 1, "rises": 300.0, "falls": 30.0}[condition.move]
+    calm = {"above": condition.by, "below": condition.by, "rises": 100.0, "falls": 100.0}[condition.move]
+
+    def one(metric: str, now: float) -> Observed:
+        spec = SPECS[metric]
+        values = tuple(condition.labels.get(label, "a") for label in spec.labels)
+        before = [(10.0 * row, calm + 0.01 * (row % 2)) for row in range(60)]
+        during = [(600 + 10.0 * row, now) for row in range(6)]
+        return Observed((metric, values), "x", Meaning.state, before, during, labels=spec.labels)
+
+    found = [one(condition.metric, level if moved else calm)]
+    return [*found, one(condition.of, 100.0)] if condition.of else found
+
+
+def incident(
+    signature: Signature, *, without: Condition | None = None, spoilt: Condition | None = None
+) -> list[Observed]:
+    found = [o for condition in signature.all for o in series(condition, condition is not without)]
+    return found + [o for condition in signature.none for o in series(condition, condition is spoilt)]
+
+
+def test_the_patterns_of_the_issue_are_there() -> None:
+    names = {signature.name for signature in SHIPPED}
+    wanted = {"memory pressure", "cold cache after restart", "hot key", "noisy tenant", "gpu throttling", "gpu error"}
+    assert names >= wanted | {"model regression"}
+
+
+@pytest.mark.parametrize("signature", SHIPPED, ids=lambda signature: signature.name)
+def test_every_metric_and_label_of_a_signature_is_catalogued(signature: Signature) -> None:
+    assert signature.metrics <= set(SPECS)
+    for condition in (*signature.all, *signature.none):
+        assert set(condition.labels) <= set(SPECS[condition.metric].labels)
+        assert SPECS[condition.metric].kind is not Kind.info
+    fields = set(re.findall(r"{(\w+)}", signature.component))
+    assert fields <= set(SPECS[signature.all[0].metric].labels)
+
+
+@pytest.mark.parametrize("signature", SHIPPED, ids=lambda signature: signature.name)
+def test_a_signature_is_found_if_all_of_it_is_there(signature: Signature) -> None:
+    found = matches([signature], incident(signature))
+    assert [cause.signature for cause in found] == [signature.name]
+    assert "{" not in found[0].component
+    assert found[0].why.endswith(".")
+    assert re.search(r"\d", found[0].why)
+    assert found[0].series
+
+
+@pytest.mark.parametrize("signature", SHIPPED, ids=lambda signature: signature.name)
+def test_a_signature_is_not_found_if_part_of_it_is_missing_or_spoilt(signature: Signature) -> None:
+    for condition in signature.all:
+        assert matches([signature], incident(signature, without=condition)) == []
+    for condition in signature.none:
+        assert matches([signature], incident(signature, spoilt=condition)) == []
+    assert matches([signature], []) == []
+
+
+def test_conditions_are_about_one_and_the_same_gpu() -> None:
+    signature = next(s for s in SHIPPED if s.name == "gpu throttling")
+    throttled, clock = incident(signature)
+    other = Observed(
+        (clock.key[0], ("b", *clock.key[1][1:])), "x", Meaning.state, clock.before, clock.during, "", clock.labels
+    )
+    assert matches([signature], [throttled, other]) == []
+    assert [cause.component for cause in matches([signature], [throttled, clock, other])] == ["gpu:a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ('[[signature]]\nname = "a"\ncomponent = "c"\nwhy = "w"\n', 1, "key 'all' is missing"),
+        ('[[signature]]\nname = "a"\ncomponent = "c"\nwhy = "w"\nall = []\n', 5, "'all' is empty"),
+        (
+            '\n[[signature]]\nname = "a"\ncomponent = "c"\nwhy = "w"\nall = [{ metric = "m", is = "soars" }]\n',
+            6,
+            "'soars'",
+        ),
+        (
+            '[[signature]]\nname = "a"\ncomponent = "c"\nwhy = "w"\nall = [{ metric = "m", is = "above" }]\n',
+            5,
+            "needs a number",
+        ),
+        ('[[signature]]\nname = "a"\ncomponent = "c"\nwhyy = "w"\nall = []\n', 4, "'whyy' is not known"),
+    ],
+)
+def test_a_wrong_signature_is_named_by_file_and_line(tmp_path: Path, text: str, line: int, what: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(SignatureError, match=what) as raised:
+        load(path)
+    assert f"mine.toml:{line}" in str(raised.value)
+
+
+def test_a_file_that_is_no_toml_and_a_name_used_twice_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[[signature]\n")
+    with pytest.raises(SignatureError, match="line 1"):
+        load(path)
+    entry = '[[signature]]\nname = "a"\ncomponent = "c"\nwhy = "w"\nall = [{ metric = "m", is = "rises" }]\n'
+    path.write_text(entry * 2)
+    with pytest.raises(SignatureError, match=r"mine\.toml:7.*already"):
+        load(path)

@@ -1,0 +1,502 @@
+"""Actions on the hosted cache, which is a real one."""
+
+import itertools
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from agent.api import Host, PredisError
+from agent.cache.control import SupervisedCache
+from agent.cache.settings import CacheSettings
+from core_cache.resp_client import RespClient, RespError
+from core_cache.tenants import Tenant, to_json
+from plugins.remediation.notes import Notes
+from plugins.remediation.warm_up import _set as copy_of
+from tests.agent.supervised import MIB, Cache, cache, pid_of
+from tests.plugins.remediation import Used, action_of, host_in
+from tests.servers import Server
+from tests.waiting import wait_until
+
+__all__ = ["cache"]
+
+
+@pytest.fixture
+def host(tmp_path: Path, cache_server: Server) -> Host:
+    return host_in(tmp_path, cache_server)
+
+
+def setting(server: Server, name: str) -> str:
+    with server.client() as client:
+        reply: Any = client.command("CONFIG", "GET", name)
+        return str(reply[1].decode())
+
+
+# --- memory and policy
+
+
+def test_memory_is_lowered_by_a_percentage_and_put_back(host: Host, cache_server: Server) -> None:
+    # given a cache of 64 MiB and a rule that takes a quarter of it
+    used = Used(action_of("cache.memory"), host, by_percent=-25, at_least="16MiB")
+    # when it is only planned, then nothing changes, and the plan has the real numbers
+    assert used.plan() == "would change the cache's memory from 64MiB to 48MiB"
+    assert setting(cache_server, "maxmemory") == str(64 * MIB)
+    # when it runs, then the cache has less, and undo gives it back
+    outcome = used.run()
+    assert outcome.done
+    assert outcome.detail == "changed the cache's memory from 64MiB to 48MiB"
+    assert setting(cache_server, "maxmemory") == str(48 * MIB)
+    assert used.undo(outcome).done
+    assert setting(cache_server, "maxmemory") == str(64 * MIB)
+    assert used.undo(outcome).detail == "the cache's memory is back at 64MiB already"
+
+
+def test_memory_is_changed_once_under_one_intent(host: Host, cache_server: Server) -> None:
+    used = Used(action_of("cache.memory"), host, by_percent=-25, at_least="16MiB")
+    assert used.was_done() is False
+    used.run()
+    again = used.done_before()
+    assert again is not None
+    assert again.done
+    assert again.undo == {"old": 64 * MIB, "new": 48 * MIB}
+    assert used.run().undo == {"old": 64 * MIB, "new": 48 * MIB}
+    assert setting(cache_server, "maxmemory") == str(48 * MIB)
+    # another intent is another use
+    assert used.run("rule-1/0002").undo == {"old": 48 * MIB, "new": 36 * MIB}
+
+
+def test_what_somebody_else_has_set_since_stays(host: Host, cache_server: Server) -> None:
+    used = Used(action_of("cache.memory"), host, to="32MiB")
+    outcome = used.run()
+    with cache_server.client() as client:
+        client.command("CONFIG", "SET", "maxmemory", str(40 * MIB))
+    undone = used.undo(outcome)
+    assert not undone.done
+    assert "is 40MiB and not 32MiB" in undone.detail
+    assert used.was_done() is False
+    with pytest.raises(PredisError, match="somebody else has changed it"):
+        used.run()
+    assert setting(cache_server, "maxmemory") == str(40 * MIB)
+
+
+def test_memory_never_passes_its_limits(host: Host, cache_server: Server) -> None:
+    assert Used(action_of("cache.memory"), host, by_percent=-90, at_least="60MiB").plan().endswith("to 60MiB")
+    with pytest.raises(PredisError, match="at_least is 67108864: it goes no further"):
+        Used(action_of("cache.memory"), host, by_percent=-10, at_least="64MiB").plan()
+    with pytest.raises(PredisError, match="64MiB already"):
+        Used(action_of("cache.memory"), host, to="64MiB").run()
+    with pytest.raises(PredisError, match="the arena has room for 64MiB"):
+        Used(action_of("cache.memory"), host, to="96MiB").run()
+    assert setting(cache_server, "maxmemory") == str(64 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        ({}, "either `to` or `by_percent`"),
+        ({"to": "1GiB", "by_percent": 10}, "either `to` or `by_percent`"),
+        ({"by_percent": 10}, "needs `at_most`"),
+        ({"by_percent": -10}, "needs `at_least`"),
+        ({"by_percent": float("nan"), "at_most": "1GiB"}, "finite"),
+        ({"to": "1GiB", "size": 3}, "Extra inputs"),
+        ({"to": "12"}, "at least|smaller|too small|under|1MiB"),
+    ],
+)
+def test_keys_that_make_no_sense_are_refused(keys: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        action_of("cache.memory").Params.model_validate(keys)
+
+
+def test_the_policy_is_switched_and_put_back(host: Host, cache_server: Server) -> None:
+    used = Used(action_of("cache.policy"), host, policy="lfu")
+    assert used.plan() == "would change the cache's policy from s3fifo to lfu"
+    outcome = used.run()
+    assert setting(cache_server, "maxmemory-policy") == "allkeys-lfu"
+    assert used.done_before() == outcome
+    assert used.undo(outcome).done
+    assert setting(cache_server, "maxmemory-policy") == "allkeys-s3fifo"
+
+
+def test_a_cache_that_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(PredisError, match="the cache does not do it: cannot connect"):
+        Used(action_of("cache.policy"), host_in(tmp_path), policy="lru").plan()
+
+
+# --- by way of the supervisor
+
+
+SHOP = Tenant("shop", "shop:", 4 * MIB, "0" * 64)
+
+
+@pytest.fixture
+def supervised(tmp_path: Path, cache: Cache) -> tuple[Host, Cache, Any]:
+    settings = CacheSettings(**{**vars_of(cache.settings), "tenants": to_json([SHOP])})
+    supervisor = cache.running(settings)
+    server = Server("the cache", None, 0, Path(settings.unix_socket), cache.files.data_dir, cache.files.log)  # type: ignore[arg-type]
+    return host_in(tmp_path, server, SupervisedCache(supervisor)), cache, supervisor
+
+
+def vars_of(settings: CacheSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.__slots__}
+
+
+def test_more_memory_than_the_arena_has_takes_a_restart_that_the_rule_allows(supervised: Any) -> None:
+    host, cache, supervisor = supervised
+    pid = pid_of(supervisor)
+    with pytest.raises(PredisError, match=r"takes a restart of the cache process.*restart = true"):
+        Used(action_of("cache.memory"), host, by_percent=50, at_most="32MiB").plan()
+    used = Used(action_of("cache.memory"), host, by_percent=50, at_most="32MiB", restart=True)
+    assert used.plan().endswith("from 16MiB to 24MiB; the cache process would be restarted, warm")
+    assert pid_of(supervisor) == pid
+    outcome = used.run()
+    assert outcome.detail.endswith("from 16MiB to 24MiB; the cache process was restarted, warm")
+    assert supervisor.settings.memory == 24 * MIB
+    assert cache.command("CONFIG", "GET", "maxmemory") == [b"maxmemory", b"%d" % (24 * MIB)]
+    # back down there is room
+    pid = pid_of(supervisor)
+    assert used.undo(outcome).done
+    assert pid_of(supervisor) == pid
+    assert supervisor.settings.memory == 16 * MIB
+
+
+def test_a_change_stays_when_the_cache_is_started_again(supervised: Any) -> None:
+    host, cache, _ = supervised
+    Used(action_of("cache.policy"), host, policy="noeviction").run()
+    Used(action_of("cache.restart"), host).run("rule-2/0001")
+    assert cache.command("CONFIG", "GET", "maxmemory-policy")[1] == b"noeviction"
+    with pytest.raises(PredisError, match="may evict one tenant's for another's"):
+        Used(action_of("cache.policy"), host, policy="lru").plan()
+
+
+def test_a_tenants_quota_is_changed_and_put_back(supervised: Any) -> None:
+    host, cache, _ = supervised
+    with pytest.raises(PredisError, match="restart = true"):
+        Used(action_of("cache.tenant_quota"), host, tenant="shop", to="6MiB").plan()
+    used = Used(action_of("cache.tenant_quota"), host, tenant="shop", to="6MiB", restart=True)
+    assert used.action.target(used.params) == "tenant:shop"
+    assert "the quota of the tenant shop from 4MiB to 6MiB; the cache process would be restarted" in used.plan()
+    cache.command("SET", "shop:1", "x")
+    outcome = used.run()
+    assert b"tenant_shop:keys=1,bytes=" in cache.command("INFO", "tenants")
+    assert b"quota=6291456" in cache.command("INFO", "tenants")
+    assert used.undo(outcome).done
+    assert b"quota=4194304" in cache.command("INFO", "tenants")
+    with pytest.raises(PredisError, match=r"no tenant shap \(did you mean shop\?\)"):
+        Used(action_of("cache.tenant_quota"), host, tenant="shap", to="6MiB", restart=True).plan()
+    with pytest.raises(PredisError, match="7/8 of the memory"):
+        Used(action_of("cache.tenant_quota"), host, tenant="shop", to="15MiB", restart=True).plan()
+
+
+def run_id(cache: Cache) -> str:
+    fields: bytes = cache.command("INFO", "server")
+    return next(line.partition(":")[2] for line in fields.decode().splitlines() if line.startswith("run_id:"))
+
+
+def test_a_restart_is_done_once_under_one_intent(supervised: Any) -> None:
+    host, cache, supervisor = supervised
+    cache.command("SET", "key", "value")
+    used, pid = Used(action_of("cache.restart"), host), pid_of(supervisor)
+    assert used.plan() == f"would restart the cache process {pid}, warm: 1 keys stay, 1 connections end"
+    assert used.was_done() is None
+    Notes(host.data_dir).write("rule-1/0001", {"run_id": run_id(cache)})  # begun, and then the agent died
+    assert used.was_done() is False
+    outcome = used.run()
+    assert outcome.done
+    second = pid_of(supervisor)
+    assert second != pid
+    assert cache.command("GET", "key") == b"value"
+    # the agent died after it and asks again
+    assert used.was_done()
+    assert used.run().done
+    assert pid_of(supervisor) == second
+
+
+def test_an_upgrade_takes_over(supervised: Any) -> None:
+    host, cache, supervisor = supervised
+    cache.command("SET", "key", "value")
+    used, pid = Used(action_of("cache.upgrade"), host), pid_of(supervisor)
+    assert f"take over from the cache process {pid}" in used.plan()
+    outcome = used.run()
+    assert f"has taken over from {pid}" in outcome.detail
+    assert pid_of(supervisor) != pid
+    assert cache.command("GET", "key") == b"value"
+    assert used.was_done()
+
+
+def test_without_a_supervisor_there_is_nobody_to_restart_it(host: Host) -> None:
+    for name in ("cache.restart", "cache.upgrade"):
+        with pytest.raises(PredisError, match="here is none"):
+            Used(action_of(name), host).plan()
+
+
+# --- drain
+
+
+def is_refused(server: Server) -> bool:
+    """Whether a client that connects is told that there are too many."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        return b"max number of clients reached" in client.recv(100)
+
+
+def test_a_drained_cache_takes_no_new_clients_until_it_is_opened_again(host: Host, cache_server: Server) -> None:
+    used = Used(action_of("cache.drain"), host, wait="200ms")
+    with cache_server.client() as stays, cache_server.client() as goes:
+        assert "wait 0.2 s for 2 clients to leave" in used.plan()
+        goes.close()
+        outcome = used.run()
+        assert outcome.done
+        assert "of 1 clients 1 stay" in outcome.detail
+        assert stays.command("PING") == "PONG"
+        assert is_refused(cache_server)
+        assert used.was_done()
+        with pytest.raises(PredisError, match="takes no new clients already"):
+            used.run("rule-1/0002")
+    # nobody is there any more, and still nobody gets in
+    assert is_refused(cache_server)
+    assert used.undo(outcome).detail == "the cache takes clients again, up to 10000"
+    with cache_server.client() as client:
+        assert client.command("PING") == "PONG"
+    assert used.was_done() is False
+
+
+def test_a_drain_disconnects_who_stays_where_the_rule_says_so(host: Host, cache_server: Server) -> None:
+    used = Used(action_of("cache.drain"), host, wait="0s", close=True)
+    client = cache_server.client()
+    outcome = used.run()
+    assert "of 1 clients 1 were disconnected" in outcome.detail
+    with pytest.raises(RespError):
+        client.command("PING")
+    used.undo(outcome)
+
+
+def test_an_agent_that_lost_its_connection_gets_back_into_a_drained_cache(host: Host, cache_server: Server) -> None:
+    # given a drained cache, and another agent, since the one before was killed
+    with cache_server.client() as client:
+        before = Used(action_of("cache.drain"), host, wait="0s")
+        outcome = before.run()
+        before.action.close()
+        after = Used(action_of("cache.drain"), host, wait="0s")
+        # when a client holds the place, then it is tried for until it is free
+        assert after.was_done()
+        client.close()
+    assert after.undo(outcome).done
+    assert setting(cache_server, "maxclients") == "10000"
+
+
+def test_a_drain_that_nobody_waits_for_is_taken_back(host: Host, cache_server: Server) -> None:
+    with cache_server.client(), pytest.raises(PredisError, match="takes clients again"):
+        Used(action_of("cache.drain"), host, wait="1m").run(cancelled=lambda: True)
+    assert setting(cache_server, "maxclients") == "10000"
+
+
+# --- keys
+
+
+def fill(server: Server, *prefixes: str, count: int = 1000) -> None:
+    with server.client() as client:
+        for prefix in prefixes:
+            client.pipeline([("SET", f"{prefix}{number}", "x") for number in range(count)])
+
+
+def count_of(server: Server) -> int:
+    with server.client() as client:
+        reply = client.command("DBSIZE")
+        assert isinstance(reply, int)
+        return reply
+
+
+def test_a_namespace_is_flushed_and_no_other(host: Host, cache_server: Server) -> None:
+    # given prefixes with characters that mean something in patterns
+    fill(cache_server, "a*:", "ab:", "a[b]:")
+    used = Used(action_of("cache.flush_namespace"), host, prefix="a*:", per_second=1_000_000)
+    assert used.action.target(used.params) == "prefix:a*:"
+    assert used.plan() == "would delete all keys of prefix:a*:: 1000 of them"
+    assert count_of(cache_server) == 3000
+    assert used.was_done() is False
+    assert used.run().detail == "deleted 1000 keys, all of prefix:a*:"
+    assert used.was_done()
+    assert count_of(cache_server) == 2000
+    Used(action_of("cache.flush_namespace"), host, prefix="a[b]:").run()
+    with cache_server.client() as client:
+        reply: Any = client.command("KEYS", "*")
+    assert all(key.startswith(b"ab:") for key in reply)
+    assert len(reply) == 1000
+
+
+def test_the_namespace_of_a_tenant_is_known_by_its_name(supervised: Any) -> None:
+    host, cache, _ = supervised
+    for key in ("shop:1", "shop:2", "other:1"):
+        cache.command("SET", key, "x")
+    used = Used(action_of("cache.flush_namespace"), host, tenant="shop")
+    assert used.action.target(used.params) == "tenant:shop"
+    assert used.run().detail == "deleted 2 keys, all of tenant:shop"
+    assert cache.command("KEYS", "*") == [b"other:1"]
+
+
+def test_eviction_deletes_as_many_as_it_may(host: Host, cache_server: Server) -> None:
+    fill(cache_server, "a:", "b:")
+    used = Used(action_of("cache.evict"), host, prefix="a:", keys=300, per_second=1_000_000)
+    assert used.plan() == "would delete 300 keys that begin with a:"
+    assert used.run().detail == "deleted 300 keys that begin with a:"
+    assert count_of(cache_server) == 1700
+    # the agent died after it: the 300 were all that was allowed
+    assert used.was_done()
+    used.run()
+    assert count_of(cache_server) == 1700
+
+
+def test_eviction_goes_on_where_a_crash_ended_it(host: Host, cache_server: Server) -> None:
+    fill(cache_server, "a:")
+    used = Used(action_of("cache.evict"), host, prefix="a:", keys=500, per_second=1_000_000)
+    looks = itertools.count()
+    with pytest.raises(PredisError, match="nobody waits for it any more"):
+        used.run(cancelled=lambda: next(looks) > 1)
+    gone = 1000 - count_of(cache_server)
+    assert 0 < gone < 500
+    assert used.was_done() is False
+    used.run()
+    assert count_of(cache_server) == 500
+
+
+def test_only_idle_keys_are_evicted_where_the_rule_says_so(host: Host, cache_server: Server) -> None:
+    fill(cache_server, "a:", count=10)
+    with cache_server.client() as client:
+        wait_until(lambda: client.command("OBJECT", "IDLETIME", "a:1") == 1, what="a second without use")
+        client.command("GET", "a:3")
+        used = Used(action_of("cache.evict"), host, prefix="a:", keys=100, idle="1s")
+        assert used.plan() == "would delete 9 keys that begin with a: and were not used for 1 s"
+        used.run()
+        assert client.command("KEYS", "*") == [b"a:3"]
+        client.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lfu")
+        with pytest.raises(PredisError, match="idle keys cannot be told"):
+            used.plan()
+
+
+def test_deleting_keeps_to_its_rate(host: Host, cache_server: Server) -> None:
+    fill(cache_server, "a:")
+    begun = time.monotonic()
+    Used(action_of("cache.flush_namespace"), host, prefix="a:", per_second=2000).run()
+    # 1,000 keys in batches of 200 at most: the last one may go after the time of the others
+    assert time.monotonic() - begun >= 0.35
+    assert count_of(cache_server) == 0
+
+
+def test_an_empty_prefix_is_no_namespace() -> None:
+    for keys in ({}, {"prefix": "a", "tenant": "b"}, {"prefix": ""}):
+        with pytest.raises(ValidationError):
+            action_of("cache.flush_namespace").Params.model_validate(keys)
+    with pytest.raises(ValidationError):
+        action_of("cache.evict").Params.model_validate({"prefix": "", "keys": 1})
+
+
+# --- warm-up
+
+
+def servers(redis: Server) -> dict[str, Any]:
+    return {"servers": {"origin": {"url": f"redis://127.0.0.1:{redis.port}"}}}
+
+
+def copies(client: RespClient) -> dict[bytes, Any]:
+    reads = {
+        b"string": ("GET",),
+        b"hash": ("HGETALL",),
+        b"list": ("LRANGE", "0", "-1"),
+        b"set": ("SMEMBERS",),
+        b"zset": ("ZRANGE", "0", "-1", "WITHSCORES"),
+    }
+    keys: Any = client.command("KEYS", "*")
+    found = {}
+    for key in keys:
+        kind: Any = client.command("TYPE", key)
+        name, *rest = reads[kind.encode()]
+        value: Any = client.command(name, key, *rest)
+        found[key] = value if kind == "string" else sorted(value)
+    return found
+
+
+def test_what_the_cache_lacks_is_copied_with_type_and_expiry(
+    host: Host, cache_server: Server, redis_server: Server
+) -> None:
+    # given an origin with every type, and a cache that has one of its keys already, newer
+    with redis_server.client() as origin, cache_server.client() as client:
+        origin.command("SET", "string", b"\x00\xff\r\n")
+        origin.command("SET", "expiring", "soon", "PX", "600000")
+        origin.command("HSET", "hash", "a", "1", "b", "2")
+        origin.command("RPUSH", "list", "b", "a", "b")
+        origin.command("SADD", "set", "x", "y")
+        origin.command("ZADD", "zset", "1.5", "one", "-inf", "least")
+        origin.command("PEXPIRE", "zset", "600000")
+        origin.command("SET", "known", "old")
+        origin.command("XADD", "stream", "*", "a", "1")
+        client.command("SET", "known", "new")
+        used = Used(action_of("cache.warm_up", servers(redis_server)), host, server="origin")
+        assert "of the first 8 it lacks 7" in used.plan()
+        assert client.command("DBSIZE") == 1
+        # when it runs
+        assert used.was_done() is False
+        outcome = used.run()
+        assert used.done_before() == outcome
+        # then all but the newer key, and the stream, which this cache has not, are there
+        assert outcome.detail.startswith("copied 6 keys from the server origin; 1 were left out")
+        assert client.command("GET", "known") == b"new"
+        origin.command("DEL", "stream", "known")
+        client.command("DEL", "known")
+        assert copies(client) == copies(origin)
+        for key in ("expiring", "zset"):
+            left = client.command("PTTL", key)
+            assert isinstance(left, int)
+            assert 500_000 < left <= 600_000
+        assert client.command("PTTL", "hash") == -1
+        assert used.run("rule-1/0002").detail == "copied 0 keys from the server origin"
+
+
+def test_a_key_that_somebody_writes_meanwhile_stays(cache_server: Server) -> None:
+    # between the look at what the cache lacks and the copy
+    with cache_server.client() as client:
+        client.command("SET", "string", "newer")
+        client.command("HSET", "hash", "a", "newer")
+        assert not copy_of(client, b"string", b"string", b"older", 1000)
+        assert not copy_of(client, b"hash", b"hash", [b"a", b"older"], 1000)
+        assert client.command("GET", "string") == b"newer"
+        assert client.command("HGETALL", "hash") == [b"a", b"newer"]
+        assert client.command("PTTL", "string") == client.command("PTTL", "hash") == -1
+
+
+def test_keys_may_come_from_a_file(host: Host, cache_server: Server, redis_server: Server, tmp_path: Path) -> None:
+    with redis_server.client() as origin, cache_server.client() as client:
+        origin.pipeline([("SET", f"key {number}", number) for number in range(500)])
+        file = tmp_path / "keys"
+        file.write_text("".join(f"key {number}\n" for number in range(0, 500, 5)) + "unknown\n\n")
+        used = Used(action_of("cache.warm_up", servers(redis_server)), host, server="origin", file=str(file))
+        assert used.run().detail == "copied 100 keys from the server origin"
+        assert client.command("GET", "key 10") == b"10"
+        assert client.command("DBSIZE") == 100
+        file.unlink()
+        with pytest.raises(PredisError, match="cannot be read: no such file"):
+            used.plan()
+
+
+def test_warming_ends_when_memory_gets_scarce(host: Host, cache_server: Server, redis_server: Server) -> None:
+    with redis_server.client() as origin, cache_server.client() as client:
+        client.command("CONFIG", "SET", "maxmemory", str(16 * MIB))
+        for number in range(200):
+            origin.command("SET", f"key:{number}", "x" * 100_000)
+        keys: dict[str, Any] = {"server": "origin", "memory_ratio": 0.5, "per_second": 1_000_000}
+        outcome = Used(action_of("cache.warm_up", servers(redis_server)), host, **keys).run()
+        assert "it ended early, since 50% of the memory are used" in outcome.detail
+        count = client.command("DBSIZE")
+        assert isinstance(count, int)
+        assert 70 < count < 200
+        with pytest.raises(PredisError, match="no room for more"):
+            Used(action_of("cache.warm_up", servers(redis_server)), host, **keys).plan()
+
+
+def test_an_unknown_server_is_named_with_what_was_meant(host: Host) -> None:
+    config = {"servers": {"origin": {"url": "redis://127.0.0.1:1"}}}
+    with pytest.raises(PredisError, match=r"there is no server orgin \(did you mean origin\?\): add it to"):
+        Used(action_of("cache.warm_up", config), host, server="orgin").plan()
+    with pytest.raises(PredisError, match=r"the server origin: .*refused"):
+        Used(action_of("cache.warm_up", config), host, server="origin").plan()
