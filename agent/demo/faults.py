@@ -41,16 +41,16 @@ def connect(data_dir: Path) -> redis.Redis:
 
 
 FAULTS = {
-    "squeeze": Fault(
-        "squeeze",
-        f"somebody sets maxmemory to {SQUEEZED}: most of the keys are evicted, and the origin gets the reads",
-        _squeeze,
-        "cache.memory",
-    ),
     "kill": Fault(
         "kill",
         "the cache process is killed with SIGKILL",
         _kill,
         None,
+    ),
+    "squeeze": Fault(
+        "squeeze",
+        f"somebody sets maxmemory to {SQUEEZED}: most of the keys are evicted, and the origin gets the reads",
+        _squeeze,
+        "cache.memory",
     ),
 }

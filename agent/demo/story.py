@@ -33,6 +33,7 @@ class Measured:
     acted: float | None = None
     verified: float | None = None
     recovered: float | None = None
+    felt: bool = False  # the application noticed
     before: float = 0.0  # hit ratio
     worst: float = 1.0
     after: float = 0.0
@@ -89,6 +90,7 @@ class Story:
         while time.time() < measured.onset + RECOVERY and not self._over(measured, fault):
             for second in self._look(lambda moment: self._note(measured, moment, fault)):
                 measured.errors += second.errors
+                measured.felt = measured.felt or not self._is_good(second, measured)
                 if second.reads:
                     measured.worst = min(measured.worst, second.hit_ratio or 0.0)
         measured.after = self._ratio()
@@ -97,12 +99,18 @@ class Story:
         return measured
 
     def _over(self, measured: Measured, fault: Fault) -> bool:
-        well = len(self._recent) == SPAN and all(second.reads and not second.errors for second in self._recent)
-        well = well and self._recent[0].at > measured.onset and self._ratio() >= GOOD * measured.before
-        if well and measured.recovered is None and measured.detected is not None:
-            measured.recovered = self._recent[0].at - measured.onset
-        needs_action = fault.action is not None
-        return measured.recovered is not None and (not needs_action or measured.verified is not None)
+        """Whether it was felt and has been well for SPAN seconds, and what was to be done is done and verified."""
+        span = list(self._recent)
+        well = len(span) == SPAN and span[0].at > measured.onset
+        if not (measured.felt and well and all(self._is_good(second, measured) for second in span)):
+            measured.recovered = None
+        elif measured.recovered is None:
+            measured.recovered = span[0].at - measured.onset
+        done = fault.action is None or measured.verified is not None
+        return done and measured.recovered is not None and measured.detected is not None
+
+    def _is_good(self, second: Second, measured: Measured) -> bool:
+        return not second.errors and (second.hit_ratio or 0.0) >= GOOD * measured.before
 
     def _note(self, measured: Measured, moment: Moment, fault: Fault) -> None:
         since = max(0.0, moment.at - measured.onset)
@@ -115,7 +123,7 @@ class Story:
                 measured.acted = since
         if moment.source == "audit" and moment.kind == "verified" and measured.verified is None:
             measured.verified = since
-        if moment.source == "incident" and moment.kind == "cause" and not measured.cause:
+        if moment.source == "incident" and moment.kind == "cause":  # the newest: it knows most
             measured.cause = moment.text
 
     def _look(self, note: Callable[[Moment], None] = lambda moment: None) -> Iterable[Second]:

@@ -34,7 +34,7 @@ class Watch:
         self._audit = log_path(config.agent.data_dir)
         self._offset = 0
         self._restarted: int | None = None
-        self._told: set[tuple[str, str]] = set()
+        self._told: dict[tuple[str, str], str] = {}
 
     def moments(self) -> Iterator[Moment]:
         """What is new since the last call."""
@@ -48,15 +48,13 @@ class Watch:
         except (PredisError, KeyError):
             return  # asked again in a moment
         for incident in reversed(incidents):
-            for kind, at in (
-                ("opened", incident["opened"]),
-                ("cause", incident["opened"]),
-                ("closed", incident["closed"]),
-            ):
-                text = incident["why"] if kind == "cause" else incident["title"]
-                if at is None or not text or (incident["id"], kind) in self._told:
+            said = (("opened", incident["opened"], incident["title"]), ("cause", time.time(), incident["why"]))
+            for kind, at, text in (*said, ("closed", incident["closed"], incident["title"])):
+                if at is None or not text or self._told.get((incident["id"], kind)) == text:
                     continue
-                self._told.add((incident["id"], kind))
+                if kind != "cause" and (incident["id"], kind) in self._told:
+                    continue  # titles grow with the incident
+                self._told[incident["id"], kind] = text
                 yield Moment(at, "incident", kind, text, incident)
 
     def _restarts(self) -> Iterator[Moment]:

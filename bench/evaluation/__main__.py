@@ -31,7 +31,7 @@ def main() -> int:
         parser.error(f"{given.shared} has no folder data: name the folder with the recorded data with --shared DIR")
     failed = 0
     for part in given.parts or ARGUMENTS:
-        print(f"\n== {part}", flush=True)  # noqa: T201
+        print(f"\n== {part}", flush=True)
         command = [sys.executable, "-m", f"bench.evaluation.{part}", *map(str, ARGUMENTS[part](given.shared))]
         failed |= subprocess.run(command, cwd=ROOT, check=False).returncode != 0
     return failed
