@@ -62,9 +62,9 @@ bool apply_rules(User& user, std::string_view rules) {
 }
 
 void check_rules(std::string_view input) {
-  // With a NUL behind it, or spaces in one argument, a selector can hold a pattern that ends in ')', as in Redis. Its
-  // description reads as another selector.
-  if (input.find('\0') != std::string_view::npos) return;
+  // With a NUL or another ')' behind it, or spaces in one argument, a selector can hold a pattern that ends in ')', as in
+  // Redis. Its description reads as another selector.
+  if (input.find('\0') != std::string_view::npos || input.find("))") != std::string_view::npos) return;
   User user("ann");
   apply_rules(user, input);
   const std::string described = describe_user(user);
