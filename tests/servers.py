@@ -169,7 +169,8 @@ def start_agent(folder: Path, *overrides: str, wait: bool = True, packages: Path
         *overrides,
     ]
     # Not by the script beside the interpreter: `make sanitize` runs with an interpreter that has none.
-    command = [sys.executable, "-P", "-m", "agent", "run", *(part for setting in settings for part in ("--set", setting))]
+    program = [sys.executable, "-P", "-m", "agent", "run"]
+    command = [*program, *(part for setting in settings for part in ("--set", setting))]
     _data_dirs.add(data_dir)
     process = _spawn(command, log, folder, packages)
     server = Server("the agent", process, ports["cache"], data_dir / "cache.sock", data_dir, log, extra=ports)
