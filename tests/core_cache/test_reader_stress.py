@@ -9,11 +9,12 @@ import pytest
 
 from tests.core_cache import reader_stress
 from tests.core_cache.reader_stress import ROW, Wrong, check_rows, check_value, make_value
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.timeout(240)
 def test_no_read_is_torn_foreign_or_stale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report = reader_stress.stress(tmp_path, reads=100_000, seconds=8, memories=("12MiB", "16MiB"))
+    report = reader_stress.stress(tmp_path, reads=100_000, seconds=8 * PATIENCE, memories=("12MiB", "16MiB"))
     assert report.problems == []
     assert report.reads >= 100_000
     assert report.hits > report.reads // 20
