@@ -61,6 +61,12 @@ def stages() -> Iterator[tuple[str, Snapshot]]:
         yield f"with {value} for a value", row(level=value)
     for _ in range(20):
         yield "when a level is a thousand times as high", row(level=2500.0)
+    time -= 3600.0
+    for _ in range(5):
+        yield "when the clock was set back an hour", row(level=2500.0)
+    time += 86400.0
+    for _ in range(5):
+        yield "when the clock was put on a day", row(level=2500.0)
     for _ in range(20):
         yield "when a level is back", row()
     for _ in range(20):
@@ -68,12 +74,6 @@ def stages() -> Iterator[tuple[str, Snapshot]]:
     yield "when all series have vanished", Snapshot(time + _STEP)
     for _ in range(5):
         yield "when series are back", row()
-    time -= 3600.0
-    for _ in range(5):
-        yield "when the clock was set back an hour", row(level=2500.0)
-    time += 86400.0
-    for _ in range(5):
-        yield "when the clock was put on a day", row()
     seen = 0.0
     yield "when a counter begins anew", row()
     same = row()
