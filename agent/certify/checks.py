@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 from pydantic import SecretStr
 
-from agent.certify import actions, conditions, detectors
+from agent.certify import actions, conditions, detectors, forecasts
 from agent.certify.candidate import Candidate
 from agent.certify.rig import EVENT, SAMPLES, SPECS, Rig, fail, grown, held
 from agent.config.models import RARE_PLUGIN_KEYS, PluginConfig
@@ -143,6 +143,14 @@ def test_its_conditions_answer_whatever_they_see(rig: Rig) -> None:
     for condition in given:
         conditions.ask(rig, plugin, condition)
     rig.timed(plugin, "predis_stop", plugin.stop)
+
+
+def test_its_forecaster_answers_everything_with_sound_forecasts(rig: Rig) -> None:
+    plugin = rig.load()
+    if not plugin.implements("predis_forecast"):
+        pytest.skip("it has no forecaster")
+    if not forecasts.ask(rig, plugin):
+        fail("predis_forecast gives no rows for a level that rises for four hours: it is of no use")
 
 
 def test_its_sample_is_its_defaults_and_explains_every_key(candidate: Candidate, rig: Rig) -> None:

@@ -36,6 +36,7 @@ class Scaffold(StrEnum):
     detector = "detector"
     action = "action"
     condition = "condition"
+    forecaster = "forecaster"
 
 
 @app.callback()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.config.explain import nearest
 from agent.errors import PredisError
-from agent.scaffold import action, collector, condition, detector, exporter
+from agent.scaffold import action, collector, condition, detector, exporter, forecaster
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 _LONGEST = 50
@@ -42,6 +42,7 @@ _KINDS = {
     "detector": detector,
     "action": action,
     "condition": condition,
+    "forecaster": forecaster,
 }
 
 _PYPROJECT = """\

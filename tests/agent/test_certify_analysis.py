@@ -1,4 +1,4 @@
-"""Each fault that a detector, an action or a condition may have is found by its certification."""
+"""Each fault that a detector, an action, a condition or a forecaster may have is found by its certification."""
 
 from __future__ import annotations
 
@@ -115,9 +115,43 @@ CONDITION = {
     "names metrics as text": ("return ()  #", 'return "predis_up"  #', "it is to give the names of metrics"),
     "has no example": (', examples=["/run/maintenance"]', "", "cannot be tried, path: Field required"),
 }
+
+KNOWN = "        if len(known) < self._config.rows or known[0][0] >= known[-1][0]:"
+ROW = ", ".join(["(1.0,)"] * 6)
+FORECASTER = {
+    "wants history": (KNOWN, "        if known[0][0] >= known[-1][0]:", "without history, raises IndexError"),
+    "knows without history": (
+        KNOWN,
+        f"        if not known:\n            return Forecast({ROW})\n{KNOWN}",
+        "without history, gives a forecast of nothing",
+    ),
+    "gives no reason": ("return Forecast(problem=f", "return Forecast(model=f", "that does not say why: set problem"),
+    "takes NaN": (" if math.isfinite(value)]", "]", "with NaN among the values, gives a forecast with values that are"),
+    "crosses its intervals": ("(0.0, -Z80, Z80,", "(0.0, Z80, -Z80,", "whose low80 is above its middle"),
+    "goes on for too long": ("range(max(1,", "range(max(99,", "that goes beyond the horizon of 3600 s"),
+    "gives what cannot be": (
+        "return value if request.high is None else min(value, request.high)",
+        "return value",
+        "outside of what is possible, 0 to 27",
+    ),
+    "loses a row": ("        times,\n        middle,", "        times,\n        middle[1:],", "are not of one length"),
+    "forecasts the past": ("tuple(end + h", "tuple(begin + h", "whose times do not ascend from the last one"),
+    "mixes up when": (
+        "_reached(request, times, high95), _reached(request, times, low95)",
+        "_reached(request, times, low95), _reached(request, times, high95)",
+        "is not (likely, earliest, latest)",
+    ),
+    "gives no forecast": ("return _drift(request, known)", 'return "up"', "predis_forecast gave a str"),
+    "always says no": ("return _drift(request, known)", 'return Forecast(problem="no")', "it is of no use"),
+}
 FAULTS = {
     f"{kind} {fault}": (kind, *change)
-    for kind, faults in (("detector", DETECTOR), ("action", ACTION), ("condition", CONDITION))
+    for kind, faults in (
+        ("detector", DETECTOR),
+        ("action", ACTION),
+        ("condition", CONDITION),
+        ("forecaster", FORECASTER),
+    )
     for fault, change in faults.items()
 }
 
