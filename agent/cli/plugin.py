@@ -47,7 +47,7 @@ def _group() -> None:
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name: lower-case letters, digits and _.")],
-    kind: Annotated[Scaffold, typer.Option("--kind", help="What it does.")],
+    kind: Annotated[Scaffold, typer.Option("--kind", metavar="KIND", help=f"What it does: {', '.join(Scaffold)}.")],
     folder: Annotated[
         Path | None, typer.Option("--folder", help="Where the package is made.  [default: ./predis-NAME]")
     ] = None,
