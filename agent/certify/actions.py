@@ -154,9 +154,11 @@ class _Use:
 
         def guarded() -> Result | PredisError:
             try:
-                return call()
+                given: Result | PredisError = call()
             except PredisError as error:
-                return error
+                given = error
+            self._rig.said.append(f"{what} of {self._action.name}: {given}")
+            return given
 
         return self._rig.timed(self._plugin, f"{what} of {self._action.name}", guarded, self._action.deadline)
 

@@ -223,11 +223,15 @@ def test_its_secrets_are_never_shown(
         rig.run(plugin)
         if plugin.implements("predis_destination"):
             _export(rig, plugin)
+        for action in plugin.actions():
+            actions.try_out(rig, plugin, action)
+        for condition in plugin.conditions():
+            conditions.ask(rig, plugin, condition)
     except pytest.fail.Exception as failure:  # its errors are shown, too
         shown.append(str(failure))
     out, err = capfd.readouterr()
     shown += [repr(plugin.config), repr(plugin.instance), repr(plugin), plugin.note() or "", repr(plugin.specs)]
-    shown += [out, err, caplog.text, *(repr(event) for event in rig.events)]
+    shown += [out, err, caplog.text, *rig.said, *(repr(event) for event in rig.events)]
     if any(value in text for value in values for text in shown):
         where = next(text for text in shown if any(value in text for value in values))
         for value in values:

@@ -20,6 +20,7 @@ def ask(rig: Rig, plugin: LoadedPlugin, condition: ConditionType) -> None:
     for stage, snapshot in stages():
         now = rig.now(snapshot)
         verdict = rig.timed(plugin, f"evaluate of {name}, {stage},", partial(condition.evaluate, params, now))
+        rig.said.append(f"{name}: {verdict}")
         if not isinstance(verdict, Verdict):
             fail(f"evaluate of {name}, {stage}, gives {type(verdict).__name__}: it is to give a ConditionVerdict")
         if verdict.holds not in (True, False, None) or not isinstance(verdict.why, str) or not verdict.why.strip():

@@ -54,6 +54,7 @@ class Rig:
         self.candidate, self.folder = candidate, folder
         self.settings = list(settings)
         self.events: list[Event] = []
+        self.said: list[str] = []  # what actions and conditions said, which people see
         self.manager: PluginManager | None = None
 
     def config(self, *more: str) -> LoadedConfig:

@@ -19,6 +19,7 @@ from pydantic import Field
 
 SeriesKey = tuple[str, tuple[str, ...]]
 MEMORY = 0.01  # weight of the newest row: about the last hundred rows count
+CLIPPED = 2.0  # standard deviations over the mean: what is learnt of a value over the limit
 
 
 class @cls@Config(PluginConfig):
@@ -100,7 +101,8 @@ class @cls@:
             return None
         # Cantelli's inequality, which holds whatever the distribution is.
         p_value = 1 / (1 + ((value - learnt.mean) * self._config.width / half) ** 2)
-        learnt.learn(limit)  # no more than that: one peak does not raise the limit much, and a new level is learnt
+        # No more than that is learnt: a peak does not raise the limit, and a level that stays is usual in time.
+        learnt.learn(learnt.mean + CLIPPED * half / self._config.width)
         learnt.since = time if learnt.since is None else min(learnt.since, time)  # clocks are set back at times
         return Anomaly(
             series=key,
@@ -109,7 +111,7 @@ class @cls@:
             time=time,
             channel="limit",
             value=value,
-            low=learnt.mean - half,
+            low=limit - 2 * half,
             high=limit,
             score=1 - p_value,
             p_value=p_value,
@@ -201,10 +203,19 @@ def test_nothing_is_judged_before_enough_is_learnt() -> None:
     assert len(look(taught(rows=60), 60, 1000.0)) == 1
 
 
-def test_a_new_level_is_learnt() -> None:
+def test_a_new_level_is_learnt_in_time_and_one_peak_is_not() -> None:
     plugin = taught()
-    lasted = next(row for row in range(100, 1000) if not look(plugin, row, 30.0 + row % 3))
-    assert lasted > 101
+    (before,) = look(plugin, 100, 1e6)
+    (after,) = look(plugin, 101, 1e6)
+    assert after.high < 1.05 * before.high
+    rows = (row for row in range(102, 1000) if not look(plugin, row, 30.0 + row % 3))
+    assert next(rows) > 140
+
+
+def test_what_was_learnt_of_a_series_goes_with_it() -> None:
+    plugin = taught()
+    assert list(plugin.predis_detect(Snapshot(1000.0))) == []
+    assert look(plugin, 101, 1000.0) == []
 
 
 def test_metrics_that_are_not_named_are_not_watched() -> None:

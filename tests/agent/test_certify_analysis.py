@@ -43,7 +43,7 @@ DETECTOR = {
     ),
     "gives one twice": (JUDGED, f"{JUDGED}\n                yield anomaly", "gives two anomalies of one series"),
     "scores without bounds": ("score=1 - p_value", "score=1 / p_value", "whose score is"),
-    "has its band upside down": ("low=learnt.mean - half", "low=limit + half", "low is to be the lower one"),
+    "has its band upside down": ("low=limit - 2 * half", "low=limit + half", "low is to be the lower one"),
     "has no channel": ('channel="limit"', 'channel=""', "without a channel"),
     "remembers too much": ("tuple(learnt.history)", "tuple(learnt.history) * 1001", "at most 1000 are kept"),
 }
@@ -214,3 +214,19 @@ def test_an_action_that_cannot_be_done_here_is_not_called_sound(tmp_path: Path) 
     done = certify(with_fault(tmp_path, "action", PLAN, plan), "its_action")
     assert done.returncode == 0
     assert "none of its actions can be done here: a_action.flag: there is no disk" in done.stdout
+
+
+def test_a_secret_in_what_an_action_says_is_found(tmp_path: Path) -> None:
+    project = with_fault(
+        tmp_path,
+        "action",
+        "(RaiseFlag(config.folder),)",
+        "(RaiseFlag(config.token.get_secret_value() or config.folder),)",
+    )
+    path = project / "predis_a_action" / "plugin.py"
+    text = path.read_text().replace("import BaseModel, Field", "import BaseModel, Field, SecretStr")
+    path.write_text(text.replace("    folder: str =", '    token: SecretStr = SecretStr("")\n    folder: str ='))
+    done = certify(project, "secrets")
+    assert done.returncode == 1, done.stdout
+    assert "a secret is shown: plan of a_action.flag: would write" in done.stdout
+    assert "canary" not in done.stdout
