@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import time
 import tomllib
+import warnings
 from collections.abc import Iterator
 from functools import partial
-from typing import NoReturn
 
 import pytest
 from pydantic import SecretStr
 
+from agent.certify import actions, conditions, detectors, forecasts
 from agent.certify.candidate import Candidate
-from agent.certify.rig import EVENT, SAMPLES, SPECS, Rig, grown, held
+from agent.certify.rig import EVENT, SAMPLES, SPECS, Rig, fail, grown, held
 from agent.config.models import RARE_PLUGIN_KEYS, PluginConfig
 from agent.config.show import is_secret_name
 from agent.export.config import ExportConfig
@@ -21,6 +22,7 @@ from agent.export.model import Answer, Batch, Body, Destination, Series, Tempora
 from agent.plugin.declared import declared_versions
 from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.manager import PluginManager
+from agent.rules.extension import ActionType, ConditionType
 
 CANARY = "canary-5ecr3t-c4n4ry"
 _CONSTRUCTION = 1.0  # seconds: `plugins list` and `check-config` construct every plugin
@@ -40,7 +42,7 @@ _WORK = (
 
 def test_its_source_says_which_plugin_api_it_is_for(candidate: Candidate) -> None:
     if declared_versions(candidate.entry_point.value) is None:
-        _fail("api_version cannot be read without importing the plugin: write api_version = 1 in its class")
+        fail("api_version cannot be read without importing the plugin: write api_version = 1 in its class")
 
 
 def test_it_is_constructed_quickly_and_touches_nothing(rig: Rig) -> None:
@@ -49,9 +51,9 @@ def test_it_is_constructed_quickly_and_touches_nothing(rig: Rig) -> None:
     plugin = rig.load()
     seconds = time.monotonic() - began
     if seconds > _CONSTRUCTION:
-        _fail(f"to construct it takes {seconds:.1f} s: do the work in predis_start")
+        fail(f"to construct it takes {seconds:.1f} s: do the work in predis_start")
     if more := grown(before):
-        _fail(f"constructing it leaves {', '.join(more)}: open and start things in predis_start")
+        fail(f"constructing it leaves {', '.join(more)}: open and start things in predis_start")
     assert plugin.instance is not None
 
 
@@ -59,7 +61,7 @@ def test_its_hooks_keep_their_deadlines_and_give_only_catalogued_metrics(rig: Ri
     plugin = rig.load()
     rig.run(plugin)
     if not any(map(plugin.implements, _WORK)):
-        _fail(f"it does nothing: implement one of {', '.join(_WORK)}")
+        fail(f"it does nothing: implement one of {', '.join(_WORK)}")
 
 
 def test_it_can_be_stopped_at_any_time_and_started_anew(rig: Rig) -> None:
@@ -81,7 +83,7 @@ def test_it_leaves_no_threads_and_no_files_open(rig: Rig) -> None:
             _export(rig, rig.load())
     del plugin
     if more := grown(before):
-        _fail(f"after predis_stop there are more and more: {', '.join(more)}")
+        fail(f"after predis_stop there are more and more: {', '.join(more)}")
 
 
 def test_a_reload_changes_it_while_the_old_one_runs(rig: Rig) -> None:
@@ -92,10 +94,10 @@ def test_a_reload_changes_it_while_the_old_one_runs(rig: Rig) -> None:
     rig.collect(old)
     same = manager.prepare(rig.config())
     if same.plugins[old.name] is not old:
-        _fail("a reload of the same configuration makes it anew: compare its Config with ==")
+        fail("a reload of the same configuration makes it anew: compare its Config with ==")
     changes = manager.prepare(rig.config(f"max_series={old.config.max_series + 1}"))
     if changes.problems:
-        _fail("\n".join(map(str, changes.problems)))
+        fail("\n".join(map(str, changes.problems)))
     rig.timed(old, "predis_stop", old.stop)
     manager.commit(changes)
     new = manager.plugins[old.name]
@@ -110,17 +112,58 @@ def test_an_exporters_destination_encodes_everything_and_copes_with_nobody_there
     _export(rig, plugin)
 
 
+def test_its_detector_copes_with_whatever_series_do_and_gives_sound_anomalies(rig: Rig) -> None:
+    plugin = rig.load()
+    if not plugin.implements("predis_detect"):
+        pytest.skip("it has no detector")
+    if not detectors.show(rig, plugin):
+        pytest.skip("it coped, and found nothing: no anomaly of it was seen (watch predis_certify_level for this)")
+
+
+def test_its_actions_plan_without_a_change_are_done_once_and_can_be_taken_back(rig: Rig) -> None:
+    plugin = rig.load()
+    given = rig.timed(plugin, "predis_actions", plugin.actions)
+    if not given:
+        pytest.skip("it has no actions")
+    rig.timed(plugin, "predis_start", lambda: plugin.start(rig.host()))
+    problems = [problem for action in given if (problem := actions.try_out(rig, plugin, action))]
+    rig.timed(plugin, "predis_stop", plugin.stop)
+    if len(problems) == len(given):
+        pytest.skip(f"none of its actions can be done here: {'; '.join(problems)}")
+    if problems:
+        warnings.warn(f"not all of its actions can be done here: {'; '.join(problems)}", stacklevel=1)
+
+
+def test_its_conditions_answer_whatever_they_see(rig: Rig) -> None:
+    plugin = rig.load()
+    given = rig.timed(plugin, "predis_conditions", plugin.conditions)
+    if not given:
+        pytest.skip("it has no conditions")
+    rig.timed(plugin, "predis_start", lambda: plugin.start(rig.host()))
+    for condition in given:
+        conditions.ask(rig, plugin, condition)
+    rig.timed(plugin, "predis_stop", plugin.stop)
+
+
+def test_its_forecaster_answers_everything_with_sound_forecasts(rig: Rig) -> None:
+    plugin = rig.load()
+    if not plugin.implements("predis_forecast"):
+        pytest.skip("it has no forecaster")
+    if not forecasts.ask(rig, plugin):
+        fail("predis_forecast gives no rows for a level that rises for four hours: it is of no use")
+
+
 def test_its_sample_is_its_defaults_and_explains_every_key(candidate: Candidate, rig: Rig) -> None:
     if not candidate.sample.is_file():
-        _fail(f"there is no {candidate.sample}: write its table there, with every key and its default")
+        fail(f"there is no {candidate.sample}: write its table there, with every key and its default")
     text = candidate.sample.read_text(encoding="utf-8")
     tables = tomllib.loads(text).get("plugins", {})
     if list(tables) != [candidate.name]:
-        _fail(f"{candidate.sample} has {sorted(tables)}: it is to have [plugins.{candidate.name}], and nothing else")
+        fail(f"{candidate.sample} has {sorted(tables)}: it is to have [plugins.{candidate.name}], and nothing else")
     model = type(rig.load().config)
     given, keys = tables[candidate.name], set(model.model_fields) - RARE_PLUGIN_KEYS
     if missing := sorted(keys - set(given)):
-        _fail(f"{candidate.sample} lacks {', '.join(missing)}")
+        fail(f"{candidate.sample} lacks {', '.join(missing)}")
     config = rig.config()
     parsed, _ = config.read_plugin(candidate.name, model)
     set_anew = {setting.partition("=")[0] for setting in rig.settings}
@@ -130,25 +173,30 @@ def test_its_sample_is_its_defaults_and_explains_every_key(candidate: Candidate,
         name for name in set(model.model_fields) - set_anew if getattr(parsed, name) != getattr(defaults, name)
     ]
     if differing:
-        _fail(f"{candidate.sample} does not say the defaults of {', '.join(sorted(differing))}")
+        fail(f"{candidate.sample} does not say the defaults of {', '.join(sorted(differing))}")
     lines = text.splitlines()
     own = keys - set(PluginConfig.model_fields) - set(ExportConfig.model_fields)
     for key in sorted(own):
         number = next(i for i, line in enumerate(lines) if line.partition("=")[0].strip() in (key, f'"{key}"'))
         above = next((line for line in reversed(lines[:number]) if line.startswith(("#", "["))), "[")
         if above.startswith("["):
-            _fail(f"{candidate.sample}:{number + 1}: no comment above says what {key} is")
+            fail(f"{candidate.sample}:{number + 1}: no comment above says what {key} is")
 
 
-def test_its_readme_has_the_sample_and_every_metric(candidate: Candidate, rig: Rig) -> None:
+def test_its_readme_has_the_sample_and_every_metric_action_and_condition(candidate: Candidate, rig: Rig) -> None:
     if not candidate.readme.strip():
-        _fail("there is no README.md, neither beside the plugin's module nor as its package's description")
+        fail("there is no README.md, neither beside the plugin's module nor as its package's description")
     sample = candidate.sample.read_text(encoding="utf-8") if candidate.sample.is_file() else ""
     if not sample or f"```toml\n{sample.rstrip()}\n```" not in candidate.readme:
-        _fail("README.md does not have sample.toml, as it is, in a ```toml block")
+        fail("README.md does not have sample.toml, as it is, in a ```toml block")
     unnamed = [spec.name for spec in rig.load().specs if f"`{spec.name}`" not in candidate.readme]
     if unnamed:
-        _fail(f"README.md does not have {', '.join(unnamed)}, each in backquotes")
+        fail(f"README.md does not have {', '.join(unnamed)}, each in backquotes")
+    plugin = rig.load()
+    added: list[ActionType | ConditionType] = [*plugin.actions(), *plugin.conditions()]
+    for kind in added:
+        if unnamed := actions.undocumented(kind, candidate.readme):
+            fail(f"README.md does not have {', '.join(unnamed)} of {kind.name}, each in backquotes")
 
 
 def test_its_secrets_are_never_shown(
@@ -160,7 +208,7 @@ def test_its_secrets_are_never_shown(
     secret = [name for name in fields if isinstance(getattr(plugin.config, name), SecretStr) or is_secret_name(name)]
     plain = [name for name in secret if isinstance(getattr(plugin.config, name), str)]
     if plain:
-        _fail(f"{', '.join(plain)}: by its name it is secret, so let its type be pydantic.SecretStr")
+        fail(f"{', '.join(plain)}: by its name it is secret, so let its type be pydantic.SecretStr")
     values = {CANARY}
     manager = PluginManager(
         rig.config(*(f"{name}={CANARY}" for name in secret)), [rig.candidate.entry_point], isolate=False
@@ -175,16 +223,20 @@ def test_its_secrets_are_never_shown(
         rig.run(plugin)
         if plugin.implements("predis_destination"):
             _export(rig, plugin)
+        for action in plugin.actions():
+            actions.try_out(rig, plugin, action)
+        for condition in plugin.conditions():
+            conditions.ask(rig, plugin, condition)
     except pytest.fail.Exception as failure:  # its errors are shown, too
         shown.append(str(failure))
     out, err = capfd.readouterr()
     shown += [repr(plugin.config), repr(plugin.instance), repr(plugin), plugin.note() or "", repr(plugin.specs)]
-    shown += [out, err, caplog.text, *(repr(event) for event in rig.events)]
+    shown += [out, err, caplog.text, *rig.said, *(repr(event) for event in rig.events)]
     if any(value in text for value in values for text in shown):
         where = next(text for text in shown if any(value in text for value in values))
         for value in values:
             where = where.replace(value, "<the secret>")
-        _fail(f"a secret is shown: {where[:500]}")
+        fail(f"a secret is shown: {where[:500]}")
 
 
 def _export(rig: Rig, plugin: LoadedPlugin) -> None:
@@ -194,18 +246,18 @@ def _export(rig: Rig, plugin: LoadedPlugin) -> None:
     timeout = getattr(plugin.config, "timeout", 10.0) + 2.0
     batches = list(_batches(destination))
     if not batches:
-        _fail("no lane of its destination takes a gauge, a counter, a histogram or an event")
+        fail("no lane of its destination takes a gauge, a counter, a histogram or an event")
     for lane, batch in batches:
         limits = destination.limits(lane)
         data = rig.timed(plugin, "encode", partial(destination.encode, batch))
         if not isinstance(data, bytes) or not data:
-            _fail(f"encode gives {type(data).__name__} for lane {lane}: it is to give bytes")
+            fail(f"encode gives {type(data).__name__} for lane {lane}: it is to give bytes")
         if len(data) > limits.raw_bytes:
-            _fail(f"encode gives {len(data)} bytes for {len(batch)} points, and its limit is {limits.raw_bytes}")
+            fail(f"encode gives {len(data)} bytes for {len(batch)} points, and its limit is {limits.raw_bytes}")
         body = Body(lane, data, "")
         answer = rig.timed(plugin, "send", partial(destination.send, body), timeout)
         if not isinstance(answer, Answer):
-            _fail(f"send gives {type(answer).__name__}: it is to give an Answer")
+            fail(f"send gives {type(answer).__name__}: it is to give an Answer")
     rig.timed(plugin, "close", destination.close)
     rig.timed(plugin, "predis_stop", plugin.stop)
 
@@ -219,7 +271,3 @@ def _batches(destination: Destination) -> Iterator[tuple[str, Batch]]:
             yield lane, Batch(lane, now, 10.0, series=[series], values=[sample.value], starts=starts)
     for lane in destination.event_lanes(EVENT):
         yield lane, Batch(lane, now, events=[EVENT])
-
-
-def _fail(what: str) -> NoReturn:
-    pytest.fail(what, pytrace=False)

@@ -7,10 +7,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -21,12 +21,13 @@ from agent.config.locate import format_key
 from agent.export.config import ExportConfig
 from agent.export.model import Event
 from agent.metrics.catalogue import Catalogue
-from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
+from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, SeriesKey, Snapshot
 from agent.metrics.pipeline import Pipeline
 from agent.plugin.guard import Guarded, Overdue, Raised, describe, origin
 from agent.plugin.host import CacheAddress, Host
 from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.manager import PluginManager
+from agent.rules.extension import Now
 
 CLOSED = "http://127.0.0.1:9"  # where nobody listens: exporters are to cope with that, and to reach no vendor
 _SETTLE = 2.0  # seconds that threads may take to end after predis_stop
@@ -53,6 +54,7 @@ class Rig:
         self.candidate, self.folder = candidate, folder
         self.settings = list(settings)
         self.events: list[Event] = []
+        self.said: list[str] = []  # what actions and conditions said, which people see
         self.manager: PluginManager | None = None
 
     def config(self, *more: str) -> LoadedConfig:
@@ -80,12 +82,14 @@ class Rig:
         return plugin
 
     def run(self, plugin: LoadedPlugin) -> list[Sample]:
-        """A whole life: start, two collects and exports, stop. Gives what was collected last."""
+        """A whole life: start, twice collect, export and detect, stop. Gives what was collected last."""
         self.timed(plugin, "predis_start", lambda: plugin.start(self.host()))
         samples: list[Sample] = []
         for _ in range(2):
             samples = self.collect(plugin)
-            self.timed(plugin, "predis_export", partial(plugin.export, self.snapshot(plugin, samples)))
+            snapshot = self.snapshot(plugin, samples)
+            self.timed(plugin, "predis_export", partial(plugin.export, snapshot))
+            self.timed(plugin, "predis_detect", partial(plugin.detect, snapshot))
         self.timed(plugin, "predis_stop", plugin.stop)
         return samples
 
@@ -128,8 +132,45 @@ class Rig:
         every = {sample.key: sample for sample in (*SAMPLES, *samples)}
         return Snapshot(time.time(), every, {spec.name: spec for spec in (*SPECS, *plugin.specs)})
 
+    def now(self, snapshot: Snapshot | None = None) -> Now:
+        """What conditions and actions look at: one of every kind, and nothing before."""
+        snapshot = snapshot or Snapshot(
+            time.time(), {sample.key: sample for sample in SAMPLES}, {s.name: s for s in SPECS}
+        )
+        return Now(snapshot.time, snapshot, _NoHistory())
+
+    def state(self, without: str = "") -> dict[str, bytes | int]:
+        """What a plugin can be seen to change: files of the data folder with their contents, and events told.
+        `without`: a folder in it that does not count."""
+        found: dict[str, bytes | int] = {
+            str(path.relative_to(self.folder)): path.read_bytes() for path in self.folder.rglob("*") if path.is_file()
+        }
+        found = {name: data for name, data in found.items() if not without or not name.startswith(f"{without}/")}
+        return {**found, "events": len(self.events)}
+
     def _key(self, setting: str) -> str:
         return f"{format_key(('plugins', self.candidate.name))}.{setting}"
+
+
+class _NoHistory:
+    """Nothing was ever measured."""
+
+    def keys(self, metric: str) -> Sequence[SeriesKey]:
+        return ()
+
+    def points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, float]]:
+        return ()
+
+    def histogram_points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, Histogram]]:
+        return ()
+
+    def latest(self, keys: Iterable[SeriesKey]) -> dict[SeriesKey, tuple[float, float]]:
+        return {}
+
+
+def fail(what: str) -> NoReturn:
+    """The check fails with this, which is for people."""
+    pytest.fail(what, pytrace=False)
 
 
 def held() -> dict[str, int]:

@@ -22,7 +22,7 @@ from agent.plugin.markers import ENTRY_POINT_GROUP
 
 _CHECKS = Path(__file__).parent.parent / "certify" / "checks.py"
 # Not what was logged and printed meanwhile: it may hold the secret that a check has found there.
-_OPTIONS = "-p agent.certify.pytest_plugin -p no:cacheprovider -v --no-header --tb=short --show-capture=no"
+_OPTIONS = "-p agent.certify.pytest_plugin -p no:cacheprovider -v --no-header --tb=short -rfEs --show-capture=no"
 _NOTHING_RAN = 4  # pytest's own status for wrong usage
 
 app = typer.Typer(no_args_is_help=True, help="Write a plugin: scaffold a package, certify it.")
@@ -33,6 +33,10 @@ class Scaffold(StrEnum):
 
     collector = "collector"
     exporter = "exporter"
+    detector = "detector"
+    action = "action"
+    condition = "condition"
+    forecaster = "forecaster"
 
 
 @app.callback()
@@ -43,7 +47,7 @@ def _group() -> None:
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name: lower-case letters, digits and _.")],
-    kind: Annotated[Scaffold, typer.Option("--kind", help="What it does; more kinds come with later hooks.")],
+    kind: Annotated[Scaffold, typer.Option("--kind", metavar="KIND", help=f"What it does: {', '.join(Scaffold)}.")],
     folder: Annotated[
         Path | None, typer.Option("--folder", help="Where the package is made.  [default: ./predis-NAME]")
     ] = None,
@@ -75,7 +79,7 @@ def certify(
     ] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Check a plugin: deadlines, stopping, leaks, metrics, documentation, secrets, reload.
+    """Check a plugin: deadlines, stopping, leaks, metrics, what it adds to rules, documentation, secrets, reload.
 
     The outcome for an installed plugin is kept in the data folder, and `predis-agent plugins list` shows it.
     """

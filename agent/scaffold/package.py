@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.config.explain import nearest
 from agent.errors import PredisError
-from agent.scaffold import collector, exporter
+from agent.scaffold import action, collector, condition, detector, exporter, forecaster
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 _LONGEST = 50
@@ -36,7 +36,14 @@ class Names:
         return "".join(part.capitalize() for part in self.plugin.split("_"))
 
 
-_KINDS = {"collector": collector, "exporter": exporter}
+_KINDS = {
+    "collector": collector,
+    "exporter": exporter,
+    "detector": detector,
+    "action": action,
+    "condition": condition,
+    "forecaster": forecaster,
+}
 
 _PYPROJECT = """\
 [build-system]

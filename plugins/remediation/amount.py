@@ -18,7 +18,7 @@ MIB = 1 << 20
 class SizeParams(Params):
     """A size in bytes. `by_percent` needs the limit in its direction: rules fire again."""
 
-    to: Annotated[Bytes | None, OrDefault] = None
+    to: Annotated[Bytes | None, OrDefault] = Field(default=None, examples=["64MiB"])
     by_percent: Percent | None = None
     at_most: Annotated[Bytes | None, OrDefault] = None
     at_least: Annotated[Bytes | None, OrDefault] = None
@@ -51,11 +51,11 @@ class SizeParams(Params):
 class CountParams(Params):
     """A number of replicas or machines, which always has both limits."""
 
-    to: int | None = Field(default=None, ge=0)
+    to: int | None = Field(default=None, ge=0, examples=[3])
     by: int | None = None
     by_percent: Percent | None = None
-    at_least: int = Field(ge=0)
-    at_most: int = Field(ge=1)
+    at_least: int = Field(ge=0, examples=[1])
+    at_most: int = Field(ge=1, examples=[6])
 
     @model_validator(mode="after")
     def _one_way_within_limits(self) -> Self:

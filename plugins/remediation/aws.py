@@ -19,7 +19,7 @@ from plugins.remediation.config import Aws
 class AwsParams(CountParams):
     """scale.aws. honor_cooldown: AWS refuses while the group's own cooldown lasts."""
 
-    group: str = Field(min_length=1, max_length=255, pattern=r"^[^:\x00-\x1f]+$")
+    group: str = Field(min_length=1, max_length=255, pattern=r"^[^:\x00-\x1f]+$", examples=["workers"])
     honor_cooldown: bool = False
 
 

@@ -34,8 +34,8 @@ Prefix = Annotated[str, Field(min_length=1, max_length=512)]
 class EvictParams(Params):
     """cache.evict. keys: at most so many. idle: only those that nobody has used for so long."""
 
-    prefix: Prefix
-    keys: int = Field(ge=1, le=1_000_000_000)
+    prefix: Prefix = Field(examples=["session:"])
+    keys: int = Field(ge=1, le=1_000_000_000, examples=[1000])
     idle: Annotated[Duration, duration_between("0s", "365d")] = 0.0
     per_second: Rate = 10_000
 
@@ -43,7 +43,7 @@ class EvictParams(Params):
 class FlushParams(Params):
     """cache.flush_namespace: the keys of a tenant, or those that begin with a prefix."""
 
-    tenant: str = ""
+    tenant: str = Field(default="", examples=["shop"])
     prefix: str = Field(default="", max_length=512)
     per_second: Rate = 10_000
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from pydantic import Field
+
 from agent.api import PredisError, Task, format_size
 from core_cache.options import MAXMEMORY_POLICIES, Policy
 from core_cache.resp_client import RespClient
@@ -78,7 +80,7 @@ class CacheMemory(Dial[int]):
 class PolicyParams(Params):
     """cache.policy: `policy` as in agent.toml."""
 
-    policy: Policy
+    policy: Policy = Field(examples=["lru"])
 
 
 class CachePolicy(Dial[str]):
@@ -120,7 +122,7 @@ class CachePolicy(Dial[str]):
 class QuotaParams(SizeParams):
     """cache.tenant_quota"""
 
-    tenant: str
+    tenant: str = Field(examples=["shop"])
 
 
 class CacheTenantQuota(Dial[int]):

@@ -29,7 +29,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class CommandParams(Params):
     """run.command. about: what it works on, KIND:NAME, where that is not the command as such."""
 
-    command: str
+    command: str = Field(examples=["restart"])
     arguments: dict[str, str] = Field(default={})
     about: str = Field(default="", pattern=r"^([a-z_]+:[^\s]+)?$")
 

@@ -31,7 +31,7 @@ class ReplicaParams(Params):
     """failover.replica. followers: servers that follow the new primary from then on. stale: how long the replica may
     have been without its primary. force: even if the primary is there, which makes two of them."""
 
-    replica: str
+    replica: str = Field(examples=["b"])
     primary: str = ""
     followers: tuple[str, ...] = Field(default=(), max_length=64)
     stale: Annotated[Duration, duration_between("0s", "7d")] = 300.0
@@ -41,8 +41,8 @@ class ReplicaParams(Params):
 class OriginParams(Params):
     """failover.origin. server: which is to follow `origin`; what it alone has is lost, which `discard` allows."""
 
-    server: str
-    origin: str
+    server: str = Field(examples=["a"])
+    origin: str = Field(examples=["b"])
     discard: bool = False
 
 

@@ -29,9 +29,9 @@ class KubernetesParams(CountParams):
     """scale.kubernetes"""
 
     cluster: str = "here"
-    namespace: _DnsName
+    namespace: _DnsName = Field(examples=["prod"])
     kind: Literal["deployment", "statefulset", "replicaset"] = "deployment"
-    name: _DnsName
+    name: _DnsName = Field(examples=["shop"])
 
 
 class KubernetesError(PredisError):

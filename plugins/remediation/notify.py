@@ -16,7 +16,7 @@ from plugins.remediation.notes import Notes
 class NotifyParams(Params):
     """notify. title and body: in place of what the rule says of itself."""
 
-    channel: str
+    channel: str = Field(examples=["oncall"])
     title: str = Field(default="", max_length=500)
     body: str = Field(default="", max_length=20_000)
     severity: Literal["info", "success", "warning", "failure"] = "warning"

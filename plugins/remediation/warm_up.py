@@ -43,9 +43,9 @@ class WarmUpParams(Params):
     """cache.warm_up. file: one key a line; without it, keys of the server that begin with `prefix`. memory_ratio: it
     ends when so much of the cache's memory is used."""
 
-    server: str
+    server: str = Field(examples=["a"])
     file: Annotated[ConfigPath | None, OrDefault] = None
-    prefix: str = Field(default="", max_length=512)
+    prefix: str = Field(default="", max_length=512, examples=["session:"])
     keys: int = Field(default=100_000, ge=1, le=1_000_000_000)
     per_second: int = Field(default=5_000, ge=1, le=1_000_000)
     memory_ratio: float = Field(default=0.9, gt=0, le=1)

@@ -23,7 +23,7 @@ _MOST = 256 << 10  # bytes of a body
 class WebhookParams(Params):
     """call.webhook. body: what is posted besides what the agent says of the rule. about: what it works on."""
 
-    webhook: str
+    webhook: str = Field(examples=["oncall"])
     body: dict[str, Any] = Field(default={})
     about: str = Field(default="", pattern=r"^([a-z_]+:[^\s]+)?$")
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.plugin import Scaffold
 from agent.metrics.docs import shipped_entry_points
 from tests.agent.test_cli import predis_agent
 from tests.servers import free_port
 
+KINDS = [kind.value for kind in Scaffold]
 SHIPPED = [point.name for point in shipped_entry_points()]
 
 
@@ -21,14 +23,14 @@ SHIPPED = [point.name for point in shipped_entry_points()]
 def scaffolds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a package of each kind."""
     folder = tmp_path_factory.mktemp("scaffolds")
-    for kind in ("collector", "exporter"):
+    for kind in KINDS:
         made = predis_agent("plugin", "new", f"a_{kind}", "--kind", kind, folder=folder)
         assert (made.returncode, made.stderr) == (0, "")
         assert f"predis-agent plugin certify predis-a-{kind}" in made.stdout
     return folder
 
 
-@pytest.mark.parametrize("kind", ["collector", "exporter"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_new_package_is_certified_unchanged(scaffolds: Path, kind: str, tmp_path: Path) -> None:
     project = scaffolds / f"predis-a-{kind}"
     certified = predis_agent("plugin", "certify", str(project), folder=tmp_path)
@@ -227,5 +229,5 @@ def test_mistakes_are_told(tmp_path: Path, arguments: tuple[str, ...], told: str
 
 def test_the_help_says_which_kinds_there_are(tmp_path: Path) -> None:
     shown = predis_agent("plugin", "new", "--help", folder=tmp_path).stdout
-    for word in ("collector", "exporter", "more kinds come with later hooks"):
+    for word in KINDS:
         assert word in " ".join(shown.replace("│", " ").split())
