@@ -5,6 +5,7 @@ Detectors only leave what they found. So neither a disk that hangs nor a plugin 
 
 from __future__ import annotations
 
+import heapq
 import logging
 import queue
 import sqlite3
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 from agent.export.model import Event
 from agent.incidents.document import summary
-from agent.incidents.grouping import Changes, Grouper, Open
+from agent.incidents.grouping import MOST_MEMBERS, Changes, Grouper, Open
 from agent.incidents.model import Anomaly, Cause, Incident
 from agent.incidents.store import FILE, IncidentStore, is_broken
 from agent.metrics.model import Kind, MetricSpec, Sample
@@ -26,6 +27,7 @@ ASK_AGAIN = (5.0, 15.0, 60.0, 180.0)  # seconds after the opening: more is known
 GROWN = 1.5  # times as many series, for which causes are asked anew
 RETRY = 30.0
 EARLIER = ""  # whose causes they are that were found before the agent was started again
+_LATEST = 1e11  # Unix seconds that are a time
 _MOST_WAITING = 200  # looks of detectors that wait for this thread
 
 SPECS = (
@@ -157,10 +159,21 @@ class Incidents:
                 log.exception("looking after incidents failed unexpectedly")
 
     def _look(self, plugin: str, at: float, anomalies: Sequence[Anomaly]) -> None:
+        anomalies = self._sound(plugin, anomalies)
         with self._lock:
             changes = self._grouper.look(plugin, at, anomalies)
         self._tell(changes)
         self._tick()
+
+    def _sound(self, plugin: str, anomalies: Sequence[Anomaly]) -> Sequence[Anomaly]:
+        """Those that can be grouped, of a flood the rarest: while they are grouped, rules and the status wait."""
+        sound = [one for one in anomalies if 0 <= one.since < _LATEST and 0 <= one.time < _LATEST and one.score >= 0]
+        left = sound if len(sound) <= MOST_MEMBERS else heapq.nlargest(MOST_MEMBERS, sound, key=lambda one: one.score)
+        if len(left) < len(anomalies):
+            self._errors += 1
+            what = f"{len(anomalies) - len(left)} anomalies of {plugin} are left out: too many, or no times and scores"
+            log.warning("%s", what)
+        return left
 
     def _tick(self) -> None:
         now = self._clock()

@@ -261,3 +261,31 @@ def test_only_some_pictures_are_kept_on_the_disk(tmp_path: Path) -> None:
     lengths = [len(anomaly.history) for anomaly in kept.anomalies]
     assert sum(length > 0 for length in lengths) == PICTURES
     assert max(lengths) == MOST_POINTS
+
+
+def test_rubbish_of_a_detector_keeps_nothing_from_being_looked_at(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    name = world.open_one()
+    good, nan = anomaly(tenant="shop"), float("nan")
+    rubbish = [dataclasses.replace(good, **{key: nan}) for key in ("since", "time", "score")]
+    rubbish += [dataclasses.replace(good, since=at) for at in (-1.0, 1e20, float("inf"))]
+    rubbish = [dataclasses.replace(one, series=("other", (str(n),))) for n, one in enumerate(rubbish)]
+    for _ in range(3):
+        world.now += 10
+        world.incidents.found("anomaly", world.now, [*rubbish, good])
+        world.settle()
+    assert [(one.id, one.attributes["series"]) for one in world.incidents.open_ones()] == [(name, "1")]
+    assert "unexpected" not in (world.incidents.status()["error"] or "")
+    assert world.incidents.status()["errors"] == 3
+    world.incidents.stop()
+
+
+def test_of_a_flood_the_rarest_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager, "MOST_MEMBERS", 50)
+    world = World(tmp_path)
+    flood = [anomaly(tenant=f"t{number}", score=number / 1000) for number in range(1000)]
+    world.incidents.found("anomaly", world.now, flood)
+    world.settle()
+    (one,) = world.incidents.open_ones()
+    assert (one.attributes["series"], one.anomalies[0].score) == ("50", 0.999)
+    world.incidents.stop()
