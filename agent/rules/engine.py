@@ -33,6 +33,7 @@ from agent.rules.timekeeping import EngineClock
 log = logging.getLogger(__name__)
 
 _NOT_YET = Found(None, "was not looked at yet")
+_PATIENCE = 2.0  # seconds that the kill switch waits for a step that hangs; it works before that
 _ROUNDS = 100  # of progress in one step: more means that something goes in circles
 
 
@@ -102,17 +103,24 @@ class RuleEngine:
 
     def stop(self, who: str) -> None:
         """The kill switch: no action is begun from now on, what runs is told, nothing is undone."""
-        path = self._settings.kill_switch
-        with self._lock:
-            if path is None:
-                self._kill(f"stopped by {who}")
-                return
+        path, why, failure = self._settings.kill_switch, f"stopped by {who}", ""
+        try:
+            if path is not None:
+                path.write_text(f"{why}\n")
+        except OSError as error:
+            failure = f"all actions are stopped, but {path} cannot be written: {error.strerror}"
+        # At once, whoever has the lock: a plugin's condition or a disk may hang in the middle of a step.
+        self._remedies.killed = why
+        if self._lock.acquire(timeout=_PATIENCE):
             try:
-                path.write_text(f"stopped by {who}\n")
-            except OSError as error:
-                self._kill(f"stopped by {who}")
-                raise PredisError(f"all actions are stopped, but {path} cannot be written: {error.strerror}") from None
-            self._look_for_kill_switch()
+                if path is None or failure:
+                    self._kill(why)
+                else:
+                    self._look_for_kill_switch()
+            finally:
+                self._lock.release()
+        if failure:
+            raise PredisError(failure)
 
     def resume(self, who: str) -> None:
         """Take the kill switch back."""

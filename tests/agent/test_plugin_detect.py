@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -244,7 +244,8 @@ def test_what_is_absent_has_no_value_and_comes_through_a_process() -> None:
     sent = wire.pack([absent, GOOD_ANOMALY])
     first, second = wire_analysis.load_anomalies(wire.take(bytearray(sent)))
     assert (first.channel, second.value) == ("absence", 3.0)
-    assert math.isnan(first.value) and math.isnan(first.low)
+    assert math.isnan(first.value)
+    assert math.isnan(first.low)
 
 
 def test_series_come_and_go_between_sender_and_receiver() -> None:
