@@ -255,6 +255,9 @@ class RuleEngine:
             except (sqlite3.Error, OSError) as error:
                 self._lose(error)
                 return
+            except Exception as error:
+                self._lose(error)  # nothing of this round was committed: none of its actions may begin
+                raise
             self._remedies.launch()
             if not moved:
                 return
