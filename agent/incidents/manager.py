@@ -120,7 +120,7 @@ class Incidents:
         """For the status document: how many, and a summary of those that last."""
         return {
             "open": [summary(incident) for incident in self.open_ones()],
-            "anomalies": self._grouper.active,
+            "anomalies": self._counts()[0],
             "opened": self._opened,
             "errors": self._errors,
             "error": self._error,
@@ -128,10 +128,16 @@ class Incidents:
 
     def collect(self) -> Iterator[Sample]:
         """The samples of SPECS."""
-        yield Sample("predis_anomalies", self._grouper.active)
-        yield Sample("predis_incidents_open", len(self._grouper.open))
+        anomalies, incidents = self._counts()
+        yield Sample("predis_anomalies", anomalies)
+        yield Sample("predis_incidents_open", incidents)
         yield Sample("predis_incidents_total", self._opened)
         yield Sample("predis_incident_errors_total", self._errors)
+
+    def _counts(self) -> tuple[int, int]:
+        """How many anomalies and incidents last; the thread that looks after them may be about to change that."""
+        with self._lock:
+            return self._grouper.active, len(self._grouper.open)
 
     def _later(self, work: Callable[[], None]) -> None:
         try:

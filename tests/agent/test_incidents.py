@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -289,3 +290,19 @@ def test_of_a_flood_the_rarest_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
     (one,) = world.incidents.open_ones()
     assert (one.attributes["series"], one.anomalies[0].score) == ("50", 0.999)
     world.incidents.stop()
+
+
+def test_what_lasts_is_counted_while_nothing_comes_or_goes() -> None:
+    incidents = Incidents(lambda event: None)
+    locked: list[bool] = []
+
+    class Watched(dict[str, Any]):
+        def values(self) -> Any:
+            locked.append(incidents._lock.locked())  # else another thread may change it meanwhile, which raises
+            return super().values()
+
+    incidents._grouper.open = Watched()
+    list(incidents.collect())
+    incidents.status()
+    assert locked
+    assert all(locked)
