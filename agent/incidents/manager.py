@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from agent.export.model import Event
 from agent.incidents.document import summary
-from agent.incidents.grouping import MOST_MEMBERS, Changes, Grouper, Open
+from agent.incidents.grouping import MOST_MEMBERS, SHOWN, Changes, Grouper, Open
 from agent.incidents.model import Anomaly, Cause, Incident
 from agent.incidents.store import FILE, IncidentStore, is_broken
 from agent.metrics.model import Kind, MetricSpec, Sample
@@ -27,6 +29,8 @@ ASK_AGAIN = (5.0, 15.0, 60.0, 180.0)  # seconds after the opening: more is known
 GROWN = 1.5  # times as many series, for which causes are asked anew
 RETRY = 30.0
 EARLIER = ""  # whose causes they are that were found before the agent was started again
+MOST_CAUSES = 50  # of one plugin for one incident
+LONGEST_WHY = 2000  # characters
 _LATEST = 1e11  # Unix seconds that are a time
 _MOST_WAITING = 200  # looks of detectors that wait for this thread
 
@@ -242,7 +246,7 @@ class Incidents:
                 return
             before = one.incident().causes[:1]
             one.causes.pop(EARLIER, None)
-            one.causes[plugin] = tuple(causes)
+            one.causes[plugin] = tuple(_most_probable(causes))
             incident = one.incident()
         self._unwritten.add(identifier)
         if incident.causes and [c.component for c in before] != [incident.causes[0].component]:
@@ -309,6 +313,13 @@ class Incidents:
         if self._error is None:
             log.error("incidents cannot be kept: %s", what)
         self._error = what
+
+
+def _most_probable(causes: Sequence[Cause]) -> list[Cause]:
+    """The causes that are kept: each look at an incident goes through all of them, and each change writes them."""
+    known = [cause for cause in causes if not math.isnan(cause.score)]
+    kept = heapq.nlargest(MOST_CAUSES, known, key=lambda cause: cause.score)
+    return [replace(cause, why=cause.why[:LONGEST_WHY], series=cause.series[:SHOWN]) for cause in kept]
 
 
 def resumed(incident: Incident, kept: dict[str, Any], now: float) -> Open:

@@ -306,3 +306,17 @@ def test_what_lasts_is_counted_while_nothing_comes_or_goes() -> None:
     incidents.status()
     assert locked
     assert all(locked)
+
+
+def test_of_a_flood_of_causes_the_most_probable_are_kept(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    name = world.open_one()
+    flood = [Cause(f"part{number}", float(number), "x" * 10_000) for number in range(1000)]
+    world.incidents.explained("why", name, [*flood, Cause("rubbish", float("nan"), "?")])
+    world.settle()
+    found = world.incidents.get(name)
+    assert found is not None
+    assert len(found.causes) == manager.MOST_CAUSES
+    assert found.causes[0].component == "part999"
+    assert len(found.causes[0].why) == manager.LONGEST_WHY
+    world.incidents.stop()
