@@ -11,8 +11,8 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from agent.errors import PredisError
@@ -33,7 +33,7 @@ from agent.rules.timekeeping import EngineClock
 log = logging.getLogger(__name__)
 
 _NOT_YET = Found(None, "was not looked at yet")
-_PATIENCE = 2.0  # seconds that the kill switch waits for a step that hangs; it works before that
+_PATIENCE = 2.0  # seconds that people wait for a step that hangs; the kill switch works before that
 _ROUNDS = 100  # of progress in one step: more means that something goes in circles
 
 
@@ -125,7 +125,7 @@ class RuleEngine:
     def resume(self, who: str) -> None:
         """Take the kill switch back."""
         path = self._settings.kill_switch
-        with self._lock:
+        with self._soon():
             try:
                 if path is not None:
                     path.unlink(missing_ok=True)
@@ -138,7 +138,7 @@ class RuleEngine:
 
     def reset(self, rule: str, who: str) -> None:
         """Let a rule try again what failed twice, and work on what an action hangs at. Raises PredisError."""
-        with self._lock:
+        with self._soon():
             self._rule(rule)
             with self._store.changes():
                 self._remedies.reset(rule)
@@ -186,7 +186,7 @@ class RuleEngine:
 
     def explain(self, name: str) -> dict[str, Any]:
         """Why a rule does or does not act, as JSON. Raises PredisError for an unknown rule."""
-        with self._lock:
+        with self._soon():
             rule = self._rule(name)
             found = self._found.get(name, _NOT_YET)
             return {
@@ -316,7 +316,7 @@ class RuleEngine:
             self._host.emit(Event(self._wall(), "rules_stopped" if why else "rules_resumed", title, why, "warning"))
 
     def _answer(self, approval: str, who: str, *, yes: bool) -> None:
-        with self._lock:
+        with self._soon():
             with self._store.changes():
                 if not self._remedies.answer(approval, who, yes=yes):
                     waiting = [m.approval for m in self._remedies.machines.values() if m.state == "waiting"]
@@ -324,6 +324,19 @@ class RuleEngine:
                     raise PredisError(f"nothing of the name {approval} waits for approval; {known}")
                 self._remedies.kept.save()
             self.settle()
+
+    @contextmanager
+    def _soon(self) -> Iterator[None]:
+        """The lock, for who asks and must not wait for ever. Raises PredisError where a step hangs."""
+        if not self._lock.acquire(timeout=_PATIENCE):
+            raise PredisError(
+                "the rules are busy: a look at them does not end, since a plugin's condition or the disk hangs; "
+                "predis-agent rules stop works all the same"
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _rule(self, name: str) -> Rule:
         from agent.config.explain import nearest

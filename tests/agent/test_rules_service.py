@@ -14,7 +14,7 @@ import pytest
 from agent.config import load_config
 from agent.config.scrub import Scrubber
 from agent.config.show import MASK
-from agent.errors import ConfigError
+from agent.errors import ConfigError, PredisError
 from agent.history.store import HistoryStore
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Kind, MetricSpec, Sample, Snapshot
@@ -154,6 +154,8 @@ def test_the_kill_switch_works_while_a_look_hangs(world: World) -> None:
     wait_until(lambda: engine._remedies.killed == "stopped by ann", 1.5, "actions are told")
     stopping.join(10)
     assert not stopping.is_alive()
+    with pytest.raises(PredisError, match="busy"):  # nor do those who ask take all threads of the HTTP server
+        world.rules.listed()
     let_go.set()
     wait_until(lambda: world.rules.status()["stopped"] == "stopped by ann", what="it is shown")
 
