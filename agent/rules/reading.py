@@ -38,6 +38,7 @@ CONDITIONS: tuple[BuiltIn, ...] = (
 )
 _JOINTS = ("all", "any", "not")
 _DEEPEST = 8
+MOST_RULES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,12 @@ class RuleReader:
         for file in files:
             self._file(file, found, pack=False)
         self._check_names(found)
+        if len(found.rules) > MOST_RULES:
+            what = f"there are {len(found.rules):,} rules: all are looked at at each interval, at most {MOST_RULES:,}"
+            first = found.rules[MOST_RULES].where.rpartition(":")
+            mend = "have one rule for all series of a metric: each is a subject of its own"
+            found.problems.append(Problem(first[0], int(first[2]), "rule", what, mend))
+            found.rules = found.rules[:MOST_RULES]
         self._check_cycles(found)
         return found
 
