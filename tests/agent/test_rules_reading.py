@@ -10,6 +10,7 @@ import pytest
 from agent.errors import Problem
 from agent.rules import reading
 from agent.rules.extension import Now, Verdict
+from agent.rules.model import fill
 from agent.rules.reading import Defaults, RuleReader, RuleSet
 from tests.agent.rule_world import Act, ActParams, Tell, catalogue
 
@@ -221,3 +222,9 @@ def test_too_many_rules_and_too_large_files_are_refused_before_they_cost_anythin
     ]
     large = only(tmp_path, "# much\n" * 1_000_000)
     assert large.what == "has 7,000,000 bytes, and no file of a configuration has more than 4,194,304"
+
+
+def test_what_a_label_brings_in_is_not_looked_at_again() -> None:
+    labels = {"tenant": "{command}", "command": "{tenant}"}
+    assert fill({"a": ["{tenant}/{command}/{other}"], "b": 1}, labels) == {"a": ["{command}/{tenant}/{other}"], "b": 1}
+    assert fill("{{tenant}}", labels) == "{{command}}"
