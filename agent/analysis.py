@@ -38,8 +38,14 @@ class Analysis:
     """May be used from any thread. `start` begins, `use` takes a new configuration, `stop` keeps what is to be kept."""
 
     def __init__(
-        self, catalogue: Catalogue, emit: Callable[[Event], None], host: Callable[[LoadedConfig], Host]
+        self,
+        catalogue: Catalogue,
+        emit: Callable[[Event], None],
+        host: Callable[[LoadedConfig], Host],
+        learn: Callable[[Iterable[str]], None] = lambda secrets: None,
+        scrub: Callable[[str], str] = str,
     ) -> None:
+        """learn: told of secrets that are to be masked from then on, as `scrub` does."""
         self._catalogue, self._emit, self._host = catalogue, emit, host
         self._collection: Collection | None = None
         self._loaded: LoadedConfig | None = None
@@ -54,6 +60,8 @@ class Analysis:
                 self._host_of_rules,
                 self._catalogue,
                 self._forecasts_of_rules,
+                learn,
+                scrub,
             )
         )
 

@@ -53,6 +53,10 @@ class AgentLog:
         """From now on, the secrets of a configuration are masked that is not in force, and perhaps never will be."""
         self._learn(secrets_of(sources, environ))
 
+    def learn_texts(self, secrets: Iterable[str]) -> None:
+        """From now on, these are masked, too."""
+        self._learn(secrets)
+
     def _learn(self, secrets: Iterable[str]) -> None:
         learned = list(secrets)
         for secret in learned:

@@ -84,7 +84,13 @@ class Service:
         self._pulse = Pulse(LIMITS)
         self._catalogue = Catalogue()
         self._events = EventLog(scrub=lambda text: self._log.scrubber.text(text))
-        self._analysis = Analysis(self._catalogue, self._events.emit, self._host)
+        self._analysis = Analysis(
+            self._catalogue,
+            self._events.emit,
+            self._host,
+            learn=self._log.learn_texts,
+            scrub=lambda text: self._log.scrubber.text(text),
+        )
         self._pipeline = Pipeline(
             self._catalogue, interval=loaded.config.agent.interval, accepted=self._analysis.history.accept
         )

@@ -89,7 +89,7 @@ def _list(config: Any, set_: list[str] | None, as_json: bool) -> None:
 
 def _show(incident: Mapping[str, Any]) -> None:
     from agent.cli.chart import sparkline
-    from agent.cli.tables import print_pairs
+    from agent.cli.tables import print_pairs, visible
 
     print_pairs(
         [
@@ -106,7 +106,7 @@ def _show(incident: Mapping[str, Any]) -> None:
     for anomaly in incident["anomalies"][:10]:
         low, high = (("…" if edge is None else f"{edge:.4g}") for edge in (anomaly["low"], anomaly["high"]))
         value = "?" if anomaly["value"] is None else f"{anomaly['value']:.4g}"
-        typer.echo(f"\n{anomaly['series']}\n  {value}, expected {low} to {high} ({anomaly['channel']})")
+        typer.echo(f"\n{visible(anomaly['series'])}\n  {value}, expected {low} to {high} ({anomaly['channel']})")
         for line in sparkline(anomaly["history"], anomaly["since"]):
             typer.echo(f"  {line}")
     if len(incident["anomalies"]) > 10:

@@ -36,6 +36,13 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def visible(text: str) -> str:
+    """A text in which nothing commands the terminal: labels and errors are what others wrote."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else ascii(sign)[1:-1] for sign in text)
+
+
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], state_column: int | None = None) -> None:
     """Print rows below headers; words in ``state_column`` get the colour of what they mean.
 
@@ -47,7 +54,8 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], state_col
     for row in rows:
         # Text, not str: square brackets in somebody's error message are no markup.
         cells = [
-            Text(cell, _STATE_STYLES.get(cell, "") if index == state_column else "") for index, cell in enumerate(row)
+            Text(visible(cell), _STATE_STYLES.get(cell, "") if index == state_column else "")
+            for index, cell in enumerate(row)
         ]
         table.add_row(*cells)
     console().print(table)
@@ -59,5 +67,5 @@ def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
         return
     grid = Table.grid(padding=(0, 2))
     for name, value in pairs:
-        grid.add_row(Text(name, "bold"), Text(value, _STATE_STYLES.get(value, "")))
+        grid.add_row(Text(name, "bold"), Text(visible(value), _STATE_STYLES.get(value, "")))
     console().print(grid)

@@ -26,6 +26,7 @@ from agent.errors import ConfigError, Problem
 DEFAULT_PATHS = (Path("agent.toml"), Path("/etc/predis/agent.toml"))
 ENV_PREFIX = "PREDIS__"
 _DEEPEST = 50
+_LARGEST = 4 << 20  # bytes of a file: to read TOML takes a third of a second for each megabyte
 
 Model = TypeVar("Model", bound=BaseModel)
 Look = Callable[[Sources, Mapping[str, str]], None]
@@ -122,6 +123,10 @@ def add_file(file: Path, sources: Sources, problems: list[Problem]) -> None:
     try:
         if file.exists() and not file.is_file():
             problems.append(Problem(str(file), None, "", "is not a file", "name a TOML file"))
+            return
+        if file.exists() and (size := file.stat().st_size) > _LARGEST:
+            what = f"has {size:,} bytes, and no file of a configuration has more than {_LARGEST:,}"
+            problems.append(Problem(str(file), None, "", what, "name the right file, or divide it"))
             return
         content = file.read_bytes()
     except FileNotFoundError:

@@ -76,6 +76,10 @@ def _in_text(path: KeyPath, value: str, secrets: Secrets) -> Iterator[str]:
         return
     if replaced or is_secret(path):
         yield expanded
+    if replaced:  # each by itself, too: who is given the whole may tell a part
+        parts: dict[str, str] = {}
+        secrets.carry(value, parts)
+        yield from parts.values()
     for found in _URL_USER.finditer(expanded):
         user, _, password = found[1].partition(":")
         yield from (unquote(password or user), password or user)

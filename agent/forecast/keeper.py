@@ -85,7 +85,14 @@ class ForecastKeeper:
             for key, wanted, spec in due:
                 if self._stopping.is_set():
                     break
-                self._make(worker, key, wanted, spec)
+                try:
+                    self._make(worker, key, wanted, spec)
+                except Exception as error:  # the others want theirs, and at once again it would fail again
+                    log.exception("the forecast of %s failed unexpectedly", wanted.metric)
+                    with self._lock:
+                        self._made[key] = (time.monotonic(), wanted)
+                        problem = f"the forecast failed: unexpected {type(error).__name__}: {error}"
+                        self._newest[key] = Forecast(problem=problem)
                 tried += 1
         finally:
             worker.close()

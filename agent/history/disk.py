@@ -30,6 +30,7 @@ _DECODED = 3 << 20  # bytes of blocks that are kept as they were read: who looks
 _LATEST = 64  # blocks that are looked through for the newest point of a series
 _PRUNED = 200  # rows that go in one step
 _LEAST_RAW = 6 * 3600.0  # seconds that are kept as they were delivered, as long as there are rollups to delete
+_AHEAD = 3600.0  # seconds after now, of what only a clock that was ahead can have written
 _FILLED = 0.95  # of max_size, at which the oldest go
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS series (
@@ -191,23 +192,30 @@ class Disk:
         """Delete what is too old or too much, a step at a time. Raises sqlite3.Error."""
         connection, now = self._opened(), self._clock()
         for table, age in (("blocks", self.bounds.raw), ("rollups", self.bounds.rollups)):
-            connection.execute(
-                f"DELETE FROM {table} WHERE end < ? AND id IN (SELECT id FROM {table} ORDER BY id LIMIT ?)",
-                (now - age, _PRUNED),
-            )
+            self._delete(connection, table, now, now - age)
+        # What a clock that was ahead has written would outlive all else, and is of times that nobody asks for.
+        for table in ("blocks", "rollups"):
+            ahead = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE end > ? ORDER BY id LIMIT ?)"
+            while self.size() > self.bounds.size * _FILLED:
+                if not connection.execute(ahead, (now + _AHEAD, _PRUNED)).rowcount:
+                    break
         # The newest hours as they were delivered are worth more than old rollups.
         for table, until in (("blocks", now - _LEAST_RAW), ("rollups", now), ("blocks", now)):
             while self.size() > self.bounds.size * _FILLED:
-                found = connection.execute(
-                    f"DELETE FROM {table} WHERE end < ? AND id IN (SELECT id FROM {table} ORDER BY id LIMIT ?)",
-                    (until, _PRUNED),
-                )
-                if not found.rowcount:
+                if not self._delete(connection, table, now, until):
                     break
         connection.execute(
             "DELETE FROM series WHERE id IN (SELECT id FROM series WHERE seen < ? LIMIT 1000)",
             (now - self.bounds.rollups - 2 * 86_400,),
         )
+
+    @staticmethod
+    def _delete(connection: sqlite3.Connection, table: str, now: float, until: float) -> int:
+        """Deletes what ended before `until` of the oldest rows, as they were written; what a clock that was ahead has
+        written is no reason to stop there. Gives how many went."""
+        oldest = f"SELECT id FROM {table} WHERE end <= ? ORDER BY id LIMIT ?"
+        delete = f"DELETE FROM {table} WHERE end < ? AND id IN ({oldest})"
+        return connection.execute(delete, (until, now + _AHEAD, _PRUNED)).rowcount
 
     def size(self) -> int:
         """Bytes of the file that are in use. Raises sqlite3.Error."""

@@ -9,6 +9,7 @@ before that is the same incident still.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -121,7 +122,8 @@ class Open:
             return "an anomaly"
         first = anomalies[0]
         more = len(self.series) - 1
-        band = f"{first.value:.4g}, expected {first.low:.4g} to {first.high:.4g}"
+        value = "no value" if math.isnan(first.value) else f"{first.value:.4g}"
+        band = f"{value}, expected {first.low:.4g} to {first.high:.4g}"
         text = f"{series_text(first)} is off ({first.channel}): {band}"
         return text + (f"; {more} more series" if more > 0 else "")
 
@@ -170,6 +172,7 @@ class Grouper:
 
     def forsaken(self, now: float, detectors: set[str]) -> list[tuple[Open, float]]:
         """Closes what no detector looks at any more."""
+        self._heed_clock(now)
         lost = [
             one
             for one in self.open.values()
@@ -237,7 +240,14 @@ class Grouper:
                     one.ended = max(one.ended, now)
 
     def _close(self, now: float) -> list[tuple[Open, float]]:
+        self._heed_clock(now)
         over = [one for one in self.open.values() if not one.active and now - max(one.ended, one.opened) >= self.quiet]
         for one in over:
             del self.open[one.id]
         return [(one, max(one.ended, one.opened)) for one in over]
+
+    def _heed_clock(self, now: float) -> None:
+        """Where the clock was set back, what lies ahead of it counts as of now: it would stay open until then."""
+        for one in self.open.values():
+            one.opened, one.ended, one.looked = min(one.opened, now), min(one.ended, now), min(one.looked, now)
+            one.newest_onset = min(one.newest_onset, now)

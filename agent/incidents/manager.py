@@ -5,18 +5,21 @@ Detectors only leave what they found. So neither a disk that hangs nor a plugin 
 
 from __future__ import annotations
 
+import heapq
 import logging
+import math
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from agent.export.model import Event
 from agent.incidents.document import summary
-from agent.incidents.grouping import Changes, Grouper, Open
+from agent.incidents.grouping import MOST_MEMBERS, SHOWN, Changes, Grouper, Open
 from agent.incidents.model import Anomaly, Cause, Incident
 from agent.incidents.store import FILE, IncidentStore, is_broken
 from agent.metrics.model import Kind, MetricSpec, Sample
@@ -26,6 +29,9 @@ ASK_AGAIN = (5.0, 15.0, 60.0, 180.0)  # seconds after the opening: more is known
 GROWN = 1.5  # times as many series, for which causes are asked anew
 RETRY = 30.0
 EARLIER = ""  # whose causes they are that were found before the agent was started again
+MOST_CAUSES = 50  # of one plugin for one incident
+LONGEST_WHY = 2000  # characters
+_LATEST = 1e11  # Unix seconds that are a time
 _MOST_WAITING = 200  # looks of detectors that wait for this thread
 
 SPECS = (
@@ -118,7 +124,7 @@ class Incidents:
         """For the status document: how many, and a summary of those that last."""
         return {
             "open": [summary(incident) for incident in self.open_ones()],
-            "anomalies": self._grouper.active,
+            "anomalies": self._counts()[0],
             "opened": self._opened,
             "errors": self._errors,
             "error": self._error,
@@ -126,10 +132,16 @@ class Incidents:
 
     def collect(self) -> Iterator[Sample]:
         """The samples of SPECS."""
-        yield Sample("predis_anomalies", self._grouper.active)
-        yield Sample("predis_incidents_open", len(self._grouper.open))
+        anomalies, incidents = self._counts()
+        yield Sample("predis_anomalies", anomalies)
+        yield Sample("predis_incidents_open", incidents)
         yield Sample("predis_incidents_total", self._opened)
         yield Sample("predis_incident_errors_total", self._errors)
+
+    def _counts(self) -> tuple[int, int]:
+        """How many anomalies and incidents last; the thread that looks after them may be about to change that."""
+        with self._lock:
+            return self._grouper.active, len(self._grouper.open)
 
     def _later(self, work: Callable[[], None]) -> None:
         try:
@@ -157,10 +169,21 @@ class Incidents:
                 log.exception("looking after incidents failed unexpectedly")
 
     def _look(self, plugin: str, at: float, anomalies: Sequence[Anomaly]) -> None:
+        anomalies = self._sound(plugin, anomalies)
         with self._lock:
             changes = self._grouper.look(plugin, at, anomalies)
         self._tell(changes)
         self._tick()
+
+    def _sound(self, plugin: str, anomalies: Sequence[Anomaly]) -> Sequence[Anomaly]:
+        """Those that can be grouped, of a flood the rarest: while they are grouped, rules and the status wait."""
+        sound = [one for one in anomalies if 0 <= one.since < _LATEST and 0 <= one.time < _LATEST and one.score >= 0]
+        left = sound if len(sound) <= MOST_MEMBERS else heapq.nlargest(MOST_MEMBERS, sound, key=lambda one: one.score)
+        if len(left) < len(anomalies):
+            self._errors += 1
+            what = f"{len(anomalies) - len(left)} anomalies of {plugin} are left out: too many, or no times and scores"
+            log.warning("%s", what)
+        return left
 
     def _tick(self) -> None:
         now = self._clock()
@@ -223,7 +246,7 @@ class Incidents:
                 return
             before = one.incident().causes[:1]
             one.causes.pop(EARLIER, None)
-            one.causes[plugin] = tuple(causes)
+            one.causes[plugin] = tuple(_most_probable(causes))
             incident = one.incident()
         self._unwritten.add(identifier)
         if incident.causes and [c.component for c in before] != [incident.causes[0].component]:
@@ -290,6 +313,13 @@ class Incidents:
         if self._error is None:
             log.error("incidents cannot be kept: %s", what)
         self._error = what
+
+
+def _most_probable(causes: Sequence[Cause]) -> list[Cause]:
+    """The causes that are kept: each look at an incident goes through all of them, and each change writes them."""
+    known = [cause for cause in causes if not math.isnan(cause.score)]
+    kept = heapq.nlargest(MOST_CAUSES, known, key=lambda cause: cause.score)
+    return [replace(cause, why=cause.why[:LONGEST_WHY], series=cause.series[:SHOWN]) for cause in kept]
 
 
 def resumed(incident: Incident, kept: dict[str, Any], now: float) -> Open:

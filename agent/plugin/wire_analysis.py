@@ -12,6 +12,7 @@ from agent.metrics.model import SeriesKey
 from agent.plugin.wire import checked
 
 MOST_HISTORY = 1000  # points of one anomaly's picture
+_MAY_BE_NAN = ("value", "low", "high")
 
 
 def dump(value: Any) -> Any:
@@ -88,7 +89,8 @@ def load_key(given: Any) -> SeriesKey:
 
 def _anomaly(series: Any, labels: Any, history: Any, channel: Any, **numbers: Any) -> Anomaly:
     points = tuple((_number(at), float(value)) for at, value in history[-MOST_HISTORY:])
-    made = {name: _number(value) for name, value in numbers.items()}
+    # What is absent has no value, and where nothing is known there is no band: NaN, as inside of the agent.
+    made = {name: float(value) if name in _MAY_BE_NAN else _number(value) for name, value in numbers.items()}
     return Anomaly(_key(series), tuple(map(_text, labels)), channel=_text(channel), history=points, **made)
 
 

@@ -44,7 +44,7 @@ class EventAction:
                 params.title or f"Rule {task.rule}",
                 params.text or task.event,
                 cast(Literal["info", "warning", "error"], severity),
-                {"rule": task.rule, **task.attributes},
+                {**task.attributes, "rule": task.rule},
             )
         )
         return Outcome(True, "told")

@@ -24,13 +24,20 @@ def moved(rule: Rule) -> dict[str, str]:
 def edges(rules: Sequence[Rule]) -> Edges:
     """Which rule may set off which others. Moving what it looks at itself is what a rule is for: that is no edge."""
     found: dict[str, dict[str, str]] = {rule.name: {} for rule in rules}
+    looks = {rule.name: tuple(rule.when.metrics()) for rule in rules if rule.changes_state}
+    known: dict[tuple[tuple[str, ...], str], str | None] = {}  # rules are many, what they move and look at is little
     for rule in rules:
         moves = moved(rule)
+        if not moves:
+            continue
+        names = tuple(moves)
         for other in rules:
             if other is rule or not other.changes_state:
                 continue
-            for pattern in other.when.metrics():
-                metric = next((name for name in moves if fnmatchcase(name, pattern)), None)
+            for pattern in looks[other.name]:
+                if (names, pattern) not in known:
+                    known[names, pattern] = next((name for name in names if fnmatchcase(name, pattern)), None)
+                metric = known[names, pattern]
                 if metric is not None:
                     found[rule.name][other.name] = f"{moves[metric]} moves {metric}"
                     break

@@ -11,8 +11,8 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from agent.errors import PredisError
@@ -33,6 +33,7 @@ from agent.rules.timekeeping import EngineClock
 log = logging.getLogger(__name__)
 
 _NOT_YET = Found(None, "was not looked at yet")
+_PATIENCE = 2.0  # seconds that people wait for a step that hangs; the kill switch works before that
 _ROUNDS = 100  # of progress in one step: more means that something goes in circles
 
 
@@ -102,22 +103,29 @@ class RuleEngine:
 
     def stop(self, who: str) -> None:
         """The kill switch: no action is begun from now on, what runs is told, nothing is undone."""
-        path = self._settings.kill_switch
-        with self._lock:
-            if path is None:
-                self._kill(f"stopped by {who}")
-                return
+        path, why, failure = self._settings.kill_switch, f"stopped by {who}", ""
+        try:
+            if path is not None:
+                path.write_text(f"{why}\n")
+        except OSError as error:
+            failure = f"all actions are stopped, but {path} cannot be written: {error.strerror}"
+        # At once, whoever has the lock: a plugin's condition or a disk may hang in the middle of a step.
+        self._remedies.killed = why
+        if self._lock.acquire(timeout=_PATIENCE):
             try:
-                path.write_text(f"stopped by {who}\n")
-            except OSError as error:
-                self._kill(f"stopped by {who}")
-                raise PredisError(f"all actions are stopped, but {path} cannot be written: {error.strerror}") from None
-            self._look_for_kill_switch()
+                if path is None or failure:
+                    self._kill(why)
+                else:
+                    self._look_for_kill_switch()
+            finally:
+                self._lock.release()
+        if failure:
+            raise PredisError(failure)
 
     def resume(self, who: str) -> None:
         """Take the kill switch back."""
         path = self._settings.kill_switch
-        with self._lock:
+        with self._soon():
             try:
                 if path is not None:
                     path.unlink(missing_ok=True)
@@ -130,7 +138,7 @@ class RuleEngine:
 
     def reset(self, rule: str, who: str) -> None:
         """Let a rule try again what failed twice, and work on what an action hangs at. Raises PredisError."""
-        with self._lock:
+        with self._soon():
             self._rule(rule)
             with self._store.changes():
                 self._remedies.reset(rule)
@@ -178,7 +186,7 @@ class RuleEngine:
 
     def explain(self, name: str) -> dict[str, Any]:
         """Why a rule does or does not act, as JSON. Raises PredisError for an unknown rule."""
-        with self._lock:
+        with self._soon():
             rule = self._rule(name)
             found = self._found.get(name, _NOT_YET)
             return {
@@ -247,6 +255,9 @@ class RuleEngine:
             except (sqlite3.Error, OSError) as error:
                 self._lose(error)
                 return
+            except Exception as error:
+                self._lose(error)  # nothing of this round was committed: none of its actions may begin
+                raise
             self._remedies.launch()
             if not moved:
                 return
@@ -305,7 +316,7 @@ class RuleEngine:
             self._host.emit(Event(self._wall(), "rules_stopped" if why else "rules_resumed", title, why, "warning"))
 
     def _answer(self, approval: str, who: str, *, yes: bool) -> None:
-        with self._lock:
+        with self._soon():
             with self._store.changes():
                 if not self._remedies.answer(approval, who, yes=yes):
                     waiting = [m.approval for m in self._remedies.machines.values() if m.state == "waiting"]
@@ -313,6 +324,19 @@ class RuleEngine:
                     raise PredisError(f"nothing of the name {approval} waits for approval; {known}")
                 self._remedies.kept.save()
             self.settle()
+
+    @contextmanager
+    def _soon(self) -> Iterator[None]:
+        """The lock, for who asks and must not wait for ever. Raises PredisError where a step hangs."""
+        if not self._lock.acquire(timeout=_PATIENCE):
+            raise PredisError(
+                "the rules are busy: a look at them does not end, since a plugin's condition or the disk hangs; "
+                "predis-agent rules stop works all the same"
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _rule(self, name: str) -> Rule:
         from agent.config.explain import nearest

@@ -20,6 +20,8 @@ from agent.rules.timekeeping import EngineClock
 
 log = logging.getLogger(__name__)
 
+_LONGEST = 4000  # characters of what a plugin says
+
 Note = Callable[[str, Mapping[str, Any]], None]
 Ending = Literal["done", "failed", "overdue", "unknown", "stopped"]
 
@@ -54,7 +56,7 @@ class Jobs:
         step = step_of(rule, job)
         try:
             params = step.params(machine.labels)
-            target = str(step.type.target(params))
+            target = plain_text(step.type.target(params))
         except Exception as error:  # noqa: BLE001  # a plugin's code
             return Result("", "failed", f"cannot be begun: {describe(error)}")
         if target in self.ledger.blocked:
@@ -94,7 +96,7 @@ class Jobs:
         def work() -> None:
             lines: list[str] = []
             try:
-                lines += [str(step.type.plan(step.params(labels), task)) for step in steps if step.changes_state]
+                lines += [plain_text(step.type.plan(step.params(labels), task)) for step in steps if step.changes_state]
             except Exception as error:  # noqa: BLE001  # a plugin's code
                 give([], describe(error))
             else:
@@ -240,15 +242,22 @@ def plan_name(machine: Machine) -> str:
 
 def describe(error: Exception) -> str:
     """An exception in a line."""
-    text = " ".join(str(error).split())
+    text = plain_text(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def plain_text(given: object) -> str:
+    """What a plugin says, as it can be kept and shown: a text of some length at most, which UTF-8 has."""
+    text = str(given)
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def checked(outcome: object) -> Outcome:
     """What an action gave, if it is what it should be. Raises TypeError."""
     if not isinstance(outcome, Outcome):
         raise TypeError(f"the action gave {type(outcome).__name__}, not an Outcome")
-    return outcome
+    return replace(outcome, done=bool(outcome.done), detail=plain_text(outcome.detail))
 
 
 def _plain(undo: Mapping[str, Any] | None) -> dict[str, Any] | None:

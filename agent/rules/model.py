@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from agent.rules.extension import ActionType, Now
+
+_LABEL = re.compile(r"\{([^{}]+)\}")
 
 Severity = Literal["info", "warning", "error"]
 Labels = Mapping[str, str]
@@ -124,11 +127,12 @@ class Rule:
 
 
 def fill(value: Any, labels: Labels) -> Any:
-    """A value with {label} replaced in all of its texts; what is no label of the subject stays."""
+    """A value with {label} replaced in all of its texts; what is no label of the subject stays.
+
+    What a label brings in is not looked at again: others wrote it.
+    """
     if isinstance(value, str):
-        for name, text in labels.items():
-            value = value.replace("{" + name + "}", text)
-        return value
+        return _LABEL.sub(lambda found: labels.get(found[1], found[0]), value)
     if isinstance(value, Mapping):
         return {key: fill(item, labels) for key, item in value.items()}
     return [fill(item, labels) for item in value] if isinstance(value, (list, tuple)) else value

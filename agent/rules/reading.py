@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.config.load import add_file, problem_at, read_table
 from agent.config.locate import KeyPath
+from agent.config.scrub import secrets_of
 from agent.config.sources import Sources
 from agent.errors import Problem
 from agent.metrics.catalogue import Catalogue
@@ -37,6 +38,7 @@ CONDITIONS: tuple[BuiltIn, ...] = (
 )
 _JOINTS = ("all", "any", "not")
 _DEEPEST = 8
+MOST_RULES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,14 @@ class Defaults:
 @dataclass
 class RuleSet:
     """What was read: the rules that can be used, and every problem. `skipped`: rules of shipped packs that cannot be
-    used here, since a plugin that they need is off, with why."""
+    used here, since a plugin that they need is off, with why. `secrets`: what references in the files stand for, which
+    plans and outcomes may repeat."""
 
     rules: list[Rule] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     disabled: list[str] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list, repr=False)
 
 
 class RuleReader:
@@ -87,6 +91,12 @@ class RuleReader:
         for file in files:
             self._file(file, found, pack=False)
         self._check_names(found)
+        if len(found.rules) > MOST_RULES:
+            what = f"there are {len(found.rules):,} rules: all are looked at at each interval, at most {MOST_RULES:,}"
+            first = found.rules[MOST_RULES].where.rpartition(":")
+            mend = "have one rule for all series of a metric: each is a subject of its own"
+            found.problems.append(Problem(first[0], int(first[2]), "rule", what, mend))
+            found.rules = found.rules[:MOST_RULES]
         self._check_cycles(found)
         return found
 
@@ -96,6 +106,7 @@ class RuleReader:
         add_file(file, sources, problems)
         if len(problems) > before:
             return
+        found.secrets += secrets_of(sources, self._environ)
         table, wrong = read_table(RuleFile, sources.data, (), sources, self._environ)
         problems += wrong
         for index in range(len(table.rule) if table is not None else 0):

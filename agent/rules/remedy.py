@@ -11,7 +11,7 @@ from agent.export.model import Event
 from agent.plugin.host import Host
 from agent.rules.extension import Now
 from agent.rules.guards import Refusal, Situation, Use, may_act, may_go_on
-from agent.rules.jobs import Jobs, Note, Result, about, describe, plan_name, step_of
+from agent.rules.jobs import Jobs, Note, Result, about, describe, plain_text, plan_name, step_of
 from agent.rules.ledger import Ledger
 from agent.rules.machine import FORGOTTEN, WITH_JOBS, Job, Machine
 from agent.rules.machines import Machines, Place
@@ -23,6 +23,7 @@ from agent.rules.timekeeping import EngineClock
 
 _SILENT = frozenset({"cooldown", "kill switch", "busy"})
 """Guards whose refusal is no news: nobody is told."""
+_FORGET_EVERY = 86400.0
 _REMEMBERED = 86400.0  # seconds for which the last result with a subject that is gone is kept
 
 
@@ -50,6 +51,7 @@ class Remedies:
         self._planning: set[str] = set()  # runs
         self._events: list[Event] = []
         self._storm = ""
+        self._forgot = clock.now()
 
     @property
     def machines(self) -> dict[Place, Machine]:
@@ -72,6 +74,9 @@ class Remedies:
 
     def look(self, found: Mapping[str, Found], now: Now) -> None:
         """What the conditions say now: rules begin to wait, fire, or calm down."""
+        if self._clock.now() - self._forgot >= _FORGET_EVERY:
+            self._forgot = self._clock.now()
+            self._store.forget_old(self._forgot)
         for name in self._rules:
             seen = found[name]
             holding: Mapping[str, Mapping[str, str]] = seen.subjects or ({"": {}} if seen.holds else {})
@@ -529,5 +534,5 @@ class Remedies:
 
 def _use(machine: Machine, rule: Rule, index: int) -> Use:
     step = rule.steps[index]
-    target = str(step.type.target(step.params(machine.labels)))
+    target = plain_text(step.type.target(step.params(machine.labels)))
     return Use(step.type.name, target, step.key(machine.labels, target))

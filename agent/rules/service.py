@@ -61,6 +61,8 @@ class Parts:
     host: Callable[[LoadedConfig], Host]
     catalogue: Catalogue
     forecasts: Callable[[Mapping[str, float]], Mapping[SeriesKey, Forecast]] = lambda wanted: {}
+    learn: Callable[[Iterable[str]], None] = lambda secrets: None  # what is to be masked in all that leaves the agent
+    scrub: Callable[[str], str] = str
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class Rules:
         reader, problems = reader_of(loaded, plugins, catalogue)
         found = reader.read(files_of(loaded), packs_of(loaded))
         found.problems += problems
+        self._parts.learn(found.secrets)
         if strict and found.problems:
             raise ConfigError(found.problems)
         return PreparedRules(loaded, found)
@@ -218,7 +221,8 @@ class Rules:
             raise
         try:
             host = self._parts.host(prepared.loaded)
-            engine = RuleEngine(prepared.found.rules, host, audit, store, settings_of(prepared.loaded))
+            scrubbed = _Scrubbed(audit, self._parts.scrub)
+            engine = RuleEngine(prepared.found.rules, host, scrubbed, store, settings_of(prepared.loaded))
         except Exception:
             audit.close()
             store.close()
@@ -268,6 +272,21 @@ class Rules:
         if what != self._error:
             log.error("rules: %s", what)
         self._error = what
+
+
+class _Scrubbed:
+    """An audit log without secrets: it is copied, and kept for long."""
+
+    def __init__(self, audit: AuditLog, scrub: Callable[[str], str]) -> None:
+        self._audit, self._scrub = audit, scrub
+
+    def append(self, kind: str, fields: Mapping[str, Any]) -> None:
+        self._audit.append(kind, {name: self._scrubbed(value) for name, value in fields.items()})
+
+    def _scrubbed(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._scrubbed(item) for item in value]
+        return self._scrub(value) if isinstance(value, str) else value
 
 
 def reader_of(

@@ -9,6 +9,7 @@ from typing import Any
 from agent.metrics.catalogue import Catalogue
 from agent.rules.conditions import BuiltIn
 from agent.rules.extension import ConditionType, Now
+from agent.rules.jobs import plain_text
 from agent.rules.model import Condition, Found
 
 
@@ -45,9 +46,9 @@ class PluginLeaf:
         verdict = self.type.evaluate(self.params, now)
         subjects: dict[str, dict[str, str]] = {}
         for target in verdict.targets if verdict.holds else ():
-            kind, _, name = str(target).partition(":")
-            subjects[str(target)] = {kind: name}
-        return Found(verdict.holds, str(verdict.why), subjects, verdict.of)
+            kind, _, name = plain_text(target).partition(":")
+            subjects[plain_text(target)] = {kind: name}
+        return Found(verdict.holds, plain_text(verdict.why), subjects, verdict.of)
 
     def metrics(self) -> Iterable[str]:
         return self.type.metrics(self.params)

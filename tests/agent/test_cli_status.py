@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from agent.cli import client
+from agent.cli.tables import print_pairs, print_table
 from tests.agent.test_cli import predis_agent
 
 ANSWER: dict[str, Any] = {
@@ -190,3 +191,13 @@ def test_beyond_loopback_the_token_is_sent(tmp_path: Path) -> None:
         assert "refuses the token" in predis_agent("status", *options, folder=tmp_path).stderr
         (tmp_path / "data/http.token").write_text("s3cret\n")
         assert predis_agent("status", *options, folder=tmp_path).returncode == 0
+
+
+def test_what_others_wrote_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("a", "b"), [("plain", "evil\x1b]0;owned\x07\u202e"), ("two\nlines", "größer")])
+    print_pairs([("name", "\x1b[2J")])
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "\\x1b]0;owned\\x07\\u202e" in shown
+    assert "größer" in shown
+    assert "\nlines" in shown

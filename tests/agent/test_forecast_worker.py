@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -245,6 +246,25 @@ def test_without_a_plugin_there_are_no_forecasts(history: Recorded) -> None:
     keeper.want("a", [Wanted("predis_used_bytes", 3600.0)])
     assert keeper.refresh() == 0
     assert keeper.newest() == {}
+
+
+def test_a_forecast_that_fails_unexpectedly_is_not_tried_at_once_again_and_the_others_are_made(
+    history: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping = Keeping(history, tmp_path)
+    points = history.points
+
+    def fails(key: SeriesKey, start: float, end: float) -> Any:
+        if key == A:
+            raise OSError("no more processes")
+        return points(key, start, end)
+
+    monkeypatch.setattr(history, "points", fails)
+    keeping.keeper.want("a", [Wanted("predis_used_bytes", 3600.0), Wanted("predis_done_total", 3600.0)])
+    assert keeping.keeper.refresh() == 2
+    assert "no more processes" in keeping.keeper.newest()[A].problem
+    assert keeping.keeper.newest()[DONE].problem == ""
+    assert keeping.keeper.refresh() == 0
 
 
 def test_stopping_ends_a_forecast_that_hangs(history: Recorded, oracle: Callable[..., ForecastWorker]) -> None:

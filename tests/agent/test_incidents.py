@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -261,3 +262,61 @@ def test_only_some_pictures_are_kept_on_the_disk(tmp_path: Path) -> None:
     lengths = [len(anomaly.history) for anomaly in kept.anomalies]
     assert sum(length > 0 for length in lengths) == PICTURES
     assert max(lengths) == MOST_POINTS
+
+
+def test_rubbish_of_a_detector_keeps_nothing_from_being_looked_at(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    name = world.open_one()
+    good, nan = anomaly(tenant="shop"), float("nan")
+    rubbish = [dataclasses.replace(good, **{key: nan}) for key in ("since", "time", "score")]
+    rubbish += [dataclasses.replace(good, since=at) for at in (-1.0, 1e20, float("inf"))]
+    rubbish = [dataclasses.replace(one, series=("other", (str(n),))) for n, one in enumerate(rubbish)]
+    for _ in range(3):
+        world.now += 10
+        world.incidents.found("anomaly", world.now, [*rubbish, good])
+        world.settle()
+    assert [(one.id, one.attributes["series"]) for one in world.incidents.open_ones()] == [(name, "1")]
+    assert "unexpected" not in (world.incidents.status()["error"] or "")
+    assert world.incidents.status()["errors"] == 3
+    world.incidents.stop()
+
+
+def test_of_a_flood_the_rarest_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager, "MOST_MEMBERS", 50)
+    world = World(tmp_path)
+    flood = [anomaly(tenant=f"t{number}", score=number / 1000) for number in range(1000)]
+    world.incidents.found("anomaly", world.now, flood)
+    world.settle()
+    (one,) = world.incidents.open_ones()
+    assert (one.attributes["series"], one.anomalies[0].score) == ("50", 0.999)
+    world.incidents.stop()
+
+
+def test_what_lasts_is_counted_while_nothing_comes_or_goes() -> None:
+    incidents = Incidents(lambda event: None)
+    locked: list[bool] = []
+
+    class Watched(dict[str, Any]):
+        def values(self) -> Any:
+            locked.append(incidents._lock.locked())  # else another thread may change it meanwhile, which raises
+            return super().values()
+
+    incidents._grouper.open = Watched()
+    list(incidents.collect())
+    incidents.status()
+    assert locked
+    assert all(locked)
+
+
+def test_of_a_flood_of_causes_the_most_probable_are_kept(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    name = world.open_one()
+    flood = [Cause(f"part{number}", float(number), "x" * 10_000) for number in range(1000)]
+    world.incidents.explained("why", name, [*flood, Cause("rubbish", float("nan"), "?")])
+    world.settle()
+    found = world.incidents.get(name)
+    assert found is not None
+    assert len(found.causes) == manager.MOST_CAUSES
+    assert found.causes[0].component == "part999"
+    assert len(found.causes[0].why) == manager.LONGEST_WHY
+    world.incidents.stop()

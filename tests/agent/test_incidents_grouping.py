@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterable
 
 from hypothesis import given, settings
@@ -157,3 +159,22 @@ def test_no_series_is_in_two_incidents_and_all_closes_in_the_end(turns: Iterable
         closed += sum(len(grouper.look(plugin, at, []).closed) for plugin in ("p", "q"))
     assert grouper.open == {}
     assert opened == closed
+
+
+def test_an_incident_of_a_clock_that_was_ahead_is_over_once_it_was_quiet() -> None:
+    grouper = Grouper()
+    ahead = 1000.0 + 365 * 86400
+    for at in (ahead, ahead + 10):
+        look(grouper, at, anomaly(since=ahead))
+    assert len(grouper.open) == 1
+    look(grouper, 1010)  # the clock is right again
+    assert look(grouper, 1010 + QUIET + 10) == (0, 0, 1)
+
+
+def test_what_is_absent_has_a_title_without_a_number() -> None:
+    grouper = Grouper()
+    gone = dataclasses.replace(anomaly(channel="absence"), value=math.nan, low=3.0, high=3.0)
+    look(grouper, 1010, gone)
+    look(grouper, 1020, gone)
+    (one,) = grouper.open.values()
+    assert one.incident().title == "predis_cache_load is off (absence): no value, expected 3 to 3"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -229,13 +230,22 @@ GOOD_ANOMALY = wire_analysis.dump(
     "wrong",
     [
         {"series": ["m"]}, {"series": [1, ["a"]]}, {"labels": [1]}, {"since": "soon"}, {"channel": 5},
-        {"history": [[1]]}, {"value": float("nan")}, {"extra": 1},
+        {"history": [[1]]}, {"since": float("nan")}, {"score": float("nan")}, {"extra": 1},
     ],
 )  # fmt: skip
 def test_anomalies_that_are_wrong_are_refused(wrong: dict[str, object]) -> None:
     assert wire_analysis.load_anomalies([GOOD_ANOMALY])[0].channel == "shift"
     with pytest.raises(wire.WireError):
         wire_analysis.load_anomalies([{**GOOD_ANOMALY, **wrong}])
+
+
+def test_what_is_absent_has_no_value_and_comes_through_a_process() -> None:
+    absent = {**GOOD_ANOMALY, "channel": "absence", "value": math.nan, "low": math.nan, "high": math.nan}
+    sent = wire.pack([absent, GOOD_ANOMALY])
+    first, second = wire_analysis.load_anomalies(wire.take(bytearray(sent)))
+    assert (first.channel, second.value) == ("absence", 3.0)
+    assert math.isnan(first.value)
+    assert math.isnan(first.low)
 
 
 def test_series_come_and_go_between_sender_and_receiver() -> None:

@@ -38,3 +38,11 @@ def test_the_examples_work(tmp_path: Path, reader: RuleReader) -> None:
     assert problems == []
     assert [failure for result in results for failure in result.failures] == []
     assert len(results) == 1
+
+
+def test_the_example_can_really_grow_the_cache() -> None:
+    """An arena has no room beyond `cache.memory`: without a restart the action would only ever fail."""
+    rule, _ = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    (grow,) = [step for step in tomllib.loads(rule)["rule"][0]["then"] if step["action"] == "cache.memory"]
+    assert grow["by_percent"] > 0
+    assert grow["restart"] is True

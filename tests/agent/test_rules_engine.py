@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -343,3 +344,46 @@ def test_other_rules_can_be_used_and_what_is_under_way_of_changed_ones_is_given_
     assert world.engine.names() == ["memory-high"]
     assert world.notes.kinds()[-1] == "abandoned"
     assert world.store.machines() == []
+
+
+@pytest.mark.parametrize("detail", ["a file \udcff", b"bytes", 5, None, {"a": 1}, ["x"] * 100_000])
+def test_whatever_an_action_says_of_itself_the_rules_go_on(tmp_path: Path, detail: Any) -> None:
+    world = World(tmp_path, ACT)
+    world.act.outcomes = [Outcome(True, detail)]
+    high(world, 20)
+    low(world, 30)
+    assert world.engine.trouble == ""
+    assert world.state("grow") == "resting"
+    assert world.act.count() == 1
+    (said,) = [fields["detail"] for kind, fields in world.notes.records if kind == "acted"]
+    assert len(said.encode()) < 10_000
+
+
+def test_an_action_whose_round_was_not_kept_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, ACT)
+    low(world, 10)
+    put = world.store.put_machine
+
+    def fails(rule: str, subject: str, state: Any) -> None:
+        if state is not None and state["current"]:
+            raise ValueError("it cannot be written")
+        put(rule, subject, state)
+
+    monkeypatch.setattr(world.store, "put_machine", fails)
+    with pytest.raises(ValueError, match="cannot be written"):
+        high(world, 30)
+    monkeypatch.setattr(world.store, "put_machine", put)
+    world.engine.settle()
+    assert world.act.count() == len([one for one in world.store.since(-1e9) if one.changes])
+    high(world, 20)
+    assert world.act.count() == 1
+
+
+def test_what_nothing_depends_on_is_forgotten_while_the_agent_runs(tmp_path: Path) -> None:
+    world = World(tmp_path, HIGH)
+    high(world, 60)
+    assert len(world.store.since(-1e9)) == 1
+    low(world, 30)
+    world.monotonic += 32 * 86400
+    low(world, 20)
+    assert world.store.since(-1e9) == []

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from agent.errors import Problem
+from agent.rules import reading
 from agent.rules.extension import Now, Verdict
+from agent.rules.model import fill
 from agent.rules.reading import Defaults, RuleReader, RuleSet
 from tests.agent.rule_world import Act, ActParams, Tell, catalogue
 
@@ -207,3 +209,22 @@ def test_secrets_are_replaced_and_not_shown(tmp_path: Path) -> None:
     assert "hunter2" not in rule.steps[0].key({}, "person:x")
     missing = RuleReader(catalogue(), (Tell(),)).read([tmp_path / "rules.toml"])
     assert "environment variable NAME is not set" in str(missing.problems[0])
+
+
+def test_too_many_rules_and_too_large_files_are_refused_before_they_cost_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MOST_RULES", 5)
+    found = read(tmp_path, "".join(GOOD.replace('"high"', f'"high-{number}"') for number in range(7)))
+    assert [rule.name for rule in found.rules] == [f"high-{number}" for number in range(5)]
+    assert [(problem.line, problem.what) for problem in found.problems] == [
+        (26, "there are 7 rules: all are looked at at each interval, at most 5")
+    ]
+    large = only(tmp_path, "# much\n" * 1_000_000)
+    assert large.what == "has 7,000,000 bytes, and no file of a configuration has more than 4,194,304"
+
+
+def test_what_a_label_brings_in_is_not_looked_at_again() -> None:
+    labels = {"tenant": "{command}", "command": "{tenant}"}
+    assert fill({"a": ["{tenant}/{command}/{other}"], "b": 1}, labels) == {"a": ["{command}/{tenant}/{other}"], "b": 1}
+    assert fill("{{tenant}}", labels) == "{{command}}"

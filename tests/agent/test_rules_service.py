@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -11,13 +12,17 @@ from pathlib import Path
 import pytest
 
 from agent.config import load_config
-from agent.errors import ConfigError
+from agent.config.scrub import Scrubber
+from agent.config.show import MASK
+from agent.errors import ConfigError, PredisError
 from agent.history.store import HistoryStore
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Kind, MetricSpec, Sample, Snapshot
 from agent.plugin.host import CacheAddress, Host
 from agent.plugin.loaded import LoadedPlugin
+from agent.rules.actions import EventAction
 from agent.rules.service import Parts, Rules
+from agent.rules.settings import KILL_SWITCH
 from tests.waiting import wait_until
 
 LOAD = MetricSpec("predis_test_load", Kind.gauge, "A load.")
@@ -127,3 +132,46 @@ def test_what_a_plugin_adds_badly_is_its_problem_alone(world: World) -> None:
 def test_nothing_can_be_asked_before_the_rules_are_read(world: World) -> None:
     with pytest.raises(Exception, match="the rules are not read yet"):
         world.rules.listed()
+
+
+def test_the_kill_switch_works_while_a_look_hangs(world: World) -> None:
+    world.rules.begin(world.loaded, [])
+    wait_until(lambda: world.rules.status()["last_step_seconds_ago"] is not None, what="a look at the rules")
+    engine = world.rules._engine
+    assert engine is not None
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with engine._lock:  # as a plugin's condition that hangs
+            held.set()
+            let_go.wait(30)
+
+    threading.Thread(target=hold, daemon=True).start()
+    held.wait()
+    stopping = threading.Thread(target=world.rules._running().stop, args=("ann",), daemon=True)
+    stopping.start()
+    wait_until((world.folder / KILL_SWITCH).exists, 1.5, "the file of the kill switch")
+    wait_until(lambda: engine._remedies.killed == "stopped by ann", 1.5, "actions are told")
+    stopping.join(10)
+    assert not stopping.is_alive()
+    with pytest.raises(PredisError, match="busy"):  # nor do those who ask take all threads of the HTTP server
+        world.rules.listed()
+    let_go.set()
+    wait_until(lambda: world.rules.status()["stopped"] == "stopped by ann", what="it is shown")
+
+
+def test_what_references_in_rules_stand_for_is_in_no_audit_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (world.folder / "key").write_text("very-hidden-key")
+    world.write(RULE.replace('title = "high"', 'title = "high ${file:../key}"') + 'description = "x"\n')
+    monkeypatch.setattr(EventAction, "changes_state", True)
+    monkeypatch.setattr(EventAction, "plan", lambda self, params, task: f"tell {params.title.split()[-1]}")
+    learned: list[str] = []
+    parts = dataclasses.replace(
+        world.rules._parts, learn=learned.extend, scrub=lambda text: Scrubber(learned).text(text)
+    )
+    world.rules, world.value = Rules(parts), 90.0
+    world.rules.begin(world.loaded, [])
+    log = world.folder / "audit.jsonl"
+    wait_until(lambda: log.exists() and '"ended"' in log.read_text(), what="it acted")
+    assert f"tell {MASK}" in log.read_text()
+    assert "very-hidden-key" not in log.read_text()

@@ -351,3 +351,22 @@ def test_series_are_known_as_they_appear_and_when_they_are_only_on_the_disk(tmp_
     assert len(kept.store.keys("predis_test_level")) == 5
     kept.store.use(None, BOUNDS)
     assert kept.store.keys("predis_test_level") == [level(0)]
+
+
+def test_what_a_clock_that_was_ahead_has_written_does_not_keep_the_rest_from_going(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, Bounds(3600.0, 7200.0, 1 << 30))
+    kept.clock.now = START + 3650 * DAY
+    kept.run(450)  # over an hour, more rows than go in one step
+    kept.clock.now = START
+    for _ in range(24):
+        kept.run(90)
+        kept.store._prune_at = 0.0
+    disk = kept.store._disk
+    assert disk is not None
+    query = "SELECT count(*) FROM blocks WHERE end < ?"
+    (old,) = disk._opened().execute(query, (kept.clock.now - 5400,)).fetchone()
+    assert old == 0
+    disk.bounds = Bounds(3600.0, 7200.0, 1)
+    disk.prune()
+    (ahead,) = disk._opened().execute("SELECT count(*) FROM blocks WHERE start > ?", (kept.clock.now + DAY,)).fetchone()
+    assert ahead == 0

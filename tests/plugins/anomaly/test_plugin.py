@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.api import Anomaly, CacheAddress, Histogram, Host, Kind, MetricSpec, Sample, Snapshot
+from agent.plugin import wire_analysis
 from plugins.anomaly.plugin import STATE_FILE, AnomalyConfig
 from plugins.anomaly.plugin import Anomaly as Plugin
 
@@ -132,6 +133,8 @@ def test_a_series_that_is_gone_is_absent_until_it_is_back(host: Host) -> None:
     (gone,) = found[2]
     assert (gone.series, gone.channel, gone.since) == ((GAUGE.name, ("a",)), "absence", START + 400 * STEP)
     assert gone.history[-1][0] == START + 399 * STEP
+    (sent,) = wire_analysis.load_anomalies([wire_analysis.dump(gone)])  # it runs in a process of its own
+    assert (sent.channel, sent.low) == ("absence", gone.low)
     assert list(detector.predis_detect(snapshot(405, level(value()), level(value(), "b")))) == []
 
 
