@@ -112,6 +112,7 @@ def test_the_status_document_names_cache_and_plugins(agent: Server) -> None:
     assert {plugin["name"]: plugin["state"] for plugin in status["plugins"]} == {
         **dict.fromkeys(("cache_metrics", "gpu_metrics", "host_metrics", "prometheus", "redis_metrics"), "active"),
         "remediation": "active",
+        "anomaly": "active",
         "forecasting": "active",
         **dict.fromkeys(("cloudwatch", "datadog", "newrelic", "otlp"), "disabled"),
     }
