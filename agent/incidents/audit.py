@@ -28,6 +28,7 @@ from typing import Any
 from agent.errors import PredisError
 
 FIRST = "0" * 64  # `prev` of the first record
+BEGUN = "audit_begun"
 BROKEN = "audit_broken"
 REPAIRED = "audit_repaired"
 
@@ -76,6 +77,13 @@ class AuditLog:
             self._take_up()
         except OSError as error:
             raise PredisError(f"the audit log {path} cannot be used: {error.strerror or error}") from None
+
+    def begin(self, fields: Mapping[str, Any]) -> None:
+        """Say that a log begins here, if it has no record yet: where records were and nothing else is known, this one
+        shows that all of them were taken away."""
+        with self._lock:
+            if self._count == 0:
+                self._append(BEGUN, fields)
 
     def append(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Add a record; the values of `fields` are JSON's. Raises OSError when the disk does not take it."""

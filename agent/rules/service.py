@@ -220,6 +220,7 @@ class Rules:
             store.close()
             raise
         try:
+            audit.begin({"version": agent.__version__})
             host = self._parts.host(prepared.loaded)
             scrubbed = _Scrubbed(audit, self._parts.scrub)
             engine = RuleEngine(prepared.found.rules, host, scrubbed, store, settings_of(prepared.loaded))

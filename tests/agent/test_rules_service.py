@@ -16,6 +16,7 @@ from agent.config.scrub import Scrubber
 from agent.config.show import MASK
 from agent.errors import ConfigError, PredisError
 from agent.history.store import HistoryStore
+from agent.incidents.audit import records, verify
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Kind, MetricSpec, Sample, Snapshot
 from agent.plugin.host import CacheAddress, Host
@@ -175,3 +176,12 @@ def test_what_references_in_rules_stand_for_is_in_no_audit_log(world: World, mon
     wait_until(lambda: log.exists() and '"ended"' in log.read_text(), what="it acted")
     assert f"tell {MASK}" in log.read_text()
     assert "very-hidden-key" not in log.read_text()
+
+
+def test_the_audit_log_says_where_it_begins(world: World) -> None:
+    """Rules that have done nothing yet have a whole log; one that was taken away begins anew for all to see."""
+    world.rules.begin(world.loaded, [])
+    wait_until(lambda: world.looks > 0, 10, "the rules run")
+    log = world.folder / "audit.jsonl"
+    assert [record["kind"] for record in records(log)][:1] == ["audit_begun"]
+    assert verify(log).problems == []
