@@ -313,13 +313,14 @@ class Fuzz:
         waiting = self._engine.status()["waiting_for_approval"]
         if waiting:
             approval = self.random.choice(waiting)["id"]
-            yes = self.random.random() < 0.7
-            if yes:
+            if self.random.random() < 0.7:
                 self.judge.approvals[approval] = self._time
+                with suppress(PredisError):
+                    self._engine.approve(approval, "a person")
             else:
-                self.judge.denied.add(approval)
-            with suppress(PredisError):
-                (self._engine.approve if yes else self._engine.deny)(approval, "a person")
+                with suppress(PredisError):
+                    self._engine.deny(approval, "a person")
+                    self.judge.denied.add(approval)  # a denial that was killed before it was kept was never taken
 
     def _switch_over(self) -> None:
         if not self.judge.killed and self.random.random() < 0.8:
