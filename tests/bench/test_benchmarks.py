@@ -106,9 +106,9 @@ def test_tenant_isolation_measures_each_load_in_pairs(tmp_path: Path) -> None:
 
 
 def test_export_cost_watches_an_agent_and_fills_the_spools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_cost, "INTERVAL", 2.0)
+    monkeypatch.setattr(export_cost, "INTERVAL", 4.0)
     monkeypatch.setattr(export_cost, "HOUR", 2)
-    result = export_cost.run(tmp_path, seconds=2.0)
+    result = export_cost.run(tmp_path, seconds=4.0)
     for phase in ("well", "two away"):
         assert 0 < result.data["phases"][phase]["cpu"] < 4
         assert result.data["phases"][phase]["late"]
