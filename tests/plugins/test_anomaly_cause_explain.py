@@ -131,3 +131,11 @@ def test_edges_of_the_user_count() -> None:
 
 def test_an_incident_without_anomalies_has_no_causes() -> None:
     assert causes(incident(), history()) == []
+
+
+def test_an_idle_cpu_is_no_cause() -> None:
+    """The time that a CPU is idle rises when others stop to work: it says nothing of causes."""
+    topology = Topology.load()
+    assert topology.is_harmless("predis_host_cpu_seconds_total", {"mode": "idle"})
+    assert not topology.is_harmless("predis_host_cpu_seconds_total", {"mode": "steal"})
+    assert not topology.is_harmless("predis_memory_used_bytes", {})

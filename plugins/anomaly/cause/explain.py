@@ -70,6 +70,9 @@ def _keys(incident: Incident, history: History, specs: Mapping[str, MetricSpec])
 def _observed(
     key: SeriesKey, history: History, spec: MetricSpec, topology: Topology, start: float, end: float, look_back: float
 ) -> Observed | None:
+    labels = dict(zip(spec.labels, key[1], strict=False))
+    if topology.is_harmless(key[0], labels):
+        return None
     points: Sequence[Point] = history.points(key, start - look_back, end)
     meaning = topology.meaning(key[0])
     if spec.kind in (Kind.counter, Kind.histogram):
@@ -80,7 +83,6 @@ def _observed(
     during = [point for point in points if point[0] >= start]
     if not before or not during:
         return None
-    labels = dict(zip(spec.labels, key[1], strict=False))
     unit = spec.unit if spec.kind is Kind.gauge else f"{spec.unit}/s"
     return Observed(key, topology.component(key[0], labels), meaning, before, during, unit, spec.labels)
 

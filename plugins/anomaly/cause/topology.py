@@ -21,6 +21,7 @@ class Topology:
     components: tuple[tuple[tuple[str, ...], str, str], ...]
     meanings: tuple[tuple[tuple[str, ...], Meaning], ...]
     links: tuple[tuple[str, str], ...]
+    harmless: tuple[tuple[tuple[str, ...], Mapping[str, str]], ...] = ()
 
     @classmethod
     def load(cls, path: Path = SHIPPED) -> Topology:
@@ -31,6 +32,7 @@ class Topology:
                 tuple((_names(e), str(e["name"]), str(e.get("without", ""))) for e in tables.get("component", ())),
                 tuple((_names(e), Meaning(e["is"])) for e in tables.get("meaning", ())),
                 tuple((str(e["from"]), str(to)) for e in tables.get("edge", ()) for to in e["to"]),
+                tuple((_names(e), dict(e.get("labels", {}))) for e in tables.get("harmless", ())),
             )
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{path}: {error}") from error
@@ -46,6 +48,14 @@ class Topology:
                 except KeyError:
                     return without or name.partition(":")[0]
         return metric
+
+    def is_harmless(self, metric: str, labels: Mapping[str, str]) -> bool:
+        """Whether a series moves for good reasons only, so that it says nothing of causes: the time a CPU is idle."""
+        return any(
+            any(fnmatchcase(metric, pattern) for pattern in patterns)
+            and all(labels.get(label) == value for label, value in wanted.items())
+            for patterns, wanted in self.harmless
+        )
 
     def meaning(self, metric: str) -> Meaning:
         """What the values of a metric tell: the mean of a histogram, the rate of a counter, or a gauge's value."""
