@@ -21,6 +21,7 @@ from typing import TypeVar
 from agent.history.block import Block, BlockError, encode, encode_rollup, read_rollup
 from agent.history.ring import Point, Rows, shard_of
 from agent.metrics.model import Histogram, SeriesKey
+from agent.sqlite_file import connect
 
 Given = TypeVar("Given")
 
@@ -94,11 +95,7 @@ class Disk:
 
     def open(self) -> None:
         """Make the file, or open it. Raises sqlite3.Error."""
-        try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise sqlite3.OperationalError(f"cannot be opened: {error.strerror or error}") from None
-        connection = sqlite3.connect(self.path, timeout=2.0, isolation_level=None, check_same_thread=False)
+        connection = connect(self.path)
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, FORMAT):

@@ -13,6 +13,7 @@ from typing import Any
 
 from agent.incidents.document import summary
 from agent.incidents.model import Anomaly, Cause, Incident
+from agent.sqlite_file import connect
 
 FILE = "incidents.sqlite"
 KEPT = 300  # incidents that are over
@@ -56,11 +57,7 @@ class IncidentStore:
         return str(aside)
 
     def _open(self) -> None:
-        try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise sqlite3.OperationalError(f"cannot be opened: {error.strerror or error}") from None
-        connection = sqlite3.connect(self.path, timeout=2.0, isolation_level=None, check_same_thread=False)
+        connection = connect(self.path)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")

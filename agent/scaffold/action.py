@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from agent.scaffold.heads import README_HEAD, SAMPLE_HEAD
+
 SUMMARY = "An action for rules of Predis Agent: raises a flag, which is a file."
 
 PLUGIN = '''\
@@ -150,30 +152,17 @@ def _write(path: Path, text: str) -> None:
         raise PredisError(f"{path} cannot be written: {error}") from None
 '''
 
-SAMPLE = """\
-[plugins.@plugin@]
-enabled = true
-# How often it collects; empty for agent.interval. A run that takes longer than the deadline counts as failed.
-interval = ""
-deadline = "5s"
-# More series than this are dropped and counted.
-max_series = 2000
+SAMPLE = (
+    SAMPLE_HEAD
+    + """\
 # The folder within the data folder where flags are.
 folder = "flags"
 """
+)
 
-README = """\
-# @package@
-
-@summary@
-
-```sh
-pip install @package@     # where predis-agent is installed
-predis-agent plugins list
-```
-
-```toml
-@sample@```
+README = (
+    README_HEAD
+    + """\
 
 The action `@plugin@.flag` writes a file in `DATA_DIR/flags`:
 
@@ -192,6 +181,7 @@ then = [{ action = "@plugin@.flag", flag = "read-only" }]
 
 - *somebody else has changed …*: the file says neither what was found nor what was to be written. It was left as it is.
 """
+)
 
 TESTS = '''\
 """@cls@ raises flags: once, with a way back, and without taking what is somebody else's."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from agent.scaffold.heads import README_HEAD, SAMPLE_HEAD
+
 SUMMARY = "A collector for Predis Agent: the files in a folder."
 
 PLUGIN = '''\
@@ -54,30 +56,17 @@ class @cls@:
         yield Sample(BYTES.name, sum(sizes), (str(self._folder),))
 '''
 
-SAMPLE = """\
-[plugins.@plugin@]
-enabled = true
-# How often it collects; empty for agent.interval. A run that takes longer than the deadline counts as failed.
-interval = ""
-deadline = "5s"
-# More series than this are dropped and counted.
-max_series = 2000
+SAMPLE = (
+    SAMPLE_HEAD
+    + """\
 # Whose files are counted.
 folder = "/tmp"
 """
+)
 
-README = """\
-# @package@
-
-@summary@
-
-```sh
-pip install @package@     # where predis-agent is installed
-predis-agent plugins list
-```
-
-```toml
-@sample@```
+README = (
+    README_HEAD
+    + """\
 
 | metric | kind | labels | what it is |
 | --- | --- | --- | --- |
@@ -88,6 +77,7 @@ predis-agent plugins list
 
 `predis-agent status` shows what went wrong in the last run, such as a folder that cannot be read.
 """
+)
 
 TESTS = '''\
 """@cls@ measures what it says."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from agent.scaffold.heads import README_HEAD, SAMPLE_HEAD
+
 SUMMARY = "A condition for rules of Predis Agent: whether a file is there."
 
 PLUGIN = '''\
@@ -83,30 +85,17 @@ class @cls@:
         return self._conditions
 '''
 
-SAMPLE = """\
-[plugins.@plugin@]
-enabled = true
-# How often it collects; empty for agent.interval. A run that takes longer than the deadline counts as failed.
-interval = ""
-deadline = "5s"
-# More series than this are dropped and counted.
-max_series = 2000
+SAMPLE = (
+    SAMPLE_HEAD
+    + """\
 # How old a file may be, unless a rule says otherwise.
 max_age = "1h"
 """
+)
 
-README = """\
-# @package@
-
-@summary@
-
-```sh
-pip install @package@     # where predis-agent is installed
-predis-agent plugins list
-```
-
-```toml
-@sample@```
+README = (
+    README_HEAD
+    + """\
 
 The condition `@plugin@` holds while a file is there and not too old. Its keys in a rule are `path`, the file, and
 `max_age`, how old it may be:
@@ -119,6 +108,7 @@ when = { @plugin@ = { path = "/run/maintenance", max_age = "8h" } }
 
 A file that cannot be looked at makes the condition unknown; the rule says why.
 """
+)
 
 TESTS = '''\
 """@cls@ says whether a file is there, and why it says so."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from agent.scaffold.heads import README_HEAD
+
 SUMMARY = "A detector for Predis Agent: gauges over a limit that is learnt."
 
 PLUGIN = '''\
@@ -134,18 +136,9 @@ width = 8.0
 rows = 60
 """
 
-README = """\
-# @package@
-
-@summary@
-
-```sh
-pip install @package@     # where predis-agent is installed
-predis-agent plugins list
-```
-
-```toml
-@sample@```
+README = (
+    README_HEAD
+    + """\
 
 Each gauge has a limit of its own: its mean of about the last hundred rows and `width` standard deviations more. A
 value over that is an anomaly in the channel `limit`, for as long as it lasts. A new level that stays is learnt, and
@@ -156,6 +149,7 @@ then it is over. What is learnt is in memory only: after a start, `rows` rows ar
 - Too many incidents: name fewer `metrics`, or let `width` be larger.
 - None at all: `predis-agent status` shows how many series are watched.
 """
+)
 
 TESTS = '''\
 """@cls@ tells of what goes over the limit that it learnt, while it does."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from agent.scaffold.heads import README_HEAD
+
 SUMMARY = "An exporter for Predis Agent: points as JSON over HTTP."
 
 PLUGIN = '''\
@@ -135,18 +137,9 @@ spool_age = ""
 token = ""
 """
 
-README = """\
-# @package@
-
-@summary@
-
-```sh
-pip install @package@     # where predis-agent is installed
-predis-agent plugins list
-```
-
-```toml
-@sample@```
+README = (
+    README_HEAD
+    + """\
 
 A request is `{"points": [{"name", "tags", "time", "since", "value"}]}`; times are Unix seconds, counters and histograms
 count since `since`, and a histogram is `{"bounds", "counts", "sum"}`.
@@ -155,6 +148,7 @@ count since `since`, and a histogram is `{"bounds", "counts", "sum"}`.
 
 `predis-agent status` shows what is queued, spooled and dropped, and what the endpoint answered last.
 """
+)
 
 TESTS = '''\
 """@cls@ writes points as its README says, and sends them with its token."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from agent.scaffold.heads import SAMPLE_HEAD
+
 SUMMARY = "A forecaster for Predis Agent: straight on, by the drift method."
 
 PLUGIN = '''\
@@ -91,17 +93,13 @@ def _reached(request: ForecastRequest, times: Sequence[float], values: Sequence[
     return next((at for at, value in zip(times, values, strict=True) if value >= request.limit), None)
 '''
 
-SAMPLE = """\
-[plugins.@plugin@]
-enabled = true
-# How often it collects; empty for agent.interval. A run that takes longer than the deadline counts as failed.
-interval = ""
-deadline = "5s"
-# More series than this are dropped and counted.
-max_series = 2000
+SAMPLE = (
+    SAMPLE_HEAD
+    + """\
 # The fewest rows of history from which anything is forecast.
 rows = 10
 """
+)
 
 README = """\
 # @package@
