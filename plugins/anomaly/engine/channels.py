@@ -38,6 +38,7 @@ VARIANCE_HORIZON: Final = (HOUR, 8)
 LEVEL_HORIZON: Final = (DAY, 30)
 LOSS_HORIZON: Final = (3 * DAY, 60)
 SPREAD_HORIZON: Final = (WEEK, 200)
+SHORTEST: Final = 1e-3  # seconds between two rows; what is said to be less is a clock's error
 WINSOR = 4.0  # residuals count for at most this many scales
 DAILY_MEMORY, WEEKLY_MEMORY = 5.0, 3.0  # visits of an hour until it is forgotten to 1/e
 
@@ -69,9 +70,9 @@ FIELDS: Final = {
 def interval_of(before: Array, elapsed: Array) -> Array:
     """The usual time between rows: the first one, then moved by at most 5 % a row, so that gaps and jumps count little.
 
-    `elapsed` that is no positive number (the clock went back, or the first row) says nothing.
+    `elapsed` that is no length of time (the clock went back, the first row, less than SHORTEST) says nothing.
     """
-    good = np.isfinite(elapsed) & (elapsed > 0)
+    good = np.isfinite(elapsed) & (elapsed >= SHORTEST)
     safe = np.where(good, elapsed, 1.0)
     known = np.where(np.isfinite(before), before, safe)
     moved = known * np.exp(np.clip(np.log(safe / known), -0.05, 0.05))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from plugins.anomaly.engine import bands
@@ -154,6 +154,8 @@ numbers = st.one_of(
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(numbers, st.one_of(st.floats(-1e9, 4e9), st.just(START))), min_size=1, max_size=120))
+@example([(0.0, 0.0), (0.0, START), (0.0, -5e-324), (0.0, 0.0)])
+@example([(0.0, -5e-324), (0.0, 0.0)])
 @pytest.mark.parametrize("kind", [Engine, ZScore])
 def test_whatever_comes_in_scores_and_probabilities_come_out(
     kind: type[Engine] | type[ZScore], points: list[tuple[float, float]]
