@@ -6,6 +6,7 @@
 #include <cstring>
 #include <new>
 #include <string_view>
+#include <utility>
 
 namespace predis {
 
@@ -15,6 +16,14 @@ class Bytes {
   ~Bytes() { std::free(data_); }
   Bytes(const Bytes&) = delete;
   Bytes& operator=(const Bytes&) = delete;
+
+  void swap(Bytes& other) {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    std::swap(capacity_, other.capacity_);
+    std::swap(limit_, other.limit_);
+    std::swap(overflowed_, other.overflowed_);
+  }
 
   char* data() { return data_; }
   const char* data() const { return data_; }

@@ -24,6 +24,7 @@
 #include "config.h"
 #include "local_reads.h"
 #include "pubsub.h"
+#include "spare_buffers.h"
 #include "stats.h"
 #include "tracking.h"
 #include "transaction.h"
@@ -236,6 +237,7 @@ class Engine {
   void protocol_error(Client& client);
   void keep_rest(Client& client, char* data, size_t size, size_t consumed);
   void expect(Client& client, const char* data, size_t size);  // engine_landing.cpp
+  void land_more(Client& client, const char* data, size_t size, uint64_t slice_ns);
   bool stores_values(const Client& client, const char* data) const;
   void after_processing(Client& client);
   const OutputLimit& output_limit(const Client& client) const;
@@ -273,6 +275,7 @@ class Engine {
   std::vector<Client*> monitors_;
   Bytes monitor_text_;  // what they have not been told yet
   std::unique_ptr<char[]> shared_;
+  SpareBuffers spare_buffers_;
   std::vector<std::string_view> args_;
   std::array<Pending, kBatch> batch_;
   size_t batch_size_ = 0;

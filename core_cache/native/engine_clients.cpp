@@ -71,6 +71,7 @@ Engine::Span Engine::read_span(Client& client) {
   client.read_mode = ReadMode::own;
   // The buffer grows with what has arrived, not with what is announced, and a large bulk is read up to its end only,
   // so that nothing has to be moved to the front afterwards.
+  spare_buffers_.lend(client.input, client.partial.known_length());
   char* at = client.input.room(16 * 1024);
   size_t size = client.input.capacity() - held;
   const size_t known = client.partial.known_length();
@@ -139,13 +140,17 @@ void Engine::keep_rest(Client& client, char* data, size_t size, size_t consumed)
   const size_t rest = client.closing ? 0 : size - consumed;
   if (rest == 0) {
     client.landing.reset();
-    input.clear();
-    if (input.capacity() != 0) input.shrink_to(0);
+    spare_buffers_.give(input);
     return;
   }
   if (client.read_mode == ReadMode::own) {
     input.drop_front(consumed);
-    if (input.capacity() > 256 * 1024 && input.capacity() / 4 > rest) input.shrink_to(rest);
+    if (input.capacity() >= SpareBuffers::kLeast && input.capacity() / 4 > rest) {
+      Bytes large;
+      large.swap(input);
+      input.append(large.view());
+      spare_buffers_.give(large);
+    }
   } else {
     input.clear();
     input.append({data + consumed, rest});

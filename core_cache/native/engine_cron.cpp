@@ -10,9 +10,9 @@ namespace predis {
 namespace {
 constexpr uint64_t kCloseGraceMs = 10'000;  // for a client that does not read its last replies
 constexpr uint64_t kTrimEvery = 100;        // samples of the rates, which are ten a second
-constexpr size_t kTrimOver = 16 << 20;      // bytes that malloc keeps
+constexpr int kTrimOver = 16 << 20;         // bytes that malloc keeps
 constexpr uint64_t kLocalReadsBudgetUs = 500;
-constexpr int kMapFrom = 1 << 20;           // bytes
+constexpr int kMapFrom = SpareBuffers::kLeast;  // bytes
 
 size_t free_heap() {
 #ifdef __GLIBC__
@@ -28,6 +28,7 @@ size_t free_heap() {
 void Engine::map_large_buffers() {
 #ifdef __GLIBC__
   mallopt(M_MMAP_THRESHOLD, kMapFrom);
+  mallopt(M_TRIM_THRESHOLD, kTrimOver);  // cron() sees to it; free() would each time that the last block of the heap goes
 #endif
 }
 
@@ -44,7 +45,7 @@ bool Engine::cron(uint64_t budget_us) {
   store_->set_now(now);
   current_ = nullptr;
   const uint64_t start = clock_.ticks();
-  const bool more = store_->upkeep(budget_us);
+  bool more = store_->upkeep(budget_us);
   const uint64_t took = clock_.to_ns(clock_.ticks() - start);
   upkeep_ns += took;
   upkeep_cut_short += more;
@@ -52,13 +53,14 @@ bool Engine::cron(uint64_t budget_us) {
     const uint64_t ms = took / 1'000'000;
     if (ms >= static_cast<uint64_t>(config_.latency_threshold)) add_latency("expire-cycle", ms);
   }
+  if (spare_buffers_.trim()) more = true;
   store_->refresh_gauges();
   stats().heartbeat_unix_ms = now;
   if (rate_last_ms_ == 0 || now >= rate_last_ms_ + 90) {
     sample_rates();
     refresh_clients();
     local_reads_.collect(*store_, kLocalReadsBudgetUs);
-    if (++samples_ % kTrimEvery == 0 && free_heap() > kTrimOver) give_back_memory();
+    if (++samples_ % kTrimEvery == 0 && free_heap() > size_t{kTrimOver}) give_back_memory();
   }
   if (tracking.clients() != 0) tracking.limit(1000);
   if (pause_until_ms_ != 0 && now >= pause_until_ms_) unpause();
@@ -99,7 +101,7 @@ void Engine::refresh_clients() {
       kill(*client);
     }
   }
-  stats().client_bytes = total;
+  stats().client_bytes = total + spare_buffers_.total();
   if (config_.max_memory_clients > 0 && total > static_cast<size_t>(config_.max_memory_clients)) evict_clients(total);
 }
 

@@ -3,6 +3,9 @@
 #include "slabs.h"
 
 namespace predis {
+namespace {
+constexpr uint64_t kSliceNs = 1'000'000;
+}
 
 // To be called when a command is there in part: `data` is its beginning, and `size` bytes of it have come.
 void Engine::expect(Client& client, const char* data, size_t size) {
@@ -17,8 +20,14 @@ void Engine::expect(Client& client, const char* data, size_t size) {
     if (landing == nullptr) return;
     landing->at = command.position();
   }
-  if (landing == nullptr) return;
-  store_->advance(*landing, {data + landing->at, std::min(size - landing->at, landing->value_len)});
+  // Where tenants take turns, the next turn begins with it.
+  if (landing != nullptr && turn_end_ == UINT64_MAX) land_more(client, data, size, kSliceNs);
+}
+
+// A slice of work for the value that is arriving in data[0, size).
+void Engine::land_more(Client& client, const char* data, size_t size, uint64_t slice_ns) {
+  Landing& landing = *client.landing;
+  store_->advance(landing, {data + landing.at, std::min(size - landing.at, landing.value_len)}, slice_ns);
 }
 
 // Whether the client is in the middle of a command that may store values, and which it may send.

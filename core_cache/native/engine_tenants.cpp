@@ -57,6 +57,16 @@ size_t Engine::process_in_turn(Client& client, char* data, size_t size) {
   uint64_t cpu = 0;
   if (short_turn) cpu = reading_ == &client ? read_began_ns_ : thread_ns();
   reading_ = nullptr;
+  if (short_turn && client.landing != nullptr && size > client.landing->at) {
+    const uint64_t read = thread_ns() - cpu;
+    land_more(client, data, size, kTurnNs - std::min(read, kTurnNs / 2));
+    // Its command waits for turns in which the rest is done.
+    if (size - client.landing->at >= client.landing->value_len && !client.landing->over()) {
+      tenants_->charge(*tenant, thread_ns() - cpu, 0, clock_.to_ns(clock_.ticks()));
+      put_aside(client);
+      return 0;
+    }
+  }
   const size_t consumed = process_input(client, data, size);
   TenantStats& numbers = *tenant->stats;
   numbers.hits += all.keyspace_hits - std::min(hits, all.keyspace_hits);  // CONFIG RESETSTAT may have been among them
@@ -67,7 +77,11 @@ size_t Engine::process_in_turn(Client& client, char* data, size_t size) {
   const uint64_t done = clock_.to_ns(clock_.ticks());
   const uint64_t used = short_turn ? thread_ns() - cpu : done - now;
   tenants_->charge(*tenant, used, numbers.commands - std::min(commands, numbers.commands), done);
-  if (ticks_ >= turn_end_ && consumed < size && !client.closing && !client.held()) put_aside(client);
+  if (consumed < size && !client.closing && !client.held()) {
+    // Who sends a large value has had a turn with each piece of it.
+    const bool piece = short_turn && !working_ && client.partial.bulk_length() > kTurnReadSize;
+    if (ticks_ >= turn_end_ || piece) put_aside(client);
+  }
   return consumed;
 }
 

@@ -7,6 +7,7 @@
 // comes is done then, in one go.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "landing.h"
 #include "store_impl.h"
@@ -14,8 +15,9 @@
 namespace predis {
 namespace {
 constexpr uint32_t kMore = 2;         // pages beyond those that the moves may need
-constexpr uint64_t kSliceNs = 1'000'000;
-constexpr size_t kCopy = 1024 * 1024; // bytes of value in one slice
+constexpr size_t kCopyPerByte = 2;    // copied in one slice, per byte that has arrived since the last
+constexpr size_t kLeastCopy = 32 * 1024;
+constexpr uint32_t kEvictAtOnce = 8;  // keys between two looks at the clock
 constexpr uint32_t kBackAtOnce = 16;  // pages
 constexpr int kMostEvictions = 64;    // for the sake of one entry that has to move
 }  // namespace
@@ -31,7 +33,7 @@ std::unique_ptr<Landing> Store::land(std::string_view key, size_t value_len) {
   if (value_len > s.max_memory / kBigShare && peek(key, hash(key)) != nullptr) return nullptr;
   const auto pages = static_cast<uint32_t>((bytes + kPageSize - 1) / kPageSize);
   const size_t value_at = sizeof(Entry) + (key.size() >= Entry::kLongKey ? 4 : 0) + key.size();
-  auto landing = std::make_unique<Landing>(*this, tenant_of(key), pages, value_at, value_len);
+  auto landing = std::make_unique<Landing>(*this, hash(key), tenant_of(key), pages, value_at, value_len);
   s.landings.push_back(landing.get());
   return landing;
 }
@@ -42,8 +44,9 @@ void Store::leave(Landing& landing) {
   std::erase(impl_->landings, &landing);
 }
 
-void Store::advance(Landing& landing, std::string_view arrived) {
-  if (!landing.failed) impl_->advance(landing, arrived, monotonic_ns() + kSliceNs);
+void Store::advance(Landing& landing, std::string_view arrived, uint64_t slice_ns) {
+  if (!landing.failed) impl_->advance(landing, arrived, monotonic_ns() + slice_ns);
+  landing.seen = arrived.size();
 }
 
 void Store::offer(Landing& landing, const char* source) {
@@ -59,10 +62,20 @@ void Store::withdraw(Landing& landing) {
 void Store::fill(char* out, std::string_view value, const Landing* landing) const {
   size_t done = 0;
   if (landing != nullptr && landing == impl_->offered && impl_->arena->page(landing->start) + landing->value_at == out) {
-    if (landing->source == value.data() && landing->value_len == value.size()) done = landing->filled;
+    if (landing->source == value.data() && landing->value_len == value.size()) {
+      done = landing->filled;
+      if (done != 0) impl_->landed = landing;
+    }
     impl_->offered->filled = 0;  // the run may be evicted and be another value's before the command is over
   }
   std::memcpy(out + done, value.data() + done, value.size() - done);
+}
+
+// The digest of an entry's value, of which the landing may have made the most.
+uint64_t Store::Impl::digest_of(const Entry& entry, uint64_t hash) {
+  const Landing* const landing = std::exchange(landed, nullptr);
+  if (landing == nullptr || landing->hash != hash) return digest(entry.value(), hash);
+  return Digest(landing->digest).end(entry.value());
 }
 
 void Store::Impl::withdraw(Landing& l) {
@@ -108,30 +121,39 @@ void Store::Impl::advance(Landing& l, std::string_view arrived, uint64_t deadlin
   }
   if (!l.backed && !back(l, deadline_ns)) return;
   if (!l.cleared && !clear_run(l, deadline_ns)) return;
-  const size_t most = std::min(arrived.size(), l.filled + kCopy);
+  const size_t slice = std::max((arrived.size() - l.seen) * kCopyPerByte, kLeastCopy);
+  const size_t most = std::min(arrived.size(), l.filled + slice);
   if (most <= l.filled) return;
   std::memcpy(arena->page(l.start) + l.value_at + l.filled, arrived.data() + l.filled, most - l.filled);
+  l.digest.advance(arrived.data(), most, l.value_len);
   l.filled = most;
 }
 
 // Frees pages until `due` of them are kept for the landing. false: not yet, or never.
 bool Store::Impl::gather(Landing& l, uint32_t due, uint64_t deadline_ns) {
   if (l.promised >= due) return true;
-  pages.promise(l.promised, 0);
-  l.promised = 0;
   const auto late = [&] { return monotonic_ns() >= deadline_ns; };
-  bool stuck = policy_kind == PolicyKind::noeviction && pages.available() / 2 < due;  // not at the expense of others
+  bool stuck = false;
   if (!partitions.single()) {
-    Partitions::Tenant& t = partitions[l.tenant];
+    const Partitions::Tenant& t = partitions[l.tenant];
     // With the other values of the tenant that are on their way: who begins many and ends none gets no more than his share.
     const uint64_t bytes = uint64_t{std::min(due, l.pages)} * kPageSize + t.coming - l.counted;
-    stuck = stuck || bytes > t.quota;
-    for (uint32_t n = 1; !stuck && t.bytes + bytes > t.quota && (n % 64 != 0 || !late()); ++n)
+    stuck = bytes > t.quota;
+    for (uint32_t n = 1; !stuck && t.bytes + bytes > t.quota; ++n) {
+      if (n % kEvictAtOnce == 0 && late()) {  // what is free by now is kept from the tenant's other values
+        const uint64_t taken = t.bytes + t.coming - l.counted;
+        set_counted(l, std::max(l.counted, t.quota - std::min(t.quota, taken)));
+        return false;
+      }
       stuck = !evict_from(partitions.donor_in(l.tenant), nullptr);
+    }
   }
+  pages.promise(l.promised, 0);
+  l.promised = 0;
+  stuck = stuck || (policy_kind == PolicyKind::noeviction && pages.available() / 2 < due);  // not at the expense of others
   while (!stuck && pages.available() < due && !late()) {
     stuck = true;
-    for (int i = 0; i < 64 && pages.available() < due && evict_one(nullptr, l.tenant); ++i) stuck = false;
+    for (uint32_t i = 0; i < kEvictAtOnce && pages.available() < due && evict_one(nullptr, l.tenant); ++i) stuck = false;
     slabs.release_spares();
     while (pages.available() < due && !late() && compact(nullptr)) stuck = false;
   }

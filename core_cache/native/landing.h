@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "checksum.h"
+
 namespace predis {
 
 class Store;
@@ -12,14 +14,19 @@ class Store;
 // Made by Store::land(); its end gives back what it holds and nobody has taken.
 class Landing {
  public:
-  Landing(Store& store, uint32_t tenant, uint32_t pages, size_t value_at, size_t value_len)
-      : tenant(tenant), pages(pages), value_at(value_at), value_len(value_len), store_(store) {}
+  Landing(Store& store, uint64_t hash, uint32_t tenant, uint32_t pages, size_t value_at, size_t value_len)
+      : hash(hash), tenant(tenant), pages(pages), value_at(value_at), value_len(value_len), digest(hash), store_(store) {}
   ~Landing();
   Landing(const Landing&) = delete;
 
+  // Whether all that can be done before its command is done.
+  bool over() const { return failed || filled == value_len; }
+
+  const uint64_t hash;             // of the key
   const uint32_t tenant, pages;    // whose key; the length of the run
   const size_t value_at, value_len;  // where in the run the value lies, and how long it is
   size_t at = 0;                   // for the caller: where in the command the value begins
+  size_t seen = 0;                 // bytes of the value that had arrived at the last slice
   const char* source = nullptr;    // the caller says where the value lies when it has arrived
 
   uint32_t promised = 0;           // free pages that are kept for it, wherever they lie
@@ -29,6 +36,7 @@ class Landing {
   bool failed = false;             // nothing will come of it
   uint64_t counted = 0;            // bytes of it in its tenant's `coming`
   size_t filled = 0;               // bytes of the value that lie in the run already
+  Digest digest;                   // of these
 
  private:
   Store& store_;

@@ -97,7 +97,8 @@ class Store {
 
   // --- room ahead of time (landing.cpp), for a value that is still arriving
   std::unique_ptr<Landing> land(std::string_view key, size_t value_len);  // nullptr: it needs none, or cannot have any
-  void advance(Landing& landing, std::string_view arrived);  // a slice of work; `arrived`: the value as far as it is there
+  // A slice of work that ends soon after `slice_ns`. `arrived`: the value as far as it is there.
+  void advance(Landing& landing, std::string_view arrived, uint64_t slice_ns);
   void leave(Landing& landing);                              // its end
   // What is prepared between these two may lie there. `source`: where the value lies that the landing is for.
   void offer(Landing& landing, const char* source);

@@ -77,6 +77,7 @@ struct Store::Impl {
   void withdraw(Landing& landing);
   void give_up(Landing& landing);
   bool give_up_one(uint32_t tenant);
+  uint64_t digest_of(const Entry& entry, uint64_t hash);
   void set_counted(Landing& landing, uint64_t bytes) {
     partitions[landing.tenant].coming += bytes - landing.counted;
     landing.counted = bytes;
@@ -108,6 +109,7 @@ struct Store::Impl {
   std::vector<Landing*> landings;
   uint32_t reserve = 0;  // pages that are kept for removals
   Landing* offered = nullptr;  // whose run the slabs may give out
+  const Landing* landed = nullptr;  // the one whose value was written last, until it is committed
   SideIndexes sides;  // of collections
   uint64_t now_ms = 0;
   uint32_t tick = 0;          // now, in the units of Entry::access

@@ -57,6 +57,7 @@ bool arrive(Store& store, Arriving& a) {
   if (entry != nullptr) {
     store.fill(entry->value_data(), a.value, a.landing.get());
     store.commit(entry, hash, store.find(a.key, hash));
+    CHECK(checksum_holds(*entry, hash), "the checksum that was made on the way is not that of %zu bytes", a.value.size());
   }
   if (a.landing) store.withdraw(*a.landing);
   a.landing.reset();
@@ -87,7 +88,7 @@ void landing(uint64_t seed) {
       }
       a.there = std::min(a.value.size(), a.there + 65536 + rng() % 400000);
       if (a.there < a.value.size()) {
-        if (a.landing) store->advance(*a.landing, std::string_view(a.value).substr(0, a.there));
+        if (a.landing) store->advance(*a.landing, std::string_view(a.value).substr(0, a.there), rng() % 2 ? 1000000 : 10000);
         if (rng() % 40 == 0) a.there = a.value.size(), a.landing.reset();  // the client has gone
       } else {
         const bool ready = a.landing && a.landing->cleared;
