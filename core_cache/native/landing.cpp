@@ -16,6 +16,7 @@ namespace predis {
 namespace {
 constexpr uint32_t kMore = 2;         // pages beyond those that the moves may need
 constexpr size_t kCopyPerByte = 2;    // copied in one slice, per byte that has arrived since the last
+constexpr size_t kCopyPerNs = 4;      // bytes, with their checksum
 constexpr size_t kLeastCopy = 32 * 1024;
 constexpr uint32_t kEvictAtOnce = 8;  // keys between two looks at the clock
 constexpr uint32_t kBackAtOnce = 16;  // pages
@@ -121,8 +122,9 @@ void Store::Impl::advance(Landing& l, std::string_view arrived, uint64_t deadlin
   }
   if (!l.backed && !back(l, deadline_ns)) return;
   if (!l.cleared && !clear_run(l, deadline_ns)) return;
-  const size_t slice = std::max((arrived.size() - l.seen) * kCopyPerByte, kLeastCopy);
-  const size_t most = std::min(arrived.size(), l.filled + slice);
+  const uint64_t left_ns = deadline_ns - std::min(deadline_ns, monotonic_ns());
+  const size_t slice = std::min<size_t>((arrived.size() - l.seen) * kCopyPerByte, left_ns * kCopyPerNs);
+  const size_t most = std::min(arrived.size(), l.filled + std::max(slice, kLeastCopy));
   if (most <= l.filled) return;
   std::memcpy(arena->page(l.start) + l.value_at + l.filled, arrived.data() + l.filled, most - l.filled);
   l.digest.advance(arrived.data(), most, l.value_len);

@@ -105,3 +105,24 @@ def test_a_large_value_is_read_in_pieces_while_another_is_active(loop: Loop) -> 
     loop.bob.feed(b"v" * 3_000_000 + b"\r\n")
     loop.finish()
     assert loop.done() == 2, "AUTH and SET"
+
+
+def test_a_large_value_is_stored_when_turns_have_made_its_room_and_brought_it_there(loop: Loop) -> None:
+    # given a tenant whose quota is full of small values
+    for number in range(0, 40_000, 100):
+        loop.bob.feed(b"".join(encode((b"SET", b"bob:%d" % n, b"x" * 300)) for n in range(number, number + 100)))
+        loop.finish()
+    loop.ann.feed(encode((b"PING",)))
+    before = loop.done()
+    # when a value of 2 MB has come to its last byte, which takes thousands of keys away
+    loop.bob.feed(encode((b"SET", b"bob:large", b"v" * 2_000_000)))
+    # then its command waits, and others are answered between the turns that it takes
+    turns = 0
+    while loop.done() == before:
+        assert loop.engine.work() >= 0, "it waits for a turn"
+        turns += 1
+        assert loop.ann.feed(encode((b"PING",))) == b"+PONG\r\n"
+    assert turns > 20, f"{turns}: a few microseconds each"
+    loop.finish()
+    assert loop.done() - before == 1
+    assert loop.bob.feed(encode((b"STRLEN", b"bob:large"))) == b":2000000\r\n"
