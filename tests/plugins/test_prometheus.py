@@ -26,11 +26,13 @@ from agent.metrics import self_metrics
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.docs import shipped_entry_points, specs_of
 from agent.metrics.pipeline import Pipeline
+from plugins.prometheus.accept import Format
 from plugins.prometheus.plugin import CannotListen, Prometheus, PrometheusConfig
 from plugins.prometheus.scrape import Newest
 from tests.plugins.conftest import Collect
 from tests.waiting import wait_until
 
+FORMATS = (Format.text, Format.openmetrics)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SPECS = (
     MetricSpec("predis_shelf_bytes", Kind.gauge, 'Room on a shelf: "a\\b".', "bytes", ("shelf", "kind")),
@@ -127,7 +129,7 @@ def test_whatever_a_label_or_a_value_is_it_comes_through_both_formats(label: str
     newest = Newest(stale_after=60.0)
     newest.show(snapshot_of(Sample("predis_shelf_bytes", value, (label, "x"))))
     for openmetrics, parse in ((False, parse_text), (True, parse_openmetrics)):
-        page = newest.page(openmetrics, compressed=False)
+        page = newest.page(FORMATS[openmetrics], compressed=False)
         (family,) = parse(page.decode())
         (sample,) = family.samples
         assert (sample.labels["shelf"], sample.value) == (label, value)
@@ -156,11 +158,11 @@ def test_a_page_is_what_prometheus_client_writes_whatever_changed_since_the_last
     for samples in turns:
         newest.show(snapshot_of(*samples))
         for openmetrics in (False, True):
-            assert newest.page(openmetrics, compressed=False) == written_by_the_client(newest, openmetrics)
+            assert newest.page(FORMATS[openmetrics], compressed=False) == written_by_the_client(newest, openmetrics)
     renamed = MetricSpec("predis_visits_total", Kind.counter, "Another\\help.\n")
     newest.show(Snapshot(1.0, {("predis_visits_total", ()): SAMPLES[2]}, {"predis_visits_total": renamed}))
     for openmetrics in (False, True):
-        assert newest.page(openmetrics, compressed=False) == written_by_the_client(newest, openmetrics)
+        assert newest.page(FORMATS[openmetrics], compressed=False) == written_by_the_client(newest, openmetrics)
 
 
 def test_what_is_rarely_asked_for_is_answered_as_by_prometheus_client(plugin: Prometheus) -> None:
