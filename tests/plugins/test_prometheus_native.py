@@ -12,6 +12,7 @@ import pytest
 from agent.api import Exemplar, Histogram, Host, Sample, Snapshot
 from plugins.cache_metrics.specs import DURATION
 from plugins.prometheus.plugin import Prometheus, PrometheusConfig
+from tests.plugins.test_grafana_dashboard import expressions
 from tests.plugins.test_prometheus_protobuf import STATED, latencies
 from tests.prometheus import PrometheusServer
 from tests.waiting import wait_until
@@ -94,6 +95,12 @@ def test_quantiles_of_native_histograms_are_within_the_stated_error_and_others_g
     assert turns % len(OBSERVED) == 0
     total = native.value(f"histogram_sum({NAME})")
     assert total == pytest.approx(sum(OBSERVED) * turns / len(OBSERVED))
+    # so are those that the dashboard asks for, and both Prometheus have an answer
+    for query in dict.fromkeys(query for query in expressions() if f"{NAME}_bucket" in query):
+        for before, after in {"$__rate_interval": "20s", "$job": ".*", "$instance": ".*"}.items():
+            query = query.replace(before, after)
+        for server in servers:
+            assert wait_until(lambda server=server, query=query: scraped(server, query), 30, query)  # type: ignore[misc]
     # and it has one series where the other has one for each bucket
     assert native.ask("query", query=f"{NAME}_bucket")["result"] == []
     wait_until(lambda: scraped(classic, f"rate({NAME}_count[20s])"), 30, "classic histograms")
