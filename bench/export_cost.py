@@ -43,8 +43,8 @@ while Datadog hangs (requests are read and never answered) and New Relic refuses
 time of the agent process as a share of one core, less what the plugin itself says that making up its numbers took;
 memory is the largest resident set size. Lateness is how much later than planned another plugin, asked every
 {tick:g} s, is asked. A scrape is one whole GET of /metrics with gzip, in turn as OpenMetrics and as protobuf with
-native histograms, as Prometheus asks for them. The hour's outage is made in one process: 360 snapshots of the same series for
-each exporter while its vendor refuses connections, and the sizes of the spools."""
+native histograms, as Prometheus asks for them. The hour's outage is made in one process: 360 snapshots of the same
+series for each exporter while its vendor refuses connections, and the sizes of the spools."""
 
 
 def run(workdir: Path, *, seconds: float = 60.0) -> Result:
