@@ -7,7 +7,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import cycle
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,10 +29,8 @@ from tests.waiting import wait_until
 INTERVAL = 10.0
 HOUR = 360  # snapshots
 MAX_CPU, MAX_RSS, MAX_LATE, MAX_SCRAPE, MAX_SPOOL = 0.05, 150e6, 0.1, 0.06, 64 << 20
-ACCEPT = {
-    "OpenMetrics": "application/openmetrics-text; version=1.0.0",
-    "protobuf": "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
-}
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 METHOD = """\
 `predis-agent run`, collecting every {interval:g} s, with a plugin that gives {series:,} series (5,000 counters, 4,500
 gauges, 500 histograms of 9 bounds; two thirds of the numbers change) beside the shipped ones, and five exporters:
@@ -42,9 +39,10 @@ a process of its own. `well`: after two intervals to settle, {seconds:g} s with 
 while Datadog hangs (requests are read and never answered) and New Relic refuses connections. CPU is user plus system
 time of the agent process as a share of one core, less what the plugin itself says that making up its numbers took;
 memory is the largest resident set size. Lateness is how much later than planned another plugin, asked every
-{tick:g} s, is asked. A scrape is one whole GET of /metrics with gzip, in turn as OpenMetrics and as protobuf with
-native histograms, as Prometheus asks for them. The hour's outage is made in one process: 360 snapshots of the same
-series for each exporter while its vendor refuses connections, and the sizes of the spools."""
+{tick:g} s, is asked. A scrape is one whole GET of /metrics with gzip, as OpenMetrics; after `two away`, and as often,
+as protobuf with native histograms, too, which Prometheus asks for instead where it takes those. The hour's outage is
+made in one process: 360 snapshots of the same series for each exporter while its vendor refuses connections, and the
+sizes of the spools."""
 
 
 def run(workdir: Path, *, seconds: float = 60.0) -> Result:
@@ -52,7 +50,7 @@ def run(workdir: Path, *, seconds: float = 60.0) -> Result:
     fakes = folder(workdir, "fakes")
     with _aws(), ExitStack() as stack:
         vendors = {name: stack.enter_context(start_vendor(name, fakes, tls=True)) for name in VENDORS}
-        phases = _watched(workdir, vendors, seconds)
+        phases, protobuf = _watched(workdir, vendors, seconds)
         spools = _outages(vendors, folder(workdir, "hour"))
     rows = [
         [
@@ -60,19 +58,13 @@ def run(workdir: Path, *, seconds: float = 60.0) -> Result:
             f"{found['cpu'] * 100:.2f}",
             f"{found['rss'] / 1e6:.1f}",
             f"{p99(found['late']) * 1000:.1f}",
-            *(f"{median(found['scrapes'][format]) * 1000:.1f}" for format in ACCEPT),
+            f"{median(found['scrapes']) * 1000:.1f}",
         ]
         for phase, found in phases.items()
     ]
     costs = Table(
         f"{SERIES:,} series every {INTERVAL:g} s at five exporters",
-        [
-            "vendors",
-            "CPU, % of a core",
-            "memory, MB",
-            "lateness p99, ms",
-            *(f"scrape as {name}, ms" for name in ACCEPT),
-        ],
+        ["vendors", "CPU, % of a core", "memory, MB", "lateness p99, ms", "scrape, ms (median)"],
         rows,
     )
     disk = Table(
@@ -85,22 +77,24 @@ def run(workdir: Path, *, seconds: float = 60.0) -> Result:
     )
     cpu, rss = max(found["cpu"] for found in phases.values()), max(found["rss"] for found in phases.values())
     late = p99([each for found in phases.values() for each in found["late"]])
-    scrapes = {name: median([each for found in phases.values() for each in found["scrapes"][name]]) for name in ACCEPT}
+    scrape = median([each for found in phases.values() for each in found["scrapes"]])
     largest = max(size for _, size in spools.values())
     return Result(
         name="export_cost",
         title="What five exporters cost",
         method=METHOD.format(interval=INTERVAL, series=SERIES, seconds=seconds, tick=TICK),
         tables=[costs, disk],
-        data={"phases": phases, "spools": {name: {"points": p, "bytes": b} for name, (p, b) in spools.items()}},
+        data={
+            "phases": phases,
+            "protobuf": protobuf,
+            "spools": {name: {"points": p, "bytes": b} for name, (p, b) in spools.items()},
+        },
         targets={
             f"CPU ≤ 5 % of a core ({cpu * 100:.2f} %)": cpu <= MAX_CPU,
             f"memory ≤ 150 MB ({rss / 1e6:.1f})": rss <= MAX_RSS,
             f"lateness p99 ≤ 100 ms ({late * 1000:.1f})": late <= MAX_LATE,
-            **{
-                f"scrape as {name} ≤ 60 ms (median {seconds * 1000:.1f})": seconds <= MAX_SCRAPE
-                for name, seconds in scrapes.items()
-            },
+            f"scrape ≤ 60 ms (median {scrape * 1000:.1f})": scrape <= MAX_SCRAPE,
+            f"scrape as protobuf ≤ 60 ms (median {median(protobuf) * 1000:.1f})": median(protobuf) <= MAX_SCRAPE,
             f"spool of an hour ≤ 64 MiB ({largest / 2**20:.1f})": largest <= MAX_SPOOL,
         },
     )
@@ -121,8 +115,11 @@ def _aws() -> Iterator[None]:
 # --- a running agent
 
 
-def _watched(workdir: Path, vendors: dict[str, Vendor], seconds: float) -> dict[str, dict[str, Any]]:
-    """CPU, memory, lateness and scrapes of an agent, while all is well and while two vendors are away."""
+def _watched(
+    workdir: Path, vendors: dict[str, Vendor], seconds: float
+) -> tuple[dict[str, dict[str, Any]], list[float]]:
+    """CPU, memory, lateness and scrapes of an agent, while all is well and while two vendors are away; the seconds of
+    scrapes as protobuf, after that."""
     late = workdir / "late"
     late.touch()
     os.environ[LATE_FILE] = str(late)
@@ -142,7 +139,11 @@ def _watched(workdir: Path, vendors: dict[str, Vendor], seconds: float) -> dict[
             if not _exporter(agent, name)["failures_in_a_row"]:
                 raise RuntimeError(f"{name} was to be away and is not")
         vendors["datadog"].script([])
-        return phases
+        protobuf = []
+        for _ in phases["two away"]["scrapes"]:
+            time.sleep(INTERVAL)
+            protobuf.append(_seconds_of_scrape(agent, PROTOBUF))
+        return phases, protobuf
     finally:
         try:
             agent.stop()
@@ -171,17 +172,20 @@ def _watch(agent: Server, late: Path, seconds: float) -> dict[str, Any]:
     process = psutil.Process(agent.pid)
     own, began = _own_seconds(agent), time.monotonic()
     before = sum(process.cpu_times()[:2])
-    rss, turns = 0, cycle(ACCEPT)
-    scrapes: dict[str, list[float]] = {name: [] for name in ACCEPT}
-    while time.monotonic() - began < seconds or not all(scrapes.values()):
+    rss, scrapes = 0, []
+    while time.monotonic() - began < seconds:
         time.sleep(INTERVAL)
-        name, started = next(turns), time.perf_counter()
-        _fetch(agent, ACCEPT[name])
-        scrapes[name].append(time.perf_counter() - started)
+        scrapes.append(_seconds_of_scrape(agent, OPENMETRICS))
         rss = max(rss, process.memory_info().rss)
     used = sum(process.cpu_times()[:2]) - before - (_own_seconds(agent) - own)
     cpu = used / (time.monotonic() - began)
     return {"cpu": cpu, "rss": rss, "late": lateness(late, began), "scrapes": scrapes}
+
+
+def _seconds_of_scrape(agent: Server, accept: str) -> float:
+    started = time.perf_counter()
+    _fetch(agent, accept)
+    return time.perf_counter() - started
 
 
 def _fetch(agent: Server, accept: str) -> bytes:
@@ -192,7 +196,7 @@ def _fetch(agent: Server, accept: str) -> bytes:
 
 
 def _own_seconds(agent: Server) -> float:
-    page = _fetch(agent, ACCEPT["OpenMetrics"]).decode()
+    page = _fetch(agent, OPENMETRICS).decode()
     lines = [line for line in page.splitlines() if line.startswith("predis_bench_own_seconds_total ")]
     return float(lines[0].split()[1]) if lines else 0.0
 

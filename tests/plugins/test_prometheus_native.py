@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from agent.api import Exemplar, Histogram, Host, Sample, Snapshot
+from agent.history.prometheus import PrometheusHistory
+from agent.metrics.window import observed, quantile
 from plugins.cache_metrics.specs import DURATION
 from plugins.prometheus.plugin import Prometheus, PrometheusConfig
 from tests.plugins.test_grafana_dashboard import expressions
@@ -113,5 +115,27 @@ def test_quantiles_of_native_histograms_are_within_the_stated_error_and_others_g
     low, high = next((low, high) for low, high in itertools.pairwise(bounds) if low < true <= high)
     assert found is not None
     assert low <= found <= high
+    # and the agent's history is read from either
+    points, quantiles = [], []
+    for server in servers:
+        history = PrometheusHistory(f"http://127.0.0.1:{server.port}", "", {NAME: DURATION}.get, 86_400.0)
+        assert history.keys(NAME) == [(NAME, ("get",))]
+        now = time.time()
+        read = history.histograms((NAME, ("get",)), now - 60, now)
+        assert len({histogram.bounds for _, histogram in read}) == 1
+        assert [(at, histogram.count) for at, histogram in read] == history.points((NAME, ("get",)), now - 60, now)
+        assert all(
+            histogram.sum == pytest.approx(sum(OBSERVED) * histogram.count / len(OBSERVED)) for _, histogram in read
+        )
+        latest = history.latest((NAME, ("get",)))
+        assert latest is not None
+        assert latest >= (read[-1][0], read[-1][1].count)
+        between = observed(read)
+        assert between is not None
+        points.append(len(read))
+        quantiles.append(quantile(between, 0.99))
+    assert min(points) >= 2
+    assert 1 / STATED <= quantiles[0] / true <= STATED
+    assert low <= quantiles[1] <= high
     for server in servers:
         assert "rror" not in server.log.read_text()
