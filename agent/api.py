@@ -30,7 +30,7 @@ from agent.forecast.model import Estimate, Forecast, ForecastRequest, Forecasts,
 from agent.incidents.model import Anomaly, Cause, Incident
 from agent.metrics.bill import MONTH, Charge, tiered
 from agent.metrics.history import History
-from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
+from agent.metrics.model import Exemplar, Histogram, Kind, MetricSpec, Sample, Snapshot
 from agent.plugin.host import CacheAddress, CacheControl, CacheFacts, CacheTenant, Host
 from agent.plugin.libraries import MissingLibrary, require_library
 from agent.plugin.markers import API_VERSION, hookimpl
@@ -61,6 +61,7 @@ __all__ = [
     "Duration",
     "Estimate",
     "Event",
+    "Exemplar",
     "ExportConfig",
     "Forecast",
     "ForecastRequest",

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from tests import servers
 
 
 class PrometheusServer:
-    """Debian's Prometheus, scraping one exporter every second; `rules`: a file of rules, evaluated as often."""
+    """Debian's Prometheus, scraping one exporter every second; `rules`: a file of rules, evaluated as often;
+    `features`: for --enable-feature."""
 
-    def __init__(self, folder: Path, target_port: int, rules: Path | None = None) -> None:
+    def __init__(self, folder: Path, target_port: int, rules: Path | None = None, features: Sequence[str] = ()) -> None:
         program = shutil.which("prometheus")
         assert program is not None
         self.port = servers.free_port()
@@ -35,6 +37,7 @@ class PrometheusServer:
         self.log = folder / "prometheus.log"
         options = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
         options += [f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"]
+        options += [f"--enable-feature={','.join(features)}"] if features else []
         with self.log.open("wb") as output:
             self.process = subprocess.Popen([program, *options], stdout=output, stderr=output, cwd=folder)
 

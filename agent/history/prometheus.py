@@ -46,6 +46,8 @@ class PrometheusHistory:
         if spec is None:
             return []
         found = self._ask("series", **{"match[]": self._select(_name(spec), {})})
+        if not found and spec.kind is Kind.histogram:
+            found = self._ask("series", **{"match[]": self._select(metric, {})})  # native ones
         return list(dict.fromkeys((metric, _labels(spec, labels)) for labels in found))
 
     def points(self, key: SeriesKey, start: float, end: float) -> list[Point]:
@@ -54,10 +56,13 @@ class PrometheusHistory:
         if spec is None:
             return []
         rows = self._rows(self._select(_name(spec), self._labels(key, spec)), start, end)
+        if not rows and spec.kind is Kind.histogram:
+            return [(at, float(value["count"])) for at, value in self._native(key, spec, start, end)]
         return sorted({at: value for _, points in rows for at, value in points}.items())
 
     def histograms(self, key: SeriesKey, start: float, end: float) -> list[tuple[float, Histogram]]:
-        """The points of a histogram, where each has all of its buckets."""
+        """The points of a histogram, where each has all of its buckets: of the classic one, or of the native one where
+        Prometheus stores no other, in the buckets that it has."""
         spec = self._spec_of(key[0])
         if spec is None or spec.kind is not Kind.histogram:
             return []
@@ -74,7 +79,7 @@ class PrometheusHistory:
                 heights = [0.0, *(buckets[bound] for bound in bounds)]
                 counts = tuple(int(high - low) for low, high in pairwise(heights))
                 found.append((at, Histogram(tuple(bounds[:-1]), counts, sums[at])))
-        return found
+        return found or _of_native(self._native(key, spec, start, end))
 
     def latest(self, key: SeriesKey) -> Point | None:
         """The newest point of the last minutes."""
@@ -83,9 +88,27 @@ class PrometheusHistory:
             return None
         selected = self._select(_name(spec), self._labels(key, spec))
         found = self._ask("query", query=f"{selected}[{LOOKBACK:.0f}s]")["result"]
+        if not found and spec.kind is Kind.histogram:
+            now = time.time()
+            native = self._native(key, spec, now - LOOKBACK, now)
+            return (native[-1][0], float(native[-1][1]["count"])) if native else None
         return max(((float(t), float(v)) for row in found for t, v in row["values"]), default=None)
 
+    def _native(
+        self, key: SeriesKey, spec: MetricSpec, start: float, end: float
+    ) -> list[tuple[float, Mapping[str, Any]]]:
+        """The points of a native histogram as Prometheus' API has them, oldest first."""
+        rows = self._answer(self._select(key[0], self._labels(key, spec)), start, end)
+        points = {float(t): value for row in rows for t, value in row.get("histograms", ()) if start <= float(t) <= end}
+        return sorted(points.items())
+
     def _rows(self, selected: str, start: float, end: float) -> list[tuple[Mapping[str, str], list[Point]]]:
+        return [
+            (row["metric"], [(float(t), float(v)) for t, v in row["values"] if start <= float(t) <= end])
+            for row in self._answer(selected, start, end)
+        ]
+
+    def _answer(self, selected: str, start: float, end: float) -> list[Any]:
         now = time.time()
         start, end = max(start, now - self._oldest), min(end, now)
         if start >= end:
@@ -96,10 +119,8 @@ class PrometheusHistory:
         else:
             step = math.ceil(span / MOST_POINTS)
             answer = self._ask("query_range", query=selected, start=repr(start), end=repr(end), step=str(step))
-        return [
-            (row["metric"], [(float(t), float(v)) for t, v in row["values"] if start <= float(t) <= end])
-            for row in answer["result"]
-        ]
+        found: list[Any] = answer["result"]
+        return found
 
     def _labels(self, key: SeriesKey, spec: MetricSpec) -> dict[str, str]:
         return dict(zip(spec.labels, key[1], strict=False))
@@ -127,6 +148,20 @@ class PrometheusHistory:
 
 def _name(spec: MetricSpec) -> str:
     return f"{spec.name}_count" if spec.kind is Kind.histogram else spec.name
+
+
+def _of_native(points: list[tuple[float, Mapping[str, Any]]]) -> list[tuple[float, Histogram]]:
+    """All with the same bounds: the ends, above 0, of all buckets that there are in any of them."""
+    ends = {float(end) for _, value in points for bucket in value.get("buckets", ()) for end in bucket[1:3]}
+    bounds = sorted(end for end in ends if 0 < end < math.inf)
+    place = {bound: at for at, bound in enumerate(bounds)}
+    found = []
+    for at, value in points:
+        counts = [0] * (len(bounds) + 1)
+        for _, _, high, count in value.get("buckets", ()):
+            counts[place.get(float(high), len(bounds))] += int(float(count))
+        found.append((at, Histogram(tuple(bounds), tuple(counts), float(value["sum"]))))
+    return found
 
 
 def _labels(spec: MetricSpec, labels: Mapping[str, str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from agent.errors import PredisError
-from agent.metrics.model import Histogram, Kind, MetricSpec, Sample
+from agent.metrics.model import Exemplar, Histogram, Kind, MetricSpec, Sample
 
 BASE_UNITS = frozenset(
     {"seconds", "bytes", "bytes_per_second", "ratio", "hertz", "celsius", "watts", "joules", "volts", "amperes"}
@@ -34,6 +34,7 @@ _NAME = re.compile(r"predis(_[a-z0-9]+)+")
 _LABEL = re.compile(r"[a-z][a-z0-9_]*")
 _RESERVED_LABELS = frozenset({"le", "quantile", "job", "instance"})
 MAX_LABEL_CHARS = 512
+MAX_EXEMPLAR_CHARS = 128  # of all labels of one, names and values, by OpenMetrics
 
 
 class CatalogueError(PredisError):
@@ -200,4 +201,28 @@ def _sound(histogram: Histogram) -> bool:
         and min(counts) >= 0
         and math.isfinite(histogram.sum)
         and _ascending(histogram.bounds)
+        and (not histogram.exemplars or all(map(_good_exemplar, histogram.exemplars)))
+        and (histogram.fine is None or _is_fine(histogram.fine, histogram))
+    )
+
+
+def _is_fine(fine: object, histogram: Histogram) -> bool:
+    return (
+        isinstance(fine, Histogram)
+        and fine.fine is None
+        and not fine.exemplars
+        and _sound(fine)
+        and (fine.count, fine.sum) == (histogram.count, histogram.sum)
+    )
+
+
+def _good_exemplar(given: object) -> bool:
+    if not isinstance(given, Exemplar) or not (math.isfinite(given.value) and math.isfinite(given.time)):
+        return False
+    texts = [text for label in given.labels for text in label]
+    return (
+        all(isinstance(text, str) and _encodable(text) for text in texts)
+        and all(_LABEL.fullmatch(name) for name, _ in given.labels)
+        and len(dict(given.labels)) == len(given.labels)
+        and sum(map(len, texts)) <= MAX_EXEMPLAR_CHARS
     )

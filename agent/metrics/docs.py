@@ -26,7 +26,7 @@ Every metric that the agent and the shipped plugins emit. Generated from the cat
 running configuration has.
 
 Names follow [Prometheus' conventions](https://prometheus.io/docs/practices/naming/): base units, `_total` for counters.
-A histogram is exported as `NAME_bucket{le="…"}`, `NAME_sum` and `NAME_count`.
+A histogram is exported as `NAME_bucket{le="…"}`, `NAME_sum` and `NAME_count`, or as the native histogram `NAME`.
 """
 
 

@@ -42,16 +42,35 @@ class MetricSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One observation of a histogram by which people find out more, such as an entry of a log.
+
+    `labels` are pairs of a name and a value that say where to look; names and values have at most 128 characters
+    together, as OpenMetrics wants it, and tell nothing of a person. `value` is what was observed, in the metric's unit,
+    `time` when, in Unix seconds.
+    """
+
+    labels: tuple[tuple[str, str], ...]
+    value: float
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
 class Histogram:
     """Observations per bucket.
 
     `bounds` are ascending finite upper bounds. `counts` has one number per bucket, not cumulative, and one more at
     the end for what lies above the last bound. `sum` is the sum of all observations in the metric's unit.
+
+    For exporters that can show more: `exemplars` are some of the observations, and `fine` is the same histogram in more
+    buckets, whose counts add up to these. Neither is kept in the history, nor waits for a vendor that is away.
     """
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
     sum: float
+    exemplars: tuple[Exemplar, ...] = field(default=(), repr=False)
+    fine: Histogram | None = field(default=None, repr=False)
 
     @property
     def count(self) -> int:

@@ -27,6 +27,8 @@ from weakref import WeakValueDictionary
 from agent.config.load import LoadedConfig
 from agent.config.models import Config, PluginConfig
 from agent.config.sources import Sources
+from agent.dashboards.model import Dashboards, VendorError
+from agent.errors import PredisError
 from agent.export.config import ExportConfig
 from agent.export.model import Body, Destination, Event, Series
 from agent.metrics.model import MetricSpec
@@ -38,10 +40,12 @@ from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.manager import PluginManager, hook_names
 from agent.plugin.markers import ENTRY_POINT_GROUP
 from agent.plugin.snapshots import SnapshotReceiver
+from agent.plugin.wire_offers import dump_asset, load_asset
 
 _PR_SET_PDEATHSIG = 1
 _LONGEST_LINE = 4000
 _IN_ONE = 20  # anomalies in a message
+_OF_DASHBOARDS = frozenset({"dashboards", "assets", "find", "put", "shut"})
 _OUT_OF_MEMORY = wire.pack({"memory": True})  # made now: there is no memory to make it later
 
 
@@ -96,6 +100,7 @@ class Server:
         self._manager.load()
         self._plugin: LoadedPlugin = self._manager.plugins[setup["name"]]
         self._half: Destination | None = None
+        self._shipped: Dashboards | None = None
         self._series: WeakValueDictionary[tuple[MetricSpec, tuple[str, ...]], Series] = WeakValueDictionary()
 
     def describe(self) -> dict[str, Any]:
@@ -120,7 +125,10 @@ class Server:
         except MemoryError:
             raise
         except BaseException as error:  # noqa: BLE001  # as in the agent: sys.exit() in a hook ends nothing
-            answer = {"error": describe(error), "origin": origin(error)}
+            if isinstance(error, (VendorError, PredisError)) and request["call"] in _OF_DASHBOARDS:
+                answer = {"refused": str(error), "vendor": isinstance(error, VendorError), "done": True}
+            else:
+                answer = {"error": describe(error), "origin": origin(error)}
         self._line.send(answer)
 
     def _start(self, request: dict[str, Any]) -> None:
@@ -155,6 +163,33 @@ class Server:
     def _ask(self, question: list[Any]) -> Any:
         self._line.send({"question": question})
         return self._line.answers.get()["answer"]
+
+    def _bill(self, request: dict[str, Any]) -> None:
+        charges = self._plugin.bill(self._snapshots.load(request["snapshot"]), request["interval"])
+        self._line.send({"charges": [dataclasses.astuple(charge) for charge in charges]})
+
+    def _dashboards(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._shipped = shipped = self._plugin.dashboards(request["url"])
+        return {"vendor": shipped.vendor, "where": shipped.where}
+
+    def _assets(self, request: dict[str, Any]) -> None:
+        for asset in self._installer.assets():
+            self._line.send({"asset": dump_asset(asset)})
+
+    def _find(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"found": self._installer.find(load_asset(request["asset"]))}
+
+    def _put(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"place": self._installer.put(load_asset(request["asset"]), request["found"])}
+
+    def _shut(self, request: dict[str, Any]) -> None:
+        self._installer.close()
+
+    @property
+    def _installer(self) -> Dashboards:
+        if self._shipped is None:
+            raise RuntimeError("predis_dashboards has not been called yet")
+        return self._shipped
 
     def _destination(self, request: dict[str, Any]) -> dict[str, Any]:
         self._half = self._plugin.destination()

@@ -17,22 +17,25 @@ from typing import Any
 from agent.config.load import LoadedConfig
 from agent.config.models import PluginConfig
 from agent.config.secrets import Secrets
+from agent.dashboards.model import Asset, Dashboards
 from agent.errors import PluginError, Problem
 from agent.export.config import ExportConfig
-from agent.export.model import Destination, Temporality
+from agent.export.model import Destination, Event, Temporality
 from agent.forecast.model import Forecast, ForecastRequest
 from agent.incidents.model import Anomaly, Cause, Incident
+from agent.metrics.bill import Charge
 from agent.metrics.history import History
 from agent.metrics.model import Sample, Snapshot
-from agent.plugin import far_history, wire, wire_analysis
+from agent.plugin import remote_dashboards, wire, wire_analysis
 from agent.plugin.guard import Told
 from agent.plugin.host import Host
+from agent.plugin.listener import Listener, Said
 from agent.plugin.loaded import LoadedPlugin
 from agent.plugin.process import ChildProcess, HookRaised
 from agent.plugin.remote import RemoteDestination
+from agent.plugin.remote_dashboards import RemoteDashboards
 from agent.plugin.snapshots import SnapshotSender
 
-MOST_LINES = 100  # of the log, in one call
 _CALLED = frozenset(
     f"predis_{call}"
     for call in (
@@ -44,10 +47,13 @@ _CALLED = frozenset(
         "detect",
         "causes",
         "forecast",
+        "dashboards",
+        "bill",
         "stop",
     )
 )
-_OF_DESTINATIONS = frozenset({"encode", "send", "close"})
+_METHODS = frozenset({"encode", "send", "close", "assets", "find", "put", "shut"})  # of what a hook gave
+_PATIENCE = 1.0  # seconds; an estimate is worth no longer wait for what the process is busy with
 _ON_TOP = 5.0  # seconds that a process may take to start, besides the deadline for loading
 
 log = logging.getLogger("predis.plugins")
@@ -188,6 +194,37 @@ class IsolatedPlugin(LoadedPlugin):
         config = self.config if isinstance(self.config, ExportConfig) else ExportConfig()
         return RemoteDestination(self, config, self._temporality)
 
+    def bill(self, snapshot: Snapshot, interval: float) -> list[Charge]:
+        """Call predis_bill; in a process for this alone, where the plugin does not run."""
+        request, said = {"call": "bill", "interval": interval}, Said()
+        if self._host is None:
+            child = self._spawn_for("predis_bill")
+            try:
+                self._send(child, {**request, "snapshot": SnapshotSender().dump(snapshot)}, said)
+            finally:
+                child.close()
+        else:
+            with _Turn(self._lock, min(_PATIENCE, self.config.deadline)):
+                child = self._ready()
+                self._send(child, {**request, "snapshot": self._snapshots.dump(snapshot)}, said)
+        return said.charges
+
+    def dashboards(self, url: str) -> Dashboards:
+        """Call predis_dashboards, in a process that lives until what it gives is closed."""
+        child = self._spawn_for("predis_dashboards")
+
+        def call(request: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Asset]]:
+            said = Said()
+            return self._send(child, request, said, deadline=remote_dashboards.DEADLINE), said.assets
+
+        return RemoteDashboards(call, child.close, url)
+
+    def _spawn_for(self, hook: str) -> ChildProcess:
+        try:
+            return self._spawn()[0]
+        except Told as told:
+            raise PluginError(self.name, f"its process cannot be started for {hook}: {told}") from None
+
     def request(self, request: Mapping[str, Any], deadline: float | None = None) -> tuple[Mapping[str, Any], bytes]:
         """Have its destination do something; gives the answer, and the data that came before it. Raises Told."""
         said = Said()
@@ -283,7 +320,7 @@ class IsolatedPlugin(LoadedPlugin):
         level = logging.getLogger(f"predis.plugins.{self.name}").getEffectiveLevel()
         setup = {**self.instance.message, "memory_limit": memory_limit, "log_level": level}
         try:
-            answer = child.call(setup, self.load_deadline + _ON_TOP, _Listener(self, child, None))
+            answer = child.call(setup, self.load_deadline + _ON_TOP, self._listener(child))
             described = answer["plugin"]
             if not isinstance(described, dict):
                 raise TypeError
@@ -291,6 +328,13 @@ class IsolatedPlugin(LoadedPlugin):
             child.close()
             raise
         return child, described
+
+    def _listener(self, child: ChildProcess, said: Said | None = None) -> Listener:
+        return Listener(self.name, child, self._emit, said)
+
+    def _emit(self, event: Event) -> None:
+        if self._host is not None:
+            self._host.emit(event)
 
     def _send(
         self,
@@ -300,75 +344,19 @@ class IsolatedPlugin(LoadedPlugin):
         *,
         deadline: float | None = None,
     ) -> Mapping[str, Any]:
-        listener = _Listener(self, child, said)
+        listener = self._listener(child, said)
         try:
             answer = child.call(request, deadline or self.config.deadline, listener)
         except Told as told:
             if child.alive:  # its code raised: it goes on
                 raise
-            hook = request["call"] if request["call"] in _OF_DESTINATIONS else f"predis_{request['call']}"
+            hook = request["call"] if request["call"] in _METHODS else f"predis_{request['call']}"
             raise Told(f"its process was ended in {hook}: {told}") from None
         finally:
             listener.end()
         note = answer.get("note")
         self._note = note if isinstance(note, str) else None
         return answer
-
-
-@dataclass
-class Said:
-    """What a process may give in one call, and what it may ask for."""
-
-    history: History | None = None
-    samples: list[Sample] = field(default_factory=list)
-    data: bytearray = field(default_factory=bytearray)
-    anomalies: list[Anomaly] = field(default_factory=list)
-    causes: list[Cause] = field(default_factory=list)
-    forecast: Forecast | None = None
-
-
-class _Listener:
-    """What a process says in one call besides its answer."""
-
-    def __init__(self, plugin: IsolatedPlugin, child: ChildProcess, said: Said | None) -> None:
-        self._plugin, self._child, self._said = plugin, child, said
-        self._logger = logging.getLogger(f"predis.plugins.{plugin.name}")
-        self._lines = 0
-
-    def __call__(self, message: Mapping[str, Any]) -> None:
-        said = self._said
-        if "samples" in message and said is not None:
-            said.samples += wire.load_samples(message["samples"])
-        elif "data" in message and said is not None:
-            said.data += wire.load_data(message["data"])
-        elif "anomalies" in message and said is not None:
-            said.anomalies += wire_analysis.load_anomalies(message["anomalies"])
-        elif "causes" in message and said is not None:
-            said.causes += wire_analysis.load_causes(message["causes"])
-        elif "forecast" in message and said is not None:
-            said.forecast = wire_analysis.load_forecast(message["forecast"])
-        elif "question" in message and said is not None and said.history is not None:
-            self._child.reply({"answer": far_history.answer(said.history, message["question"])})
-        elif "event" in message:
-            event, host = wire.load_event(message["event"]), self._plugin._host
-            if host is not None:
-                host.emit(event)
-        elif "log" in message:
-            self._log(message["log"])
-        else:
-            raise wire.WireError("it sent something that is no message")
-
-    def end(self) -> None:
-        """Say what was left out."""
-        if self._lines > MOST_LINES:
-            self._logger.warning("%d more lines of its log were left out", self._lines - MOST_LINES)
-
-    def _log(self, line: Any) -> None:
-        if not isinstance(line, list) or list(map(type, line)) != [int, str]:
-            raise wire.WireError("it sent a line of its log that cannot be read")
-        self._lines += 1
-        if self._lines <= MOST_LINES:
-            self._logger.log(line[0], "%s", line[1])
 
 
 class _Turn:

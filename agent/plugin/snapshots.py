@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agent.metrics.model import Histogram, MetricSpec, Sample, SeriesKey, Snapshot
+from agent.metrics.model import MetricSpec, Sample, SeriesKey, Snapshot
 from agent.plugin import wire
 
 _SLACK = 1000  # series that are known and gone, besides as many as there are, before all is forgotten
@@ -66,8 +66,5 @@ class SnapshotReceiver:
             self._last = [self._keys[number] for number in given["series"]]
         samples: dict[SeriesKey, Sample] = {}
         for key, value in zip(self._last, given["values"], strict=True):
-            if isinstance(value, list):
-                bounds, counts, total = value
-                value = Histogram(tuple(bounds), tuple(counts), total)
-            samples[key] = Sample(key[0], value, key[1])
+            samples[key] = Sample(key[0], wire.load_value(value), key[1])
         return Snapshot(given["time"], samples, {name: self._specs[name] for name in {key[0] for key in samples}})

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from agent.export.model import Answer, Batch, Event, Limits, Series, Verdict
-from agent.metrics.model import Histogram, Kind, MetricSpec, Sample
+from agent.metrics.model import Exemplar, Histogram, Kind, MetricSpec, Sample
 
 HEAD = struct.Struct(">I")
 LARGEST = 4 << 20  # bytes of one frame from a plugin
@@ -80,7 +80,11 @@ def dump_sample(sample: Sample) -> list[Any]:
 def dump_value(value: float | Histogram) -> Any:
     """A value as JSON has it."""
     if isinstance(value, Histogram):
-        return [value.bounds, value.counts, value.sum]
+        plain = [value.bounds, value.counts, value.sum]
+        if not value.exemplars and value.fine is None:
+            return plain
+        exemplars = [[one.labels, one.value, one.time] for one in value.exemplars]
+        return [*plain, exemplars, None if value.fine is None else dump_value(value.fine)]
     return value if isinstance(value, (int, float)) else float(value)
 
 
@@ -132,7 +136,7 @@ def load_batch(given: Any, series_of: Callable[[MetricSpec, tuple[str, ...]], Se
     """A batch from JSON; `series_of` gives the object of a series. Raises WireError."""
     specs = load_specs(given["specs"])
     series = tuple(series_of(specs[number], tuple(labels)) for number, labels in given["series"])
-    values: list[Any] = [_load_value(value) for value in given["values"]]
+    values: list[Any] = [load_value(value) for value in given["values"]]
     numbers = values if values and isinstance(values[0], Histogram) else array("d", values)
     events = tuple(map(load_event, given["events"]))
     return Batch(given["lane"], given["time"], given["interval"], series, numbers, array("d", given["starts"]), events)
@@ -209,14 +213,19 @@ def load_event(given: Any) -> Event:
 
 
 def _sample(name: Any, value: Any, labels: Any) -> Sample:
-    return Sample(name, _load_value(value), tuple(labels))
+    return Sample(name, load_value(value), tuple(labels))
 
 
-def _load_value(value: Any) -> Any:
-    if isinstance(value, list):
-        bounds, counts, total = value
+def load_value(value: Any) -> Any:
+    """A value from JSON: whether it is sound is the pipeline's to say. Raises TypeError or ValueError."""
+    if not isinstance(value, list):
+        return value
+    bounds, counts, total, *more = value
+    if not more:
         return Histogram(tuple(bounds), tuple(counts), total)
-    return value
+    exemplars = tuple(Exemplar(tuple((name, text) for name, text in labels), *rest) for labels, *rest in more[0])
+    fine = None if more[1] is None else load_value(more[1])
+    return Histogram(tuple(bounds), tuple(counts), total, exemplars, fine)
 
 
 def _spec(name: Any, kind: Any, text: Any, unit: Any, labels: Any, bounds: Any) -> MetricSpec:

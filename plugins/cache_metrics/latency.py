@@ -12,6 +12,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
+from agent.api import Exemplar, Histogram
+
 _ONE_TWO_FIVE = (digit * 10.0**exponent for exponent in range(-6, 0) for digit in (1, 2, 5))
 TARGETS = (1e-7, 1.5e-7, 2.5e-7, 5e-7, *_ONE_TWO_FIVE, 1.0, 10.0)
 """Where bounds are wanted, in seconds: four below 1 µs, where a cache works, then 1, 2, 5, 10 µs … 1 s, and 10 s."""
@@ -31,6 +33,7 @@ class LatencyScale:
         chosen = sorted({_nearest(finite, target) for target in targets})
         self.bounds = tuple(finite[index] for index in chosen)
         self.size = len(fine)
+        self._fine = tuple(finite)
         self._ends = [0, *(index + 1 for index in chosen), len(fine)]
 
     def merge(self, counts: Sequence[int]) -> tuple[int, ...]:
@@ -39,6 +42,11 @@ class LatencyScale:
             raise ValueError(f"{len(counts)} latency buckets where {self.size} were expected")
         below = [0, *accumulate(counts)]
         return tuple(below[end] - below[start] for start, end in pairwise(self._ends))
+
+    def histogram(self, counts: Sequence[int], total: float, exemplars: tuple[Exemplar, ...] = ()) -> Histogram:
+        """Of counts per fine bucket and the sum in seconds; with the fine buckets for who stores many at no cost."""
+        fine = Histogram(self._fine, tuple(counts), total)
+        return Histogram(self.bounds, self.merge(counts), total, exemplars, fine)
 
 
 def _nearest(bounds: Sequence[float], target: float) -> int:

@@ -1,4 +1,7 @@
-"""Reads the hosted cache's counters from its shared-memory arena: no command, no lock; the cache does not notice."""
+"""Reads the hosted cache's counters from its shared-memory arena: no command, no lock; the cache does not notice.
+
+Only when there were slow commands, it is asked for its slow log.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
-from agent.api import Duration, Histogram, Host, MetricSpec, PluginConfig, Sample, duration_between, hookimpl
+from agent.api import Duration, Exemplar, Histogram, Host, MetricSpec, PluginConfig, Sample, duration_between, hookimpl
 from plugins.cache_metrics.latency import LatencyScale
+from plugins.cache_metrics.slowlog import SlowLog, asking
 from plugins.cache_metrics.specs import (
     COMMANDS,
     COUNTERS,
@@ -57,6 +61,7 @@ class CacheMetrics:
         self._reader: Reader | None = None
         self._file: tuple[int, int] | None = None
         self._arena = Path()
+        self._slow_log: SlowLog | None = None
 
     @hookimpl
     def predis_metric_specs(self) -> Sequence[MetricSpec]:
@@ -65,6 +70,7 @@ class CacheMetrics:
     @hookimpl
     def predis_start(self, host: Host) -> None:
         self._arena = host.cache.arena
+        self._slow_log = SlowLog(asking(host.cache), host.logger)
         if self._open_reader is None or self._scale is None:
             from core_cache._native import ArenaError, StatsReader, latency_bounds
 
@@ -107,14 +113,14 @@ class CacheMetrics:
         yield from _rows(COUNTERS, counters)
         yield from _rows(GAUGES, gauges)
         assert self._scale is not None
+        slow = self._slow_log.exemplars(stats, self._scale.bounds) if self._slow_log is not None else {}
         for command, numbers in stats["commands"].items():
             label = (command,)
             yield Sample(COMMANDS.name, numbers["calls"], label)
             yield Sample(FAILURES.name, numbers["failed"], (command, "failed"))
             yield Sample(FAILURES.name, numbers["rejected"], (command, "rejected"))
             if numbers["calls"]:
-                counts = self._scale.merge(numbers["latency"])
-                yield Sample(DURATION.name, Histogram(self._scale.bounds, counts, numbers["nanoseconds"] / 1e9), label)
+                yield Sample(DURATION.name, _latencies(self._scale, numbers, slow.get(command, ())), label)
         for tenant, numbers in stats.get("tenants", {}).items():
             yield from _tenant(self._scale, tenant, numbers)
 
@@ -124,8 +130,11 @@ def _tenant(scale: LatencyScale, name: str, numbers: Mapping[str, Any]) -> Itera
         for source, labels in series:
             if source in numbers:
                 yield Sample(spec.name, numbers[source], (name, *labels))
-    counts = scale.merge(numbers["latency"])
-    yield Sample(TENANT_DURATION.name, Histogram(scale.bounds, counts, numbers["nanoseconds"] / 1e9), (name,))
+    yield Sample(TENANT_DURATION.name, _latencies(scale, numbers), (name,))
+
+
+def _latencies(scale: LatencyScale, numbers: Mapping[str, Any], exemplars: tuple[Exemplar, ...] = ()) -> Histogram:
+    return scale.histogram(numbers["latency"], numbers["nanoseconds"] / 1e9, exemplars)
 
 
 def _rows(rows: Iterable[MetricRow], numbers: Mapping[str, int]) -> Iterator[Sample]:

@@ -7,9 +7,11 @@ from functools import lru_cache
 from itertools import accumulate
 
 from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from agent.api import Histogram, MetricSpec, Snapshot
+from plugins.prometheus.exemplars import by_bucket
 
 
 def families(snapshot: Snapshot) -> Iterator[Metric]:
@@ -27,8 +29,11 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
 
 def _add_histogram(family: Metric, spec: MetricSpec, histogram: Histogram, labels: dict[str, str]) -> None:
     total = 0
-    for le, total in zip(_le_labels(histogram.bounds), accumulate(histogram.counts), strict=True):
-        family.add_sample(f"{spec.name}_bucket", {**labels, "le": le}, total)
+    exemplars = by_bucket(histogram)
+    for number, (le, total) in enumerate(zip(_le_labels(histogram.bounds), accumulate(histogram.counts), strict=True)):
+        one = exemplars.get(number)
+        exemplar = None if one is None else Exemplar(dict(one.labels), one.value, one.time)
+        family.add_sample(f"{spec.name}_bucket", {**labels, "le": le}, total, exemplar=exemplar)
     family.add_sample(f"{spec.name}_count", labels, total)
     family.add_sample(f"{spec.name}_sum", labels, histogram.sum)
 

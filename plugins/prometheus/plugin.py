@@ -1,4 +1,4 @@
-"""The Prometheus exporter: serves the newest snapshot as OpenMetrics or as text, whichever the scraper asks for."""
+"""The Prometheus exporter: serves the newest snapshot as protobuf, OpenMetrics or text, as the scraper asks for it."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class PrometheusConfig(PluginConfig):
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: Port = 9090
+    native_histograms: bool = True
     grafana_url: str = ""
     grafana_token: SecretStr = SecretStr("")
     grafana_datasource: str = ""
@@ -65,7 +66,7 @@ class Prometheus:
 
     def __init__(self, config: PrometheusConfig) -> None:
         self._config = config
-        self._newest = Newest(config.stale_after)
+        self._newest = Newest(config.stale_after, config.native_histograms)
         self._server: MetricsServer | None = None
 
     @property

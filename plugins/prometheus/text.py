@@ -6,15 +6,16 @@ of a series, its name and labels, is written once. A scrape of 10,000 series cos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
 from prometheus_client.utils import floatToGoString
 
-from agent.api import Histogram, Kind, MetricSpec, Snapshot
+from agent.api import Exemplar, Histogram, Kind, MetricSpec, Snapshot
+from plugins.prometheus.exemplars import by_bucket
+from plugins.prometheus.layout import Layout
 
-Key = tuple[str, tuple[str, ...]]
 _EXPONENT_FROM = 1e6  # from here on Go writes exponents, and Python does not
 
 
@@ -22,99 +23,75 @@ _EXPONENT_FROM = 1e6  # from here on Go writes exponents, and Python does not
 class _Histogram:
     """What stands before the numbers of a histogram: cumulative counts, the count, the sum."""
 
-    bounds: tuple[float, ...]
-    buckets: list[str]
+    spec: MetricSpec
+    labels: dict[str, str]
     count: str
     sum: str
+    bounds: tuple[float, ...] | None = None  # for which the next are
+    buckets: list[str] = field(default_factory=list)
 
+    def lines(self, value: Histogram, with_exemplars: bool) -> Iterable[str]:
+        if value.bounds is not self.bounds:
+            self._lay_out(value.bounds)
+        exemplars = by_bucket(value) if with_exemplars and value.exemplars else {}
+        total = 0
+        for number, (name, total) in enumerate(zip(self.buckets, accumulate(value.counts), strict=True)):
+            exemplar = f" # {_exemplar(exemplars[number])}" if number in exemplars else ""
+            yield f"{name} {_number(total)}{exemplar}\n"
+        yield f"{self.count} {_number(total)}\n{self.sum} {_number(value.sum)}\n"
 
-@dataclass(slots=True)
-class _Family:
-    """The head of a family in each format, and where its samples are in a snapshot."""
-
-    openmetrics: str
-    text: str
-    places: list[int] = field(default_factory=list)
-    heads: list[str] = field(default_factory=list)
-    histograms: list[_Histogram | None] = field(default_factory=list)
+    def _lay_out(self, bounds: tuple[float, ...]) -> None:
+        edges = (*(str(floatToGoString(bound)) for bound in bounds), "+Inf")  # type: ignore[no-untyped-call]
+        self.buckets = [f"{self.spec.name}_bucket{_braces({**self.labels, 'le': le}.items())}" for le in edges]
+        self.bounds = bounds
 
 
 class Exposition:
     """Writes snapshots. To be used by one thread at a time."""
 
     def __init__(self) -> None:
-        self._keys: list[Key] = []
-        self._specs: Mapping[str, MetricSpec] = {}
-        self._families: list[_Family] = []
-        self._labels: dict[Key, str] = {}
+        self._layout = Layout(_tops, _head)
 
     def openmetrics(self, snapshot: Snapshot) -> bytes:
-        return self._write(snapshot, lambda family: family.openmetrics, "# EOF\n")
+        return self._write(snapshot, True, "# EOF\n")
 
     def text(self, snapshot: Snapshot) -> bytes:
-        return self._write(snapshot, lambda family: family.text, "")
+        return self._write(snapshot, False, "")
 
-    def _write(self, snapshot: Snapshot, head: Callable[[_Family], str], end: str) -> bytes:
-        keys = list(snapshot.samples)
-        if keys != self._keys or snapshot.specs != self._specs:
-            self._lay_out(keys, snapshot)
+    def _write(self, snapshot: Snapshot, openmetrics: bool, end: str) -> bytes:
         values = [sample.value for sample in snapshot.samples.values()]
         out: list[str] = []
-        for family in self._families:
-            out.append(head(family))
-            if family.histograms:
-                for index, place in enumerate(family.places):
-                    self._histogram(family, index, values[place], snapshot, out)
+        for family in self._layout.of(snapshot):
+            out.append(family.top[openmetrics])
+            if family.spec.kind is Kind.histogram:
+                for head, place in zip(family.heads, family.places, strict=True):
+                    value = values[place]
+                    assert isinstance(head, _Histogram)
+                    assert isinstance(value, Histogram)
+                    out += head.lines(value, openmetrics)
                 continue
             numbers: list[float] = [values[place] for place in family.places]  # type: ignore[misc]
             out += [f"{name} {_number(value)}\n" for name, value in zip(family.heads, numbers, strict=True)]
         out.append(end)
         return "".join(out).encode()
 
-    def _histogram(
-        self, family: _Family, index: int, value: float | Histogram, snapshot: Snapshot, out: list[str]
-    ) -> None:
-        assert isinstance(value, Histogram)
-        known = family.histograms[index]
-        if known is None or (value.bounds is not known.bounds and value.bounds != known.bounds):
-            key = self._keys[family.places[index]]
-            known = family.histograms[index] = _of_histogram(snapshot.specs[key[0]], key[1], value.bounds)
-        total = 0
-        for name, total in zip(known.buckets, accumulate(value.counts), strict=True):
-            out.append(f"{name} {_number(total)}\n")
-        out.append(f"{known.count} {_number(total)}\n{known.sum} {_number(value.sum)}\n")
-
-    def _lay_out(self, keys: list[Key], snapshot: Snapshot) -> None:
-        """Where which series stands, from now on; what is known of a series' labels is kept."""
-        old = self._labels if snapshot.specs == self._specs else {}
-        by_name: dict[str, list[int]] = {}
-        for place, key in enumerate(keys):
-            by_name.setdefault(key[0], []).append(place)
-        self._families, self._labels = [], {}
-        for name in sorted(by_name):
-            spec = snapshot.specs[name]
-            family = _Family(_head_of_openmetrics(spec), _head_of_text(spec), by_name[name])
-            if spec.kind is Kind.histogram:
-                family.histograms = [None] * len(family.places)
-            else:
-                for place in family.places:
-                    key = keys[place]
-                    head = self._labels[key] = old.get(key) or name + _braces(zip(spec.labels, key[1], strict=True))
-                    family.heads.append(head)
-            self._families.append(family)
-        self._keys, self._specs = keys, snapshot.specs
-
 
 def _number(value: float) -> str:
     return repr(float(value)) if value < _EXPONENT_FROM else str(floatToGoString(value))  # type: ignore[no-untyped-call]
 
 
-def _of_histogram(spec: MetricSpec, values: Sequence[str], bounds: tuple[float, ...]) -> _Histogram:
+def _exemplar(exemplar: Exemplar) -> str:
+    value = str(floatToGoString(exemplar.value))  # type: ignore[no-untyped-call]
+    return f"{_braces(exemplar.labels) or '{}'} {value} {exemplar.time}"
+
+
+def _head(spec: MetricSpec, values: Sequence[str]) -> str | _Histogram:
+    """What stands before a series' number."""
     labels = dict(zip(spec.labels, values, strict=True))
-    edges = (*(str(floatToGoString(bound)) for bound in bounds), "+Inf")  # type: ignore[no-untyped-call]
-    buckets = [f"{spec.name}_bucket{_braces({**labels, 'le': le}.items())}" for le in edges]
     braces = _braces(labels.items())
-    return _Histogram(bounds, buckets, f"{spec.name}_count{braces}", f"{spec.name}_sum{braces}")
+    if spec.kind is Kind.histogram:
+        return _Histogram(spec, labels, f"{spec.name}_count{braces}", f"{spec.name}_sum{braces}")
+    return spec.name + braces
 
 
 def _braces(labels: Iterable[tuple[str, str]]) -> str:
@@ -124,6 +101,11 @@ def _braces(labels: Iterable[tuple[str, str]]) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _tops(spec: MetricSpec) -> tuple[str, str]:
+    """The head of a family in the text format and in OpenMetrics."""
+    return _head_of_text(spec), _head_of_openmetrics(spec)
 
 
 def _head_of_openmetrics(spec: MetricSpec) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.metrics.catalogue import Catalogue, CatalogueError, spec_problems
 from agent.metrics.docs import shipped_entry_points, specs_of
-from agent.metrics.model import Histogram, Kind, MetricSpec, Sample
+from agent.metrics.model import Exemplar, Histogram, Kind, MetricSpec, Sample
 from agent.metrics.self_metrics import PLUGIN_NAME, SPECS
 
 GAUGE = MetricSpec("predis_shelf_bytes", Kind.gauge, "Room on a shelf.", "bytes", ("shelf",))
@@ -136,6 +136,31 @@ def test_something_else_than_a_spec_is_named() -> None:
         (Sample("predis_visit_duration_seconds", Histogram((2.0, 1.0), (1, 1, 1), 1.0)), "value"),
         (Sample("predis_visit_duration_seconds", Histogram((1.0, float("inf")), (1, 1, 1), 1.0)), "value"),
         (Sample("predis_visit_duration_seconds", Histogram((1.0,), (1, 1), float("nan"))), "value"),
+        *(
+            (Sample("predis_visit_duration_seconds", Histogram((1.0,), (1, 2), 9.0, (exemplar,))), reason)
+            for exemplar, reason in (
+                (Exemplar((("id", "x" * 126),), 0.5, 1.5e9), None),
+                (Exemplar((("id", "x" * 127),), 0.5, 1.5e9), "value"),
+                (Exemplar((("id", "x" * 60), ("no", "x" * 65)), 0.5, 1.5e9), "value"),
+                (Exemplar((("id", "1"), ("id", "2")), 0.5, 1.5e9), "value"),
+                (Exemplar((("Not a name", "1"),), 0.5, 1.5e9), "value"),
+                (Exemplar((("id", 1),), 0.5, 1.5e9), "value"),  # type: ignore[arg-type]
+                (Exemplar((), float("nan"), 1.5e9), "value"),
+                (Exemplar((), 0.5, float("inf")), "value"),
+                ("an exemplar", "value"),
+            )
+        ),
+        *(
+            (Sample("predis_visit_duration_seconds", Histogram((1.0,), (1, 2), 9.0, (), fine)), reason)
+            for fine, reason in (
+                (Histogram((0.5, 1.0, 2.0), (1, 0, 1, 1), 9.0), None),
+                (Histogram((0.5, 1.0, 2.0), (1, 0, 1, 2), 9.0), "value"),
+                (Histogram((0.5, 1.0, 2.0), (1, 0, 1, 1), 8.0), "value"),
+                (Histogram((0.5, 1.0), (1, 2, -1, 1), 9.0), "value"),
+                (Histogram((1.0,), (1, 2), 9.0, (), Histogram((1.0,), (1, 2), 9.0)), "value"),
+                ((1, 2), "value"),
+            )
+        ),
     ],
 )
 def test_a_sample_is_checked_against_its_declaration(sample: Sample, reason: str | None) -> None:

@@ -13,7 +13,7 @@ import pytest
 from agent import api
 from agent.certify import checks as checks_of_certify
 from agent.plugin import hookspecs
-from agent.plugin.isolated import MOST_LINES
+from agent.plugin.listener import MOST_LINES
 from agent.plugin.manager import hook_names
 from agent.plugin.process import MOST_BYTES
 from agent.plugin.runner import LONGEST_WAIT, QUARANTINE_AFTER, QUARANTINE_WAIT

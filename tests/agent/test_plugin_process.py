@@ -19,7 +19,7 @@ import pytest
 from agent.config import load_config
 from agent.export.model import Event
 from agent.metrics.catalogue import Catalogue
-from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
+from agent.metrics.model import Exemplar, Histogram, Kind, MetricSpec, Sample, Snapshot
 from agent.metrics.pipeline import Pipeline
 from agent.plugin import wire
 from agent.plugin.guard import Told
@@ -96,7 +96,7 @@ EVERYTHING = """
     import logging
     import os
 
-    from agent.api import ConfigPath, Event, Histogram, Kind, MetricSpec, PluginConfig, Sample, hookimpl
+    from agent.api import ConfigPath, Event, Exemplar, Histogram, Kind, MetricSpec, PluginConfig, Sample, hookimpl
 
     class Config(PluginConfig):
         folder: ConfigPath
@@ -134,7 +134,8 @@ EVERYTHING = """
         def predis_collect(self):
             self.note = f"port {self.config.port}"
             yield Sample("predis_foreign_pid", os.getpid(), (self.config.token,))
-            yield Sample("predis_foreign_seconds", Histogram((1.0,), (1, 2), 5.5))
+            exemplar = Exemplar((("id", "7"),), 0.5, 9.5)
+            yield Sample("predis_foreign_seconds", Histogram((1.0,), (1, 2), 5.5, (exemplar,)))
 
         @hookimpl
         def predis_export(self, snapshot):
@@ -173,7 +174,7 @@ def test_all_hooks_work_in_another_process(
     # then each does what it does in the agent
     assert samples == [
         Sample("predis_foreign_pid", pid, ("hunter2-hunter2",)),
-        Sample("predis_foreign_seconds", Histogram((1.0,), (1, 2), 5.5)),
+        Sample("predis_foreign_seconds", Histogram((1.0,), (1, 2), 5.5, (Exemplar((("id", "7"),), 0.5, 9.5),))),
     ]
     assert pid != os.getpid()
     assert plugin.note() == "port 4711"
@@ -432,7 +433,9 @@ def test_frames_that_are_wrong_are_refused(data: bytes) -> None:
         wire.take(buffer)
 
 
-@pytest.mark.parametrize("given", [None, 5, [5], [["a"]], [["a", [1], []]], [["a", 1, 5]], {"a": 1}])
+@pytest.mark.parametrize(
+    "given", [None, 5, [5], [["a"]], [["a", [1], []]], [["a", 1, 5]], {"a": 1}, [["a", [[], [], 1, [5], None], []]]]
+)
 def test_samples_that_are_wrong_are_refused(given: object) -> None:
     with pytest.raises(wire.WireError):
         wire.load_samples(given)
@@ -448,8 +451,13 @@ def test_events_that_are_wrong_are_refused(given: object) -> None:
 
 def test_a_snapshot_comes_out_as_it_went_in() -> None:
     spec = MetricSpec("predis_a_seconds", Kind.histogram, "A.", "seconds", ("x",), (1.0, 2.0))
-    sample = Sample("predis_a_seconds", Histogram((1.0, 2.0), (1, 2, 3), 4.5), ("y",))
-    snapshot = Snapshot(12.5, {sample.key: sample}, {spec.name: spec})
+    exemplars = (Exemplar((("id", "1"), ("no", "2")), 1.5, 9.5), Exemplar((), 0.5, 8.0))
+    samples = [
+        Sample("predis_a_seconds", Histogram((1.0, 2.0), (1, 2, 3), 4.5), ("y",)),
+        Sample("predis_a_seconds", Histogram((2.0,), (3, 3), 4.5, exemplars), ("e",)),
+        Sample("predis_a_seconds", Histogram((2.0,), (3, 3), 4.5, (), Histogram((1.0, 2.0), (1, 2, 3), 4.5)), ("f",)),
+    ]
+    snapshot = Snapshot(12.5, {sample.key: sample for sample in samples}, {spec.name: spec})
     sender, receiver = SnapshotSender(), SnapshotReceiver()
     for _ in range(2):  # what is known goes over once
         frame = bytearray(wire.pack(sender.dump(snapshot)))

@@ -22,6 +22,7 @@ from tests.waiting import wait_until
 
 VENDORS = ("datadog", "newrelic", "cloudwatch", "otlp")
 TIMEOUT = 1.0  # seconds, of one request
+LATE = 0.1  # seconds that offering a snapshot may take (p99)
 STEP = 10  # seconds between snapshots
 BOUNDS = (0.001, 0.01, 0.1)
 SPECS = {
@@ -132,7 +133,7 @@ class Rig:
         self.pipe = ExportPipe(
             vendor.name, plugin.predis_destination(), config, folder, clock=clock, retry=retry or quick_retry
         )
-        self.offers: list[float] = []  # seconds each
+        self.offers: list[float] = []  # seconds each, without those in which the machine was busy with others
         self._most = queue + 3 * self.workload.points
         self._wrong: list[str] = []
         self._stop = threading.Event()
@@ -150,9 +151,10 @@ class Rig:
         """Offers so many snapshots."""
         for _ in range(times):
             snapshot = self.workload.next()
-            began = time.perf_counter()
+            starved, began = starvation(), time.perf_counter()
             self.pipe.offer(snapshot)
-            self.offers.append(time.perf_counter() - began)
+            took = time.perf_counter() - began
+            self.offers.append(max(0.0, took - (starvation() - starved)))
 
     def emit(self, event: Event) -> None:
         self.pipe.emit(event)
@@ -182,13 +184,26 @@ class Rig:
         assert again <= books.possible_duplicates, (again, books)
         if not duplicates:
             assert again == 0
-        assert p99(self.offers) < 0.5, "the vendor was waited for"  # who waits for it waits for seconds
+        assert p99(self.offers) < LATE, "the vendor was waited for"
         return list(once.values())
 
     def stop(self) -> None:
         self._stop.set()
         self._watch.join()
         self.pipe.stop(1.0)
+
+
+def starvation() -> float:
+    """Seconds that threads of this process, all together, were ready to run and another had the CPU; 0 where the kernel
+    does not tell. What a busy machine adds to an offer is in it, also where a thread that holds a lock was kept
+    waiting; to wait for a vendor, a lock or the disk is not."""
+    delays = 0
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            delays += int((task / "schedstat").read_text().split()[1])
+        except (OSError, IndexError):
+            continue  # it has just ended, or this kernel does not count
+    return delays / 1e9
 
 
 def counted(points: list[Point]) -> list[Point]:

@@ -11,7 +11,7 @@ import pytest
 
 from agent.api import MONTH, Charge, Histogram, Kind, MetricSpec, Sample, Snapshot, tiered
 from agent.config import load_config
-from agent.export.cost import Estimate
+from agent.export.cost import Estimate, bill_of
 from agent.metrics.document import metrics_document, snapshot_of
 from agent.plugin.manager import PluginManager
 from plugins.cloudwatch.plugin import CloudWatch, CloudWatchConfig
@@ -104,6 +104,26 @@ def test_a_running_exporters_estimate_is_renewed_now_and_then() -> None:
     ]
     estimate.renew(plugin, Snapshot(1e9), 10.0)
     assert estimate.status() == told  # it is not due
+
+
+@pytest.mark.parametrize("name", ["datadog", "newrelic", "cloudwatch"])
+def test_a_plugin_with_a_process_of_its_own_bills_the_same(name: str) -> None:
+    bills = []
+    for isolation in ("thread", "process"):
+        keys = {"enabled": "true", "isolation": isolation, **KEYS.get(name, {})}
+        settings = [f"plugins.{name}.{key}={value}" for key, value in keys.items()]
+        manager = PluginManager(load_config(None, settings, {}))
+        manager.load()
+        bills.append(bill_of(manager.plugins[name], SNAPSHOT, 10.0))
+    here, there = bills
+    assert there == here
+    assert here.charges
+
+
+KEYS = {
+    "datadog": {"api_key": "k"},
+    "newrelic": {"license_key": "k", "account_id": "1234567", "host": "h"},
+}
 
 
 def test_a_plugin_that_cannot_say_what_it_costs_exports_all_the_same(

@@ -104,6 +104,24 @@ def test_a_dry_run_makes_nothing_and_an_installation_makes_nothing_twice(
     assert vendor.violations(altered=True) == []
 
 
+@pytest.mark.parametrize(("name", "plugin"), [("grafana", "prometheus"), ("datadog", "datadog")])
+def test_plugins_with_a_process_of_their_own_install_the_same(
+    vendors: dict[str, Vendor], tmp_path: Path, name: str, plugin: str
+) -> None:
+    vendor, isolated = vendors[name], ("--set", f"plugins.{plugin}.isolation=process")
+    here = run(tmp_path, vendor)
+    assert here.returncode == 0, here.stderr
+    made = counts(vendor)
+    there = run(tmp_path, vendor, *isolated)
+    assert there.returncode == 0, there.stderr
+    assert there.stdout == run(tmp_path, vendor).stdout
+    assert counts(vendor) == made
+    assert vendor.violations(altered=True) == []
+    shown = command(tmp_path, "list", "--json", *isolated, DD_APP_KEY=APP_KEY, GRAFANA_TOKEN="t")
+    assert shown.returncode == 0, shown.stderr
+    assert [one["vendor"] for one in json.loads(shown.stdout)].count(name) >= sum(made.values())
+
+
 def test_grafana_keeps_the_folder_and_opens_with_the_data_source(vendors: dict[str, Vendor], tmp_path: Path) -> None:
     vendor = vendors["grafana"]
     chosen = ("--set", "plugins.prometheus.grafana_folder=caches", "--set", "plugins.prometheus.grafana_datasource=abc")

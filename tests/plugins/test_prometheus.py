@@ -21,16 +21,18 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from agent import own_metrics
-from agent.api import Histogram, Host, Kind, MetricSpec, Sample, Snapshot
+from agent.api import Exemplar, Histogram, Host, Kind, MetricSpec, Sample, Snapshot
 from agent.metrics import self_metrics
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.docs import shipped_entry_points, specs_of
 from agent.metrics.pipeline import Pipeline
+from plugins.prometheus.accept import Format
 from plugins.prometheus.plugin import CannotListen, Prometheus, PrometheusConfig
 from plugins.prometheus.scrape import Newest
 from tests.plugins.conftest import Collect
 from tests.waiting import wait_until
 
+FORMATS = (Format.text, Format.openmetrics)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SPECS = (
     MetricSpec("predis_shelf_bytes", Kind.gauge, 'Room on a shelf: "a\\b".', "bytes", ("shelf", "kind")),
@@ -45,6 +47,15 @@ SAMPLES = (
     Sample("predis_visit_duration_seconds", Histogram((1e-6, 0.5, 10.0), (1, 2, 0, 3), 44.25), ("a",)),
     Sample("predis_visit_duration_seconds", Histogram((1e-6, 0.5, 10.0), (0, 0, 0, 0), 0.0), ("b",)),
     Sample("predis_shop_info", 1, ("Delft",)),
+)
+EXEMPLARS = (
+    Exemplar((("slowlog_id", "7"),), 0.25, 1_700_000_000.0),
+    Exemplar((("slowlog_id", "6"),), 0.3, 1_699_999_999.5),
+    Exemplar((("b", "two"), ("a", "one")), 1e9, 1_700_000_001.25),
+    Exemplar((), 0.0, 1.0),
+)
+WITH_EXEMPLARS = Sample(
+    "predis_visit_duration_seconds", Histogram((1e-6, 0.5, 10.0), (1, 2, 0, 3), 44.25, EXEMPLARS), ("a",)
 )
 
 
@@ -127,7 +138,7 @@ def test_whatever_a_label_or_a_value_is_it_comes_through_both_formats(label: str
     newest = Newest(stale_after=60.0)
     newest.show(snapshot_of(Sample("predis_shelf_bytes", value, (label, "x"))))
     for openmetrics, parse in ((False, parse_text), (True, parse_openmetrics)):
-        page = newest.page(openmetrics, compressed=False)
+        page = newest.page(FORMATS[openmetrics], compressed=False)
         (family,) = parse(page.decode())
         (sample,) = family.samples
         assert (sample.labels["shelf"], sample.value) == (label, value)
@@ -142,12 +153,15 @@ def written_by_the_client(newest: Newest, openmetrics: bool) -> bytes:
 
 def test_a_page_is_what_prometheus_client_writes_whatever_changed_since_the_last(plugin: Prometheus) -> None:
     newest = Newest(stale_after=60.0)
+    quoted = Exemplar((("id", 'quo"te\\\n'),), 0.25, 9.0)  # which prometheus_client writes and cannot read
+    with_quotes = Sample("predis_visit_duration_seconds", Histogram((0.5,), (1, 2), 44.25, (quoted,)), ("b",))
     other_bounds = Sample("predis_visit_duration_seconds", Histogram((2.5e7,), (4, 1), 1e12), ("a",))
     turns = [
         SAMPLES,
         SAMPLES,
         tuple(reversed(SAMPLES)),
         (*SAMPLES[:3], other_bounds, SAMPLES[5]),
+        (SAMPLES[0], WITH_EXEMPLARS, with_quotes),
         (Sample("predis_shelf_bytes", -1e9, ("top", "x")), *SAMPLES),
         (Sample("predis_visits_total", True),),
         (),
@@ -156,11 +170,23 @@ def test_a_page_is_what_prometheus_client_writes_whatever_changed_since_the_last
     for samples in turns:
         newest.show(snapshot_of(*samples))
         for openmetrics in (False, True):
-            assert newest.page(openmetrics, compressed=False) == written_by_the_client(newest, openmetrics)
+            assert newest.page(FORMATS[openmetrics], compressed=False) == written_by_the_client(newest, openmetrics)
     renamed = MetricSpec("predis_visits_total", Kind.counter, "Another\\help.\n")
     newest.show(Snapshot(1.0, {("predis_visits_total", ()): SAMPLES[2]}, {"predis_visits_total": renamed}))
     for openmetrics in (False, True):
-        assert newest.page(openmetrics, compressed=False) == written_by_the_client(newest, openmetrics)
+        assert newest.page(FORMATS[openmetrics], compressed=False) == written_by_the_client(newest, openmetrics)
+
+
+def test_openmetrics_has_the_newest_exemplar_of_each_bucket_and_the_text_format_none(plugin: Prometheus) -> None:
+    plugin.predis_export(snapshot_of(WITH_EXEMPLARS))
+    (family,) = parse_openmetrics(get(plugin, Accept=OPENMETRICS)[1].decode())
+    found = {sample.labels["le"]: sample.exemplar for sample in family.samples if sample.exemplar}
+    assert {le: (dict(one.labels), one.value, float(one.timestamp)) for le, one in found.items()} == {
+        "1e-06": ({}, 0.0, 1.0),
+        "0.5": ({"slowlog_id": "7"}, 0.25, 1_700_000_000.0),
+        "+Inf": ({"a": "one", "b": "two"}, 1e9, 1_700_000_001.25),
+    }
+    assert b"slowlog_id" not in get(plugin)[1]
 
 
 def test_what_is_rarely_asked_for_is_answered_as_by_prometheus_client(plugin: Prometheus) -> None:

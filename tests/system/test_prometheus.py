@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -19,6 +20,7 @@ from tests.prometheus import PrometheusServer
 from tests.servers import Server
 from tests.waiting import wait_until
 
+NAME = "predis_command_duration_seconds"
 P99 = "histogram_quantile(0.99, sum by (le) (rate(predis_command_duration_seconds_bucket[30s])))"
 
 
@@ -40,7 +42,20 @@ def prometheus(tmp_path: Path, agent: Server) -> Iterator[PrometheusServer]:
         pytest.skip("prometheus is not installed; `make peers` installs it")
     folder = tmp_path / "prometheus"
     folder.mkdir()
-    server = PrometheusServer(folder, agent.extra["prometheus"])
+    server = PrometheusServer(folder, agent.extra["prometheus"], features=("exemplar-storage",))
+    try:
+        wait_until(server.ready, 30, "Prometheus' readiness")
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def with_native(tmp_path: Path, agent: Server) -> Iterator[PrometheusServer]:
+    """One that stores native histograms and exemplars."""
+    folder = tmp_path / "native"
+    folder.mkdir()
+    server = PrometheusServer(folder, agent.extra["prometheus"], features=("native-histograms", "exemplar-storage"))
     try:
         wait_until(server.ready, 30, "Prometheus' readiness")
         yield server
@@ -101,9 +116,12 @@ def test_prometheus_answers_a_p99_query_over_the_latencies(agent: Server, promet
 
 
 def test_promtool_has_nothing_to_complain_about_and_openmetrics_is_valid(agent: Server) -> None:
+    names = {"cache_metrics", "host_metrics", "gpu_metrics", "prometheus"}
+
     def complete() -> str | None:
         text = scrape(agent, "text/plain;version=0.0.4")
-        return text if "predis_cache_up 1.0" in text and "predis_plugin_runs_total" in text else None
+        run = all(f'predis_plugin_runs_total{{plugin="{name}"}}' in text for name in names)
+        return text if "predis_cache_up 1.0" in text and run else None
 
     with agent.client() as client:
         client.command("SET", "a", "1")
@@ -117,12 +135,47 @@ def test_promtool_has_nothing_to_complain_about_and_openmetrics_is_valid(agent: 
     families = list(parse_openmetrics(openmetrics))
     assert len(families) >= 25
     plugins = {sample.labels["plugin"] for f in families if f.name == "predis_plugin_runs" for sample in f.samples}
-    assert plugins >= {"cache_metrics", "host_metrics", "gpu_metrics", "prometheus"}
+    assert plugins >= names
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed; `make peers` installs it")
     for exposition in (text, scrape(agent, "text/plain;version=1.0.0")):
         done = subprocess.run(["promtool", "check", "metrics"], input=exposition, capture_output=True, text=True)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_slow_command_is_an_exemplar_in_prometheus_and_native_histograms_say_what_classic_ones_do(
+    agent: Server, prometheus: PrometheusServer, with_native: PrometheusServer
+) -> None:
+    # given some load, and a command that counts as slow, of a key that names somebody
+    load(agent)
+    with agent.client() as client:
+        client.command("CONFIG", "SET", "slowlog-log-slower-than", "0")
+        client.command("GET", "ann@example.com")
+        client.command("CONFIG", "SET", "slowlog-log-slower-than", "10000")
+        log: Any = client.command("SLOWLOG", "GET", "-1")
+    (entry,) = [each for each in log if each[3][0] == b"GET"]
+    # when each Prometheus has scraped it, then both lead from the latencies of GET to the entry of the slow log
+    for server, name in ((prometheus, f"{NAME}_bucket"), (with_native, NAME)):
+
+        def exemplars(server: PrometheusServer = server, name: str = name) -> Any:
+            now = time.time()
+            query = f'{name}{{command="get"}}'
+            return server.ask("query_exemplars", query=query, start=str(now - 300), end=str(now + 60))
+
+        (series,) = wait_until(exemplars, 30, f"an exemplar of {name}")
+        assert series["seriesLabels"]["command"] == "get"
+        (exemplar,) = series["exemplars"]
+        assert exemplar["labels"] == {"slowlog_id": str(entry[0])}
+        assert (exemplar["timestamp"], float(exemplar["value"])) == (entry[1], entry[2] / 1e6)
+        assert "rror" not in server.log.read_text()
+    # and the same histogram is a native one for who can store it
+    for command in ("get", "set"):
+        count = prometheus.value(f'{NAME}_count{{command="{command}"}}')
+        assert count is not None
+        assert count >= 3200
+        wait_until(lambda c=command, n=count: with_native.value(f'histogram_count({NAME}{{command="{c}"}})') == n, 20)  # type: ignore[misc]
+        total = with_native.value(f'histogram_sum({NAME}{{command="{command}"}})')
+        assert total == pytest.approx(prometheus.value(f'{NAME}_sum{{command="{command}"}}'))
 
 
 def test_a_killed_cache_shows_as_a_restart_and_its_counters_go_on(agent: Server) -> None:
