@@ -34,7 +34,7 @@ from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, Snapshot
 from agent.plugin.host import CacheAddress, CacheControl, CacheFacts, CacheTenant, Host
 from agent.plugin.libraries import MissingLibrary, require_library
 from agent.plugin.markers import API_VERSION, hookimpl
-from agent.rules.extension import ActionType, ConditionType, Now, Outcome, Task
+from agent.rules.extension import ActionType, ConditionType, Now, Outcome, Plan, PlanOutdated, Task
 from agent.rules.extension import Verdict as ConditionVerdict
 
 __all__ = [
@@ -78,6 +78,8 @@ __all__ = [
     "Now",
     "OrDefault",
     "Outcome",
+    "Plan",
+    "PlanOutdated",
     "PluginConfig",
     "Port",
     "PredisError",

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from agent.plugin.host import Host
-from agent.rules.extension import Now, Outcome, Task
+from agent.rules.extension import Now, Outcome, Plan, PlanOutdated, Task
 from agent.rules.ledger import Ledger
-from agent.rules.machine import Job, Machine
+from agent.rules.machine import Job, Machine, Planned
 from agent.rules.model import Rule, Step
 from agent.rules.runner import Runner
 from agent.rules.store import Intent, RuleStore
@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 _LONGEST = 4000  # characters of what a plugin says
 
 Note = Callable[[str, Mapping[str, Any]], None]
-Ending = Literal["done", "failed", "overdue", "unknown", "stopped"]
+Ending = Literal["done", "failed", "overdue", "unknown", "stopped", "outdated"]
+"""outdated: its plan did not fit any more, and it changed nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ class Jobs:
             started=self._clock.now(),
         )
         kind = "undoing" if job.kind == "undo" else "acting" if step.changes_state else "telling"
-        self._note(kind, {**about(machine), "intent": intent.id, "action": intent.action, "target": target})
+        planned = machine.planned(job)
+        fields = {**about(machine), "intent": intent.id, "action": intent.action, "target": target}
+        self._note(kind, fields if planned is None else {**fields, "plan": planned.text})
         self.ledger.begin(intent)
         machine.current, machine.job = intent.id, job
         if step.changes_state and job.kind == "run":
@@ -84,23 +87,27 @@ class Jobs:
             machine.coming = max(0, machine.coming - 1)
         self._deadlines[intent.id] = intent.started + step.deadline
         task = self._task(machine, rule, job, now, intent.id)
-        self._launches.append((intent.id, lambda: self._run(step, job, params, task, intent.id)))
+        shown = planned.text if planned is not None and planned.facts is None and rule.approval else None
+        self._launches.append((intent.id, lambda: self._run(step, job, params, task, shown)))
         return None
 
-    def plan(self, machine: Machine, rule: Rule, now: Now, give: Callable[[list[str], str], None]) -> None:
+    def plan(self, machine: Machine, rule: Rule, now: Now, give: Callable[[list[Planned], str], None]) -> None:
         """Have all steps say what they would do; `give` is called with that, or why it cannot be, on another thread."""
         labels, steps = dict(machine.labels), rule.steps
         task = self._task(machine, rule, Job("run", "then", 0, text=machine.why), now, f"{machine.run}-plan")
         task = replace(task, cancelled=lambda: bool(self.killed))
 
         def work() -> None:
-            lines: list[str] = []
             try:
-                lines += [plain_text(step.type.plan(step.params(labels), task)) for step in steps if step.changes_state]
+                plans = [
+                    _planned(index, step.type.plan(step.params(labels), task))
+                    for index, step in enumerate(steps)
+                    if step.changes_state
+                ]
             except Exception as error:  # noqa: BLE001  # a plugin's code
                 give([], describe(error))
             else:
-                give(lines, "")
+                give(plans, "")
 
         self._launches.append((plan_name(machine), work))
 
@@ -146,7 +153,10 @@ class Jobs:
             if intent.outcome is None:  # its thread could not write it down, or it was asked for
                 ending = "failed" if result.ending == "stopped" else result.ending
                 self._store.finish(intent.id, ending, result.detail, self._clock.now(), undo=result.undo)
-            self.ledger.ended(intent, self._clock.now())
+            if result.ending == "outdated":
+                self.ledger.withdrawn(intent)
+            else:
+                self.ledger.ended(intent, self._clock.now())
         self._deadlines.pop(result.intent, None)
         return intent
 
@@ -190,8 +200,9 @@ class Jobs:
         """An action that runs in this very process."""
         self._deadlines[intent.id] = intent.started + intent.deadline
 
-    def _run(self, step: Step, job: Job, params: Any, task: Task, intent: str) -> None:
-        """On the action's own thread."""
+    def _run(self, step: Step, job: Job, params: Any, task: Task, shown: str | None) -> None:
+        """On the action's own thread. shown: the plan that a person approved, where that is only a text."""
+        intent = task.intent
         ending: Ending
         undo: Mapping[str, Any] | None = None
         if self.killed:
@@ -201,8 +212,13 @@ class Jobs:
                 if job.kind == "undo":
                     outcome = checked(step.type.undo(params, job.undo or {}, task))
                 else:
+                    if shown is not None and (again := plain_text(step.type.plan(params, task))) != shown:
+                        raise PlanOutdated(f"by now it says: {again}")
                     outcome = checked(step.type.run(params, task))
                 ending, detail, undo = "done" if outcome.done else "failed", outcome.detail, _plain(outcome.undo)
+            except PlanOutdated as error:
+                planned = job.kind == "run" and step.changes_state  # what only tells has no plan
+                ending, detail = ("outdated", plain_text(error)) if planned else ("failed", describe(error))
             except Exception as error:  # noqa: BLE001  # a plugin's code
                 ending, detail = "failed", describe(error)
         late = False
@@ -222,6 +238,7 @@ class Jobs:
             event=job.text,
             attributes={**machine.labels, "subject": machine.subject, "run": machine.run, "severity": rule.severity},
             cancelled=lambda: bool(self.killed) or intent not in self._deadlines,
+            plan=None if (planned := machine.planned(job)) is None else planned.facts,
         )
 
 
@@ -258,6 +275,11 @@ def checked(outcome: object) -> Outcome:
     if not isinstance(outcome, Outcome):
         raise TypeError(f"the action gave {type(outcome).__name__}, not an Outcome")
     return replace(outcome, done=bool(outcome.done), detail=plain_text(outcome.detail))
+
+
+def _planned(index: int, given: object) -> Planned:
+    """What an action says that it would do; raises TypeError or ValueError for facts that JSON does not keep."""
+    return Planned(index, plain_text(given), _plain(given.facts) if isinstance(given, Plan) else None)
 
 
 def _plain(undo: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -36,6 +36,14 @@ class Ledger:
             place = (intent.rule, intent.target)
             self._ends[place] = max(at, self._ends.get(place, at))
 
+    def withdrawn(self, intent: Intent) -> None:
+        """It changed nothing: nothing rests for it. It counts as one of the hour's all the same, so that what is
+        planned anew again and again has an end."""
+        place = (intent.rule, intent.target)
+        before = self._store.last_ends(*place)
+        self._ends.pop(place, None)
+        self._ends.update(before)
+
     def within_hour(self, now: float, rule: str | None = None) -> int:
         """How many actions that change something were begun in the last hour: by one rule, or by all."""
         while self._recent and self._recent[0][0] <= now - HOUR:

@@ -13,9 +13,9 @@ from agent.rules.extension import Now
 from agent.rules.guards import Refusal, Situation, Use, may_act, may_go_on
 from agent.rules.jobs import Jobs, Note, Result, about, describe, plain_text, plan_name, step_of
 from agent.rules.ledger import Ledger
-from agent.rules.machine import FORGOTTEN, WITH_JOBS, Job, Machine
+from agent.rules.machine import FORGOTTEN, WITH_JOBS, Job, Machine, Planned
 from agent.rules.machines import Machines, Place
-from agent.rules.model import Found, Rule
+from agent.rules.model import Found, Rule, Step
 from agent.rules.runner import Runner
 from agent.rules.settings import EngineSettings
 from agent.rules.store import Intent, RuleStore
@@ -47,7 +47,7 @@ class Remedies:
         self._jobs = Jobs(store=store, ledger=ledger, clock=clock, host=host, note=note, runner=runner)
         self.kept = Machines(rules, store=store, jobs=self._jobs, clock=clock, note=note)
         self._asking: set[str] = set()  # intents
-        self._plans: queue.SimpleQueue[tuple[str, list[str], str]] = queue.SimpleQueue()
+        self._plans: queue.SimpleQueue[tuple[str, list[Planned], str]] = queue.SimpleQueue()
         self._planning: set[str] = set()  # runs
         self._events: list[Event] = []
         self._storm = ""
@@ -119,7 +119,7 @@ class Remedies:
             self._take(self.machines[place], result, now)
         while True:
             try:
-                run, lines, problem = self._plans.get_nowait()
+                run, plans, problem = self._plans.get_nowait()
             except queue.Empty:
                 return moved
             self._planning.discard(run)
@@ -127,7 +127,7 @@ class Remedies:
                 if machine.run == run and machine.state == "planning":
                     moved = True
                     self.kept.dirty.add(place)
-                    self._planned(machine, lines, problem, now)
+                    self._planned(machine, plans, problem)
 
     def launch(self) -> None:
         """All is committed: begin the actions that were written down, and tell of what happened."""
@@ -297,7 +297,7 @@ class Remedies:
             return True
         if run not in self._planning:
             self._planning.add(run)
-            self._jobs.plan(machine, rule, now, lambda lines, problem: self._plans.put((run, lines, problem)))
+            self._jobs.plan(machine, rule, now, lambda plans, problem: self._plans.put((run, plans, problem)))
             return True
         patience = sum(step.deadline for step in rule.steps if step.changes_state)
         if self._clock.now() - machine.since > patience:
@@ -305,14 +305,14 @@ class Remedies:
             return True
         return False
 
-    def _planned(self, machine: Machine, lines: list[str], problem: str, now: Now) -> None:
+    def _planned(self, machine: Machine, plans: list[Planned], problem: str) -> None:
         rule = self._rules[machine.rule]
         if problem:
             self._fail(machine, rule, f"cannot be done: {problem}")
             return
-        machine.plan = lines
+        machine.plans = plans
         machine.dry = rule.dry_run
-        self._note("dry run" if rule.dry_run else "planned", {**about(machine), "plan": lines})
+        self._note("dry run" if rule.dry_run else "planned", {**about(machine), "plan": machine.plan})
         machine.go("held", self._clock.now())
 
     def _ask_a_person(self, machine: Machine, rule: Rule, now: Now) -> None:
@@ -426,6 +426,8 @@ class Remedies:
         if result.ending == "stopped":
             self._note("stopped", fields)
             self._finish(machine, rule, "stopped by the kill switch", None)
+        elif result.ending == "outdated":
+            self._plan_anew(machine, rule, step, fields)
         elif job.kind == "undo":
             self._note("undone" if done else "undo failed", fields)
             if not done:
@@ -441,6 +443,21 @@ class Remedies:
                 fields["failures"] = self.ledger.failed(machine.keys[-1], self._clock.now())
             self._note("failed" if result.ending == "failed" else result.ending, fields)
             self._fail(machine, rule, f"{step.type.name}: {result.detail}")
+
+    def _plan_anew(self, machine: Machine, rule: Rule, step: Step, fields: Mapping[str, Any]) -> None:
+        """What was planned does not fit any more, and nothing else may be done in its place: a new remedy begins, with
+        a plan of its own, for which a person is asked again. Where an earlier step has changed something, it failed."""
+        machine.keys.pop()
+        if machine.keys:
+            self._note("plan outdated", fields)
+            why = f"{step.type.name} was not gone on with, its plan is outdated: {fields['detail']}"
+            self._fail(machine, rule, why)
+            return
+        run, told = os.urandom(8).hex(), machine.told and not rule.approval
+        self._note("plan outdated", {**fields, "plan": machine.plan, "anew": run})
+        machine.begin(run)
+        machine.told = told
+        machine.go("held", self._clock.now())
 
     def _verify(self, machine: Machine, rule: Rule, found: Found, now: Now) -> bool:
         assert rule.verify is not None

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from agent.api import Outcome, PredisError, Scrubber, Task
-from plugins.remediation.action import NOT_BEGUN, Action, Params, pick
+from agent.api import Outcome, Plan, PredisError, Scrubber, Task
+from plugins.remediation.action import NOT_BEGUN, Action, Params, hold_to, pick
 from plugins.remediation.config import PLACEHOLDER, Command
 from plugins.remediation.notes import Notes
 
@@ -55,7 +55,7 @@ class RunCommand(Action):
         command = self._find(params)
         argv = self._argv(params, command)
         _check_program(Path(argv[0]), command)
-        return f"would run {shlex.join(argv)}"
+        return Plan(f"would run {shlex.join(argv)}", _facts(argv, command))
 
     def run(self, params: CommandParams, task: Task) -> Outcome:
         command = self._find(params)
@@ -67,6 +67,7 @@ class RunCommand(Action):
                 return Outcome(bool(noted["done"]), str(noted["how"]))
             if noted["state"] == "begun" and not command.repeatable:
                 raise PredisError(f"{params.command} was begun, and nobody knows how it ended: it is not begun again")
+        hold_to(task, _facts(argv, command), f"the command {params.command}")
         notes.write(task.intent, {"state": "begun"})
         try:
             process = subprocess.Popen(
@@ -188,6 +189,11 @@ def _check_program(program: Path, command: Command) -> None:
         raise PredisError(f"{program} can be changed by others, so it is not run: chmod go-w, and chown it")
     if command.folder is not None and not command.folder.is_dir():
         raise PredisError(f"{command.folder}, the folder of the command, is none")
+
+
+def _facts(argv: list[str], command: Command) -> dict[str, object]:
+    """What a person approved: the configuration may have another command of this name by then."""
+    return {"argv": argv, "folder": str(command.folder or "/")}
 
 
 def _environment(command: Command, task: Task) -> dict[str, str]:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from agent.api import Duration, Outcome, PredisError, Task, duration_between
-from plugins.remediation.action import NOT_BEGUN, Action, Params
+from agent.api import Duration, Outcome, Plan, PlanOutdated, PredisError, Task, duration_between
+from plugins.remediation.action import NOT_BEGUN, Action, Params, hold_to
 from plugins.remediation.notes import Notes
 from plugins.remediation.servers import Servers
 
@@ -68,9 +68,10 @@ class FailoverReplica(Action):
             with self._servers.connected(follower) as client:
                 client.ping()
         follow = f", and have {', '.join(params.followers)} follow it" if params.followers else ""
-        return (
+        return Plan(
             f"would make {params.replica} a primary{follow}: it follows {state['master_host']}:{state['master_port']}, "
-            f"which it has lost {_age(state)} s ago, at the offset {state['slave_repl_offset']}"
+            f"which it has lost {_age(state)} s ago, at the offset {state['slave_repl_offset']}",
+            self._facts(params, state),
         )
 
     def run(self, params: ReplicaParams, task: Task) -> Outcome:
@@ -79,6 +80,7 @@ class FailoverReplica(Action):
             state, noted = _replication(replica), notes.read(task.intent)
             if state["role"] != "master" or noted is None:
                 self._check(params, state)
+                hold_to(task, self._facts(params, state), params.replica)
                 noted = {"host": state["master_host"], "port": int(state["master_port"])}
                 notes.write(task.intent, noted)
                 replica.execute_command("REPLICAOF", "NO", "ONE")
@@ -140,6 +142,13 @@ class FailoverReplica(Action):
                 f"stale = {params.stale:g} s"
             )
 
+    def _facts(self, params: ReplicaParams, state: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "replica": self._servers.place(params.replica),
+            "primary": f"{state['master_host']}:{state['master_port']}",
+            "followers": [self._servers.place(follower) for follower in params.followers],
+        }
+
     def _answers(self, name: str) -> bool:
         self._servers.find(name)
         try:
@@ -181,8 +190,9 @@ class FailoverOrigin(Action):
         with self._servers.connected(params.origin) as origin:
             coming: Any = origin.dbsize()
         with self._servers.connected(params.server) as server:
-            going = self._check(params, server, host, port)
-        return f"would have {params.server} follow {host}:{port}: its {going} keys give way to {coming} of the origin"
+            going, state = self._check(params, server, host, port), _replication(server)
+        text = f"would have {params.server} follow {host}:{port}: its {going} keys give way to {coming} of the origin"
+        return Plan(text, {**self._facts(params, state), "keys": going})
 
     def run(self, params: OriginParams, task: Task) -> Outcome:
         host, port = self._servers.address(params.origin)
@@ -192,8 +202,12 @@ class FailoverOrigin(Action):
         with self._servers.connected(params.server) as server:
             before = notes.read(task.intent)
             if before is None or not _follows(_replication(server), host, port):
-                self._check(params, server, host, port)
-                state = _replication(server)
+                going, state = self._check(params, server, host, port), _replication(server)
+                hold_to(task, self._facts(params, state), params.server)
+                if task.plan is not None and going > task.plan["keys"]:
+                    raise PlanOutdated(
+                        f"{params.server} has {going} keys to lose: more than the {task.plan['keys']} shown"
+                    )
                 follows = state["role"] != "master"
                 before = {"host": state["master_host"], "port": int(state["master_port"])} if follows else {"host": ""}
                 notes.write(task.intent, before)
@@ -226,6 +240,14 @@ class FailoverOrigin(Action):
                 _await(server, "role", "master", task)
         follows = f"follows {before} again" if before else "is a primary again, with the data of the origin"
         return Outcome(True, f"{params.server} {follows}")
+
+    def _facts(self, params: OriginParams, state: Mapping[str, str]) -> dict[str, Any]:
+        follows = f"{state['master_host']}:{state['master_port']}" if state["role"] != "master" else ""
+        return {
+            "server": self._servers.place(params.server),
+            "origin": self._servers.place(params.origin),
+            "follows": follows,
+        }
 
     @staticmethod
     def _check(params: OriginParams, server: Any, host: str, port: int) -> int:

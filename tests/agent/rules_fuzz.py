@@ -3,10 +3,10 @@
     python -m tests.agent.rules_fuzz 1000000 [SEED]
 
 Each event is one of: time passes and the engine looks; series fall ill or get well; an action ends, well or not, or
-goes on hanging; a person approves, denies, resets, stops, resumes; the wall clock jumps; the agent is killed, at a
-random moment or between an intent and its outcome, inside a commit, inside a write to the audit log. What is then done
-is judged by rules_judge.py. A jump of the wall clock that no step saw before the agent was killed cannot be told from
-time that passed, by anybody; here a step follows each jump.
+goes on hanging; what plans rest on changes; a person approves, denies, resets, stops, resumes; the wall clock jumps;
+the agent is killed, at a random moment or between an intent and its outcome, inside a commit, inside a write to the
+audit log. What is then done is judged by rules_judge.py. A jump of the wall clock that no step saw before the agent was
+killed cannot be told from time that passed, by anybody; here a step follows each jump.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -31,7 +32,7 @@ from agent.incidents.model import Incident
 from agent.metrics.model import Snapshot
 from agent.plugin.host import CacheAddress, Host
 from agent.rules.engine import RuleEngine
-from agent.rules.extension import Now, Outcome, Task, Verdict
+from agent.rules.extension import Now, Outcome, Plan, PlanOutdated, Task, Verdict
 from agent.rules.reading import RuleReader
 from agent.rules.settings import EngineSettings
 from agent.rules.store import RuleStore
@@ -131,7 +132,16 @@ class Fuzzed(Act):
         super().__init__()
         self._fuzz = fuzz
 
+    def plan(self, params: ActParams, task: Task) -> str:
+        at = self._fuzz.world[params.name]
+        return Plan(f"{params.name} from {at}", {"at": at})
+
     def run(self, params: ActParams, task: Task) -> Outcome:
+        assert task.plan is not None
+        if task.plan["at"] != self._fuzz.world[params.name]:
+            self._fuzz.judge.withdraws(task.intent)
+            raise PlanOutdated("it is elsewhere by now")
+        self._fuzz.judge.carries_out(task.intent, f"{params.name} from {task.plan['at']}")
         return self._fuzz.outcome(task.intent)
 
     def undo(self, params: ActParams, undo: Mapping[str, Any], task: Task) -> Outcome:
@@ -184,6 +194,7 @@ class Fuzz:
     def __init__(self, folder: Path, seed: int, kill_rate: float = 0.002) -> None:
         self.random = random.Random(seed)
         self.judge = Judge(LAWS, PER_HOUR, STORM_INCIDENTS, totals=dict.fromkeys(LAWS, len(SUBJECTS)))
+        self.world: Counter[str] = Counter()  # where each target is, on which plans rest
         self.ill: dict[str, set[str]] = {name: set() for name in LAWS}
         self._folder, self._kill_rate = folder, kill_rate
         self._path, self._switch = folder / "rules.sqlite", folder / "rules.stop"
@@ -294,6 +305,8 @@ class Fuzz:
 
     def _pass(self, seconds: float) -> None:
         self._time += seconds
+        if self.random.random() < 0.3:
+            self.world[self.random.choice([*"abcdef", "second"])] += 1
         self._step()
 
     def _step(self) -> None:
@@ -312,9 +325,11 @@ class Fuzz:
     def _answer(self) -> None:
         waiting = self._engine.status()["waiting_for_approval"]
         if waiting:
-            approval = self.random.choice(waiting)["id"]
+            asked = self.random.choice(waiting)
+            approval = asked["id"]
             if self.random.random() < 0.7:
                 self.judge.approvals[approval] = self._time
+                self.judge.shown[approval] = asked["plan"]
                 with suppress(PredisError):
                     self._engine.approve(approval, "a person")
             else:

@@ -49,6 +49,7 @@ class Judge:
     holds: dict[str, set[str]] = field(default_factory=dict)  # rule → subjects, as last shown to the engine
     totals: dict[str, int] = field(default_factory=dict)
     approvals: dict[str, float] = field(default_factory=dict)
+    shown: dict[str, list[str]] = field(default_factory=dict)  # approval → what the person who gave it saw
     denied: set[str] = field(default_factory=set)
     runs: set[str] = field(default_factory=set)  # remedies of which something was begun
     _begun: dict[str, Deed] = field(default_factory=dict)
@@ -87,6 +88,18 @@ class Judge:
         place = (deed.action, deed.target)
         if done is not None:
             self._failures[place] = 0 if done else self._failures[place] + 1
+
+    def withdraws(self, intent: str) -> None:
+        """It saw that its plan was outdated, and changed nothing: it counts for the hour, and for nothing else."""
+        self.counts["withdrawn"] += 1
+        self._open.pop(intent, None)
+
+    def carries_out(self, intent: str, plan: str) -> None:
+        """It does what this plan says."""
+        deed = self._begun[intent]
+        if self.laws[deed.rule].approval is not None:
+            seen = self.shown.get(deed.run, [])
+            self._check(plan in seen, f"{intent}: {plan!r} is done, and {seen!r} was approved")
 
     def told(self, intent: str, done: bool | None) -> None:
         """After a kill, the action's own word on whether it was done; None: it cannot tell. It is taken as true."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agent.api import Host, PredisError
+from agent.api import Host, PlanOutdated, PredisError
 from agent.cache.control import SupervisedCache
 from agent.cache.settings import CacheSettings
 from core_cache.resp_client import RespClient, RespError
@@ -66,6 +66,39 @@ def test_memory_is_changed_once_under_one_intent(host: Host, cache_server: Serve
     assert setting(cache_server, "maxmemory") == str(48 * MIB)
     # another intent is another use
     assert used.run("rule-1/0002").undo == {"old": 48 * MIB, "new": 36 * MIB}
+
+
+def test_what_was_planned_is_what_is_done_or_nothing(host: Host, cache_server: Server) -> None:
+    used = Used(action_of("cache.memory"), host, by_percent=-25, at_least="16MiB")
+    plan = used.plan()
+    with cache_server.client() as client:
+        client.command("CONFIG", "SET", "maxmemory", str(40 * MIB))
+    with pytest.raises(PlanOutdated, match="is 40MiB: it was planned to go from 64MiB to 48MiB"):
+        used.run_as(plan)
+    assert setting(cache_server, "maxmemory") == str(40 * MIB)
+    assert used.was_done() is False
+    assert used.run_as(used.plan(), "rule-1/0002").detail.endswith("from 40MiB to 30MiB")
+
+
+def test_a_change_that_would_evict_by_now_is_another_one_than_was_shown(host: Host, cache_server: Server) -> None:
+    used = Used(action_of("cache.memory"), host, to="16MiB")
+    plan = used.plan()
+    with cache_server.client() as client:
+        for number in range(40):
+            client.command("SET", f"k:{number}", b"x" * MIB)
+    with pytest.raises(PlanOutdated, match="keys would be evicted: evicts is True, and was False"):
+        used.run_as(plan)
+    assert setting(cache_server, "maxmemory") == str(64 * MIB)
+
+
+def test_no_more_keys_are_evicted_than_were_shown(host: Host, cache_server: Server) -> None:
+    used = Used(action_of("cache.evict"), host, prefix="a:", keys=1000)
+    with cache_server.client() as client:
+        client.pipeline([("SET", f"a:{number}", "x") for number in range(30)])
+        plan = used.plan()
+        client.pipeline([("SET", f"a:{number}", "x") for number in range(100)])
+        assert used.run_as(plan).detail.startswith("deleted 30 keys")
+        assert client.command("DBSIZE") == 70
 
 
 def test_what_somebody_else_has_set_since_stays(host: Host, cache_server: Server) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agent.api import Host, PredisError
+from agent.api import Host, PlanOutdated, PredisError
 from plugins.remediation.config import RemediationConfig
 from plugins.remediation.notes import Notes
 from tests.plugins.remediation import Used, action_of, host_in
@@ -52,6 +52,17 @@ def test_it_runs_once_with_its_arguments_and_no_shell(host: Host, tmp_path: Path
     assert before.done
     assert used.run().done
     assert file.read_text() == "-n|name=x $(touch y); z|"
+
+
+def test_a_command_that_the_configuration_changed_since_is_not_run_as_the_one_that_was_shown(
+    host: Host, tmp_path: Path
+) -> None:
+    plan = command(host, [script(tmp_path, "echo mild")]).plan()
+    wild = command(host, [script(tmp_path, "echo wild"), "--all"])
+    with pytest.raises(PlanOutdated, match=r"argv is .*--all.*, and was .*script.sh'\] when it was planned"):
+        wild.run_as(plan)
+    assert wild.was_done() is False
+    assert wild.run_as(wild.plan()).detail.endswith("it wrote: wild")
 
 
 def test_what_was_begun_and_not_ended_is_not_begun_again_unless_it_may(host: Host, tmp_path: Path) -> None:
