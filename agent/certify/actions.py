@@ -60,6 +60,7 @@ class _Use:
         self._rig, self._plugin, self._action = rig, plugin, action
         self._params = example_of(action)
         self._facts: dict[str, Any] | None = None  # of its plan
+        self._early_undo: dict[str, Any] | None = None  # of its plan
         # What it notes for itself may stay: that it lies in a folder of its name is what tells it from what it changes.
         self._before = rig.state(without=plugin.name)
 
@@ -82,6 +83,8 @@ class _Use:
             fail(f"plan of {self._action.name} gives {said!r}: it is to be a sentence in one line")
         if isinstance(said, Plan) and said.facts is not None:
             self._facts = _plain(f"facts in the plan of {self._action.name}", said.facts)
+        if isinstance(said, Plan) and said.undo is not None:
+            self._early_undo = _plain(f"undo in the plan of {self._action.name}", said.undo)
         return ""
 
     def run(self) -> Outcome | str:
@@ -89,6 +92,8 @@ class _Use:
         early = self._done_before()
         if isinstance(early, Outcome) and early.done:
             fail(f"done_before of {self._action.name} says that it was done before it was")
+        if self._early_undo is not None:
+            self._taken_back(self._early_undo)  # what the host does when run raises before it has changed anything
         outcome = self._run()
         if isinstance(outcome, PredisError):
             return f"{self._action.name}: {outcome}"
@@ -119,9 +124,7 @@ class _Use:
         name = self._action.name
         undone = self._call(
             "undo",
-            lambda: self._action.undo(
-                self._params, _plain(f"undo in the outcome of {name}", undo), self._task("certify-2")
-            ),
+            lambda: self._action.undo(self._params, _plain(f"undo of {name}", undo), self._task("certify-2")),
         )
         if not isinstance(undone, Outcome):
             fail(f"undo of {name} gives {_shown(undone)}: it is to give an Outcome")

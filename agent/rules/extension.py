@@ -58,7 +58,8 @@ class ConditionType(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an action. `undo` is what `undo` takes to take it back (JSON values); None: no way back."""
+    """What became of an action. `undo` is what `undo` takes to take it back (JSON values), also where it is not done
+    and has changed something all the same; None: no way back, or nothing to take back."""
 
     done: bool
     detail: str
@@ -71,13 +72,17 @@ class Plan(str):
     facts: what was decided and from which state (JSON values), such as {"old": 1, "new": 2}: what must be as it was
     shown for the plan to be carried out. None: the sentence alone tells; where a person approves, `plan` is then asked
     again just before, and must say the same.
+    undo: what `undo` would take to take it back (JSON values). It is written down before `run` begins, so that there is
+    a way back when `run` raises, hangs or dies after it has changed something; `undo` may then find nothing changed at
+    all. None: there is none before it is done.
     """
 
     facts: Mapping[str, Any] | None
+    undo: Mapping[str, Any] | None
 
-    def __new__(cls, text: str, facts: Mapping[str, Any] | None = None) -> Plan:
+    def __new__(cls, text: str, facts: Mapping[str, Any] | None = None, undo: Mapping[str, Any] | None = None) -> Plan:
         plan = super().__new__(cls, text)
-        plan.facts = facts
+        plan.facts, plan.undo = facts, undo
         return plan
 
 
@@ -136,4 +141,5 @@ class ActionType(Protocol):
         """After a crash: whether `run` was done under this intent; None if it was not, or cannot be known."""
 
     def undo(self, params: Any, undo: Mapping[str, Any], task: Task) -> Outcome:
-        """Take it back, with what `run` left for that."""
+        """Take it back, with what `run` left for that; with what `plan` gave for it, where `run` came to no end: then
+        it may have changed nothing, which is as good as taken back."""

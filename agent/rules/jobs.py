@@ -74,9 +74,9 @@ class Jobs:
             changes=step.changes_state,
             deadline=step.deadline,
             started=self._clock.now(),
+            undo=None if (planned := machine.planned(job)) is None else planned.undo,
         )
         kind = "undoing" if job.kind == "undo" else "acting" if step.changes_state else "telling"
-        planned = machine.planned(job)
         fields = {**about(machine), "intent": intent.id, "action": intent.action, "target": target}
         self._note(kind, fields if planned is None else {**fields, "plan": planned.text})
         self.ledger.begin(intent)
@@ -88,7 +88,7 @@ class Jobs:
         self._deadlines[intent.id] = intent.started + step.deadline
         task = self._task(machine, rule, job, now, intent.id)
         shown = planned.text if planned is not None and planned.facts is None and rule.approval else None
-        self._launches.append((intent.id, lambda: self._run(step, job, params, task, shown)))
+        self._launches.append((intent.id, lambda: self._run(step, job, params, task, shown, intent.undo)))
         return None
 
     def plan(self, machine: Machine, rule: Rule, now: Now, give: Callable[[list[Planned], str], None]) -> None:
@@ -141,9 +141,9 @@ class Jobs:
             return None  # its result is on the way
         ending: Ending = "unknown" if asking else "overdue"
         detail = f"did not end within {intent.deadline:g} s; {intent.target} is left alone until it does"
-        if self._store.finish(intent.id, ending, detail, self._clock.now(), blocks=True):
+        if self._store.finish(intent.id, ending, detail, self._clock.now(), undo=intent.undo, blocks=True):
             self.ledger.block(intent)
-            return Result(intent.id, ending, detail)
+            return Result(intent.id, ending, detail, intent.undo)
         return None
 
     def close(self, result: Result) -> Intent | None:
@@ -177,7 +177,7 @@ class Jobs:
                 why = "the action cannot tell"
             if outcome is None:
                 detail = f"the agent died meanwhile, and whether it was done is not known ({why})"
-                self._results.put(Result(intent.id, "unknown", detail, late=intent.outcome is not None))
+                self._results.put(Result(intent.id, "unknown", detail, intent.undo, late=intent.outcome is not None))
             else:
                 self._results.put(
                     Result(
@@ -200,8 +200,11 @@ class Jobs:
         """An action that runs in this very process."""
         self._deadlines[intent.id] = intent.started + intent.deadline
 
-    def _run(self, step: Step, job: Job, params: Any, task: Task, shown: str | None) -> None:
-        """On the action's own thread. shown: the plan that a person approved, where that is only a text."""
+    def _run(
+        self, step: Step, job: Job, params: Any, task: Task, shown: str | None, way_back: Mapping[str, Any] | None
+    ) -> None:
+        """On the action's own thread. shown: the plan that a person approved, where that is only a text. way_back: the
+        undo that was written down before."""
         intent = task.intent
         ending: Ending
         undo: Mapping[str, Any] | None = None
@@ -220,7 +223,7 @@ class Jobs:
                 planned = job.kind == "run" and step.changes_state  # what only tells has no plan
                 ending, detail = ("outdated", plain_text(error)) if planned else ("failed", describe(error))
             except Exception as error:  # noqa: BLE001  # a plugin's code
-                ending, detail = "failed", describe(error)
+                ending, detail, undo = "failed", describe(error), way_back  # it may have changed something before
         late = False
         try:
             kept = "failed" if ending == "stopped" else ending
@@ -278,8 +281,10 @@ def checked(outcome: object) -> Outcome:
 
 
 def _planned(index: int, given: object) -> Planned:
-    """What an action says that it would do; raises TypeError or ValueError for facts that JSON does not keep."""
-    return Planned(index, plain_text(given), _plain(given.facts) if isinstance(given, Plan) else None)
+    """What an action says that it would do; raises TypeError or ValueError for what JSON does not keep."""
+    if isinstance(given, Plan):
+        return Planned(index, plain_text(given), _plain(given.facts), _plain(given.undo))
+    return Planned(index, plain_text(given))
 
 
 def _plain(undo: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -45,11 +45,12 @@ class Job:
 
 @dataclass(slots=True)
 class Planned:
-    """What one step said it would do: its sentence and facts, see extension.Plan."""
+    """What one step said it would do: its sentence, facts and way back, see extension.Plan."""
 
     index: int
     text: str
     facts: dict[str, Any] | None = None
+    undo: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)

@@ -147,7 +147,7 @@ class Remedies:
         for intent in self._store.unfinished():
             if intent.outcome is None and intent.id not in waited_for:
                 detail = "the agent died meanwhile, and the rule is gone or was changed"
-                self._store.finish(intent.id, "unknown", detail, self._clock.now())
+                self._store.finish(intent.id, "unknown", detail, self._clock.now(), undo=intent.undo)
                 self._note("not known", {"rule": intent.rule, "intent": intent.id, "detail": detail})
             elif intent.blocks and not intent.changes:
                 self.ledger.unblock(intent.id, self._clock.now())  # a message that hung: its thread is gone
@@ -436,13 +436,18 @@ class Remedies:
             self._note("told" if done else "message failed", fields)
         elif done:
             self._note("acted", fields)
-            if result.undo is not None:
-                machine.done.append(Job("undo", job.part, job.index, undo=dict(result.undo)))
+            self._can_be_undone(machine, job, result)
         else:
+            self._can_be_undone(machine, job, result)
             if result.intent:
                 fields["failures"] = self.ledger.failed(machine.keys[-1], self._clock.now())
             self._note("failed" if result.ending == "failed" else result.ending, fields)
             self._fail(machine, rule, f"{step.type.name}: {result.detail}")
+
+    @staticmethod
+    def _can_be_undone(machine: Machine, job: Job, result: Result) -> None:
+        if result.undo is not None:
+            machine.done.append(Job("undo", job.part, job.index, undo=dict(result.undo)))
 
     def _plan_anew(self, machine: Machine, rule: Rule, step: Step, fields: Mapping[str, Any]) -> None:
         """What was planned does not fit any more, and nothing else may be done in its place: a new remedy begins, with

@@ -38,6 +38,7 @@ class Intent:
 
     kind: "run" or "undo". outcome: None while nobody knows, then "done", "failed", "overdue", "unknown" or
     "outdated".
+    undo: what takes it back: as planned while nobody knows, then as it came out.
     blocks: its target is left alone, since what hangs may still be at work.
     """
 
@@ -139,11 +140,12 @@ class RuleStore:
         """Write down what is about to be done."""
         with self._lock:
             self._db.execute(
-                "insert into intents (id, rule, subject, action, target, key, kind, changes, deadline, started)"
-                " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert into intents (id, rule, subject, action, target, key, kind, changes, deadline, started, undo)"
+                " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(intent.id, intent.rule, intent.subject, intent.action, intent.target, intent.key, intent.kind),
                     *(int(intent.changes), intent.deadline, intent.started),
+                    None if intent.undo is None else json.dumps(intent.undo),
                 ),
             )
 

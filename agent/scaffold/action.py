@@ -63,7 +63,8 @@ class RaiseFlag:
         if old == params.text:
             raise PredisError(f"{path} says {params.text!r} already")
         text = f"would write {params.text!r} to {path}" + ("" if old is None else f", which says {old!r}")
-        return Plan(text, {"old": old})  # run gets this back: it does what was shown, or nothing
+        # run gets {"old": ...} back: it does what was shown, or nothing. The way back is known before it begins.
+        return Plan(text, {"old": old}, {"old": old, "new": params.text})
 
     def run(self, params: FlagParams, task: Task) -> Outcome:
         path = self._path(params, task)

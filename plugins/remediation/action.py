@@ -100,7 +100,7 @@ class Dial(Action, Generic[V]):
         new = self._decided(params, old, task)
         effects = self.check(params, old, new, task)
         text = f"would change {self.what(params)} from {self.show(old)} to {self.show(new)}{effects.text}"
-        return Plan(text, {"old": old, "new": new, **effects.facts})
+        return Plan(text, {"old": old, "new": new, **effects.facts}, {"old": old, "new": new})
 
     def run(self, params: Any, task: Task) -> Outcome:
         notes = Notes(task.host.data_dir)

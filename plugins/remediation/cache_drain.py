@@ -57,6 +57,7 @@ class CacheDrain(Action):
             f"would lower maxclients from {limit} to the agent's own connections, wait {params.wait:g} s for "
             f"{len(strangers)} clients to leave; {rest}",
             {"max_clients": int(limit)},
+            {"max_clients": int(limit)},
         )
 
     def run(self, params: DrainParams, task: Task) -> Outcome:

@@ -72,6 +72,11 @@ class FailoverReplica(Action):
             f"would make {params.replica} a primary{follow}: it follows {state['master_host']}:{state['master_port']}, "
             f"which it has lost {_age(state)} s ago, at the offset {state['slave_repl_offset']}",
             self._facts(params, state),
+            {
+                "host": state["master_host"],
+                "port": int(state["master_port"]),
+                "offset": int(state["slave_repl_offset"]),
+            },
         )
 
     def run(self, params: ReplicaParams, task: Task) -> Outcome:
@@ -192,7 +197,7 @@ class FailoverOrigin(Action):
         with self._servers.connected(params.server) as server:
             going, state = self._check(params, server, host, port), _replication(server)
         text = f"would have {params.server} follow {host}:{port}: its {going} keys give way to {coming} of the origin"
-        return Plan(text, {**self._facts(params, state), "keys": going})
+        return Plan(text, {**self._facts(params, state), "keys": going}, _followed(state))
 
     def run(self, params: OriginParams, task: Task) -> Outcome:
         host, port = self._servers.address(params.origin)
@@ -208,8 +213,7 @@ class FailoverOrigin(Action):
                     raise PlanOutdated(
                         f"{params.server} has {going} keys to lose: more than the {task.plan['keys']} shown"
                     )
-                follows = state["role"] != "master"
-                before = {"host": state["master_host"], "port": int(state["master_port"])} if follows else {"host": ""}
+                before = _followed(state)
                 notes.write(task.intent, before)
                 server.execute_command("REPLICAOF", host, port)
             _await(server, "master_link_status", "up", task)
@@ -232,6 +236,8 @@ class FailoverOrigin(Action):
         with self._servers.connected(params.server) as server:
             state = _replication(server)
             if not _follows(state, host, port):
+                if _followed(state) == undo:
+                    return Outcome(True, f"{params.server} is as it was: it had not begun to follow {host}:{port}")
                 return Outcome(
                     False, f"{params.server} does not follow {host}:{port} any more: somebody has changed it"
                 )
@@ -269,6 +275,13 @@ def _replication(client: Any) -> dict[str, str]:
 
 def _follows(state: Mapping[str, str], host: str, port: int) -> bool:
     return (state.get("master_host"), state.get("master_port")) == (host, str(port))
+
+
+def _followed(state: Mapping[str, str]) -> dict[str, Any]:
+    """Whom it follows, for the way back; an empty host for nobody."""
+    if state["role"] == "master":
+        return {"host": ""}
+    return {"host": state["master_host"], "port": int(state["master_port"])}
 
 
 def _age(state: Mapping[str, str]) -> int:

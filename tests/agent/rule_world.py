@@ -72,6 +72,7 @@ class Act:
         self.saw_cancelled = threading.Event()
         self.refuses_to_plan = ""
         self.world: dict[str, Any] | None = None  # the state that plans rest on; None: they are only a text
+        self.way_back: dict[str, Any] | None = None  # in its plans
         self.says = "act on"  # in its plans
 
     def target(self, params: ActParams) -> str:
@@ -81,7 +82,7 @@ class Act:
         assert not task.cancelled()
         if self.refuses_to_plan:
             raise ValueError(self.refuses_to_plan)
-        return Plan(f"{self.says} {params.name}", None if self.world is None else dict(self.world))
+        return Plan(f"{self.says} {params.name}", None if self.world is None else dict(self.world), self.way_back)
 
     def run(self, params: ActParams, task: Task) -> Outcome:
         if self.world is not None and task.plan != self.world:

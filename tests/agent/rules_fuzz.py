@@ -134,7 +134,7 @@ class Fuzzed(Act):
 
     def plan(self, params: ActParams, task: Task) -> str:
         at = self._fuzz.world[params.name]
-        return Plan(f"{params.name} from {at}", {"at": at})
+        return Plan(f"{params.name} from {at}", {"at": at}, {"was": 1} if at % 2 else None)
 
     def run(self, params: ActParams, task: Task) -> Outcome:
         assert task.plan is not None

@@ -51,7 +51,7 @@ DETECTOR = {
 RUN = "        noted, current = _noted(task), _read(path)"
 WROTE = """return Outcome(True, f"wrote {noted['new']!r} to {path}", noted)"""
 AGAIN = 'return Outcome(True, f"{path} was written before", noted)'
-PLAN = '        return f"would write {params.text!r} to {path}"'
+PLAN = '        text = f"would write {params.text!r} to {path}"'
 TARGET = "    def target(self, params: FlagParams) -> str:"
 ACTION = {
     "changes something in its plan": (PLAN, f'        _write(path, "planned")\n{PLAN}', "changes flags/read-only"),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent.rules.extension import Outcome
+from agent.rules.runner import ThreadRunner
 from tests.agent.rule_world import Act, World
-from tests.agent.test_rules_crash import restart
+from tests.agent.test_rules_crash import DyingRunner, Gone, restart, until
 
 GROW = """
 [[rule]]
@@ -131,3 +134,38 @@ def test_the_plan_and_its_facts_outlive_a_restart(tmp_path: Path) -> None:
     world.step()
     world.engine.approve(waiting(world)["id"], "ann")
     assert world.act.count() == 1
+
+
+@pytest.mark.parametrize("broken", [RuntimeError("broke off"), Outcome(False, "half", {"was": 3})])
+def test_what_fails_after_it_has_changed_something_is_taken_back(tmp_path: Path, broken: Outcome | Exception) -> None:
+    world = World(tmp_path, GROW)
+    undone: list[Any] = []
+    world.act.way_back = {"was": 3}
+    world.act.undo = lambda params, undo, task: undone.append(undo) or Outcome(True, "back")  # type: ignore[assignment,func-returns-value,method-assign]
+    world.act.outcomes = [broken]
+    busy(world, 10)
+    assert undone == [{"was": 3}]
+    assert ("undone", "back") in [(kind, fields.get("detail")) for kind, fields in world.notes.records]
+
+
+def test_what_says_that_nothing_is_left_to_take_back_is_not_taken_back(tmp_path: Path) -> None:
+    world = World(tmp_path, GROW)
+    world.act.way_back = {"was": 3}
+    world.act.outcomes = [Outcome(False, "not begun")]
+    busy(world, 10)
+    assert world.act.count("undo") == 0
+
+
+def test_the_way_back_is_on_the_disk_before_the_action_begins(tmp_path: Path) -> None:
+    # given an agent that dies while an action is at work that cannot tell afterwards whether it was done
+    world = World(tmp_path, GROW, runner=DyingRunner(1, "before"), store=tmp_path / "rules.sqlite")
+    world.act.way_back = {"was": 3}
+    with pytest.raises(Gone):
+        busy(world, 10)
+    assert world.store.unfinished()[0].undo == {"was": 3}
+    world.runner = ThreadRunner()
+    restart(world)
+    until(world, lambda: world.act.count("asked") == 1, "it is asked")
+    world.step()
+    # then the next agent goes the way back
+    until(world, lambda: world.act.count("undo") == 1, "it is taken back")

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agent.api import Host, PlanOutdated, PredisError
+from agent.api import Host, Outcome, Plan, PlanOutdated, PredisError
 from agent.cache.control import SupervisedCache
 from agent.cache.settings import CacheSettings
 from core_cache.resp_client import RespClient, RespError
 from core_cache.tenants import Tenant, to_json
+from plugins.remediation.cache_settings import CacheMemory
 from plugins.remediation.notes import Notes
 from plugins.remediation.warm_up import _set as copy_of
 from tests.agent.supervised import MIB, Cache, cache, pid_of
@@ -78,6 +79,25 @@ def test_what_was_planned_is_what_is_done_or_nothing(host: Host, cache_server: S
     assert setting(cache_server, "maxmemory") == str(40 * MIB)
     assert used.was_done() is False
     assert used.run_as(used.plan(), "rule-1/0002").detail.endswith("from 40MiB to 30MiB")
+
+
+def test_a_change_that_fails_after_it_was_made_has_a_way_back(host: Host, cache_server: Server) -> None:
+    class BreaksOff(CacheMemory):
+        def set(self, params: Any, old: int, new: int, task: Any) -> str:
+            super().set(params, old, new, task)
+            raise PredisError("the cache does not answer any more")
+
+    used = Used(BreaksOff(), host, to="48MiB")
+    plan = used.plan()
+    assert isinstance(plan, Plan)
+    # the way back is known before; where nothing was changed it leads to where it is
+    back = Outcome(False, "", plan.undo)
+    assert used.undo(back).detail == "the cache's memory is back at 64MiB already"
+    with pytest.raises(PredisError, match="does not answer"):
+        used.run_as(plan)
+    assert setting(cache_server, "maxmemory") == str(48 * MIB)
+    assert Used(CacheMemory(), host, to="48MiB").undo(back).done
+    assert setting(cache_server, "maxmemory") == str(64 * MIB)
 
 
 def test_a_change_that_would_evict_by_now_is_another_one_than_was_shown(host: Host, cache_server: Server) -> None:
@@ -277,7 +297,10 @@ def is_refused(server: Server) -> bool:
 def test_a_drained_cache_takes_no_new_clients_until_it_is_opened_again(host: Host, cache_server: Server) -> None:
     used = Used(action_of("cache.drain"), host, wait="200ms")
     with cache_server.client() as stays, cache_server.client() as goes:
-        assert "wait 0.2 s for 2 clients to leave" in used.plan()
+        plan = used.plan()
+        assert "wait 0.2 s for 2 clients to leave" in plan
+        assert isinstance(plan, Plan)
+        assert plan.undo == plan.facts == {"max_clients": int(setting(cache_server, "maxclients"))}
         goes.close()
         outcome = used.run()
         assert outcome.done
