@@ -224,7 +224,7 @@ class RuleEngine:
             self._rules,
             self._settings,
             store=self._store,
-            ledger=Ledger(self._store, self._clock.now()),
+            ledger=self._counted(),
             clock=self._clock,
             host=self._host,
             note=self._note,
@@ -236,6 +236,9 @@ class RuleEngine:
             remedies.kept.save()
         remedies.launch()
         return remedies
+
+    def _counted(self) -> Ledger:
+        return Ledger(self._store, self._clock.now(), self._settings.topology)
 
     def _progress(self, now: Now, *, fresh: bool, keep_clock: bool = False) -> None:
         """All machines as far as they get now. One commit per round, after which the actions of that round begin."""
@@ -269,7 +272,7 @@ class RuleEngine:
             log.error("decisions of rules cannot be kept, so that no action is begun: %s", error)
         self.trouble = f"decisions cannot be kept: {error}"
         with suppress(sqlite3.Error):
-            self._remedies.fall_back(Ledger(self._store, self._clock.now()))
+            self._remedies.fall_back(self._counted())
 
     def _look(self, rule: Rule, now: Now) -> Found:
         try:

@@ -60,8 +60,8 @@ class Jobs:
             target = plain_text(step.type.target(params))
         except Exception as error:  # noqa: BLE001  # a plugin's code
             return Result("", "failed", f"cannot be begun: {describe(error)}")
-        if target in self.ledger.blocked:
-            return Result("", "failed", f"cannot be begun: an action that hangs may still be at work on {target}")
+        if hangs := self.ledger.hangs_at(target):
+            return Result("", "failed", f"cannot be begun: an action that hangs may still be at work on {hangs}")
         machine.number += 1
         intent = Intent(
             id=f"{machine.run}-{machine.number}",

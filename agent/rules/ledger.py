@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.rules.store import Intent, RuleStore
+from agent.rules.topology import Topology
 
 HOUR = 3600.0
 TRIES = 2  # an action that failed so often in a row is not tried again
@@ -15,8 +16,8 @@ TRIES = 2  # an action that failed so often in a row is not tried again
 class Ledger:
     """Begins and ends intents in the store, and keeps the counts that guards ask for. On the engine's thread."""
 
-    def __init__(self, store: RuleStore, now: float) -> None:
-        self._store = store
+    def __init__(self, store: RuleStore, now: float, topology: Topology) -> None:
+        self._store, self.topology = store, topology
         self._recent = deque((intent.started, intent.rule) for intent in store.since(now - HOUR) if intent.changes)
         self._ends = store.last_ends()
         self._failures = store.failures()
@@ -50,10 +51,14 @@ class Ledger:
             self._recent.popleft()
         return len(self._recent) if rule is None else sum(name == rule for _, name in self._recent)
 
-    def rests(self, rule: str, target: str, cooldown: float, now: float) -> float:
-        """Seconds for which a rule still has to leave a target alone; 0 or less when it need not."""
-        ended = self._ends.get((rule, target))
-        return 0.0 if ended is None else ended + cooldown - now
+    def rests(self, rule: str, target: str, cooldown: float, now: float) -> str:
+        """What a rule acted on less than its cooldown ago, and overlaps with this target; "" when it may act on it."""
+        acted = (place for (name, place), ended in self._ends.items() if name == rule and ended + cooldown > now)
+        return self.topology.overlapping(target, acted)
+
+    def hangs_at(self, target: str) -> str:
+        """What an action hangs at, and overlaps with this target; "" for nothing."""
+        return self.topology.overlapping(target, self.blocked)
 
     def failures(self, key: str) -> int:
         """How often an action failed in a row."""

@@ -171,6 +171,7 @@ class Remedies:
     def use(self, rules: Mapping[str, Rule], settings: EngineSettings) -> None:
         """Other rules from now on; remedies of those that are gone or changed are given up."""
         self._rules, self._settings = rules, settings
+        self.ledger.topology = settings.topology
         with self._store.changes():
             self.kept.use(rules)
             self.kept.save()

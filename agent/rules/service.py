@@ -33,6 +33,7 @@ from agent.rules.extension import ActionType, ConditionType, Now
 from agent.rules.reading import Defaults, RuleReader, RuleSet
 from agent.rules.settings import KILL_SWITCH, STATE_FILE, EngineSettings
 from agent.rules.store import RuleStore
+from agent.rules.topology import Topology
 
 SETTLE = 1.0  # seconds between looks at actions that are under way
 RETRY = 30.0  # seconds after which files that could not be used are tried again
@@ -321,6 +322,9 @@ def settings_of(loaded: LoadedConfig) -> EngineSettings:
         storm_incidents=section.storm_incidents,
         storm_window=section.storm_window,
         approval_timeout=section.approval_timeout,
+        topology=Topology(
+            section.within, {name: tenant.prefix for name, tenant in loaded.config.cache.tenants.items()}
+        ),
     )
 
 

@@ -36,6 +36,7 @@ from agent.rules.extension import Now, Outcome, Plan, PlanOutdated, Task, Verdic
 from agent.rules.reading import RuleReader
 from agent.rules.settings import EngineSettings
 from agent.rules.store import RuleStore
+from agent.rules.topology import Topology
 from tests.agent.rule_world import Act, ActParams, Tell, catalogue
 from tests.agent.rules_judge import Deed, Judge, Law
 
@@ -215,6 +216,7 @@ class Fuzz:
             storm_incidents=STORM_INCIDENTS,
             storm_firing=1000,
             storm_window=60.0,
+            topology=Topology({"thing:[a-c]": "thing:second", "thing:a": "thing:d"}),
         )
         self._open()
 

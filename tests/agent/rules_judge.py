@@ -9,6 +9,15 @@ from dataclasses import dataclass, field
 HOUR = 3600.0
 
 
+PARTS = {("thing:a", "thing:second"), ("thing:b", "thing:second"), ("thing:c", "thing:second"), ("thing:a", "thing:d")}
+"""What lies within what in the fuzzed world."""
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether what is done to one is done to the other, or to a part of it."""
+    return one == other or (one, other) in PARTS or (other, one) in PARTS
+
+
 @dataclass(frozen=True, slots=True)
 class Law:
     """What a rule promises. Times are seconds."""
@@ -67,7 +76,8 @@ class Judge:
         self._check(not self.killed, f"{intent} was begun though the kill switch was used")
         self._check(not law.dry_run, f"{intent}: a dry run changed something")
         for other in self._open.values():
-            self._check(other.target != deed.target, f"{intent}: another action is at work on {deed.target}")
+            apart = not overlap(other.target, deed.target)
+            self._check(apart, f"{intent}: another action is at work on {other.target}, and this on {deed.target}")
         while self._recent and self._recent[0].began <= now - HOUR:
             self._recent.popleft()
         if deed.kind == "run":
@@ -134,8 +144,9 @@ class Judge:
                 self.ends(intent, None, deed.began + deed.deadline)
 
     def _check_run(self, intent: str, deed: Deed, law: Law, now: float) -> None:
-        last = self._last.get((deed.rule, deed.target))
-        if last is not None and last.run != deed.run:
+        for (rule, target), last in self._last.items():
+            if rule != deed.rule or last.run == deed.run or not overlap(target, deed.target):
+                continue
             assert last.ended is not None
             rested = now - last.ended
             self._check(
