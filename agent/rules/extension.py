@@ -53,7 +53,7 @@ class ConditionType(Protocol):
         """The metrics it needs, for the check against the catalogue."""
 
     def evaluate(self, params: Any, now: Now) -> Verdict:
-        """Look; no I/O that may take long."""
+        """Look; no I/O that may take long: what takes longer than the plugin's deadline is unknown."""
 
 
 @dataclass(frozen=True, slots=True)

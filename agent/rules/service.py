@@ -28,6 +28,7 @@ from agent.metrics.model import Kind, MetricSpec, Sample, SeriesKey, Snapshot
 from agent.plugin.guard import Guarded, Overdue, Raised, describe
 from agent.plugin.host import Host
 from agent.plugin.loaded import LoadedPlugin
+from agent.rules.bounded import BoundedCondition, Looks
 from agent.rules.engine import RuleEngine
 from agent.rules.extension import ActionType, ConditionType, Now
 from agent.rules.reading import Defaults, RuleReader, RuleSet
@@ -338,7 +339,9 @@ def added(plugins: Iterable[LoadedPlugin]) -> tuple[list[ActionType], list[Condi
             if plugin.implements("predis_actions"):
                 actions += Guarded(plugin.actions, f"actions of {plugin.name}").result(_DEADLINE)
             if plugin.implements("predis_conditions"):
-                conditions += Guarded(plugin.conditions, f"conditions of {plugin.name}").result(_DEADLINE)
+                kinds = Guarded(plugin.conditions, f"conditions of {plugin.name}").result(_DEADLINE)
+                looks = Looks(plugin.name, plugin.config.deadline)
+                conditions += [BoundedCondition(kind, looks) for kind in kinds]
         except (Overdue, Raised) as error:
             what = describe(error.error) if isinstance(error, Raised) else f"not done after {_DEADLINE:g} s"
             mend = "mend the plugin, or disable it"
