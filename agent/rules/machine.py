@@ -76,6 +76,7 @@ class Machine:
     approval: str = ""  # what a person approves: the remedy's name
     approved_by: str = ""
     approved: float | None = None
+    approved_at: float = 0.0  # Unix seconds
     jobs: list[Job] = field(default_factory=list)
     current: str = ""  # the intent whose outcome is waited for
     job: Job | None = None  # the one to it

@@ -177,14 +177,14 @@ class Remedies:
             self.kept.save()
         self.kept.dirty.clear()
 
-    def answer(self, approval: str, who: str, *, yes: bool) -> bool:
+    def answer(self, approval: str, who: str, wall: float, *, yes: bool) -> bool:
         """A person's answer to what waits for approval; False when nothing of that name does."""
         for place, machine in self.machines.items():
             if machine.state == "waiting" and machine.approval == approval:
                 self.kept.dirty.add(place)
                 self._note("approved" if yes else "denied", {**about(machine), "who": who})
                 if yes:
-                    machine.approved, machine.approved_by = self._clock.now(), who
+                    machine.approved, machine.approved_at, machine.approved_by = self._clock.now(), wall, who
                     machine.go("held", self._clock.now())
                 else:
                     self._finish(machine, self._rules[machine.rule], f"denied by {who}", None)
@@ -235,7 +235,7 @@ class Remedies:
 
     def _hold(self, machine: Machine, rule: Rule, found: Found, now: Now) -> bool:
         """The only door to actions: everything is looked at again each time."""
-        if self._approval_is_over(machine, rule):
+        if self._approval_is_over(machine, rule, now):
             self._fail(machine, rule, "could not be done while the approval counted")
             return True
         holds = found.holds_for(machine.subject)
@@ -361,7 +361,7 @@ class Remedies:
         elif self.killed and machine.jobs:
             self._note("stopped", {**about(machine), "why": self.killed, "left": len(machine.jobs)})
             self._finish(machine, rule, "stopped by the kill switch", now)
-        elif machine.jobs and not self._guarded(machine, rule, found):
+        elif machine.jobs and not self._guarded(machine, rule, found, now):
             job = machine.jobs.pop(0)
             failure = self._jobs.begin(machine, job, rule, now)
             if failure is not None:
@@ -370,7 +370,7 @@ class Remedies:
             self._after_jobs(machine, rule, now)
         return True
 
-    def _guarded(self, machine: Machine, rule: Rule, found: Found) -> bool:
+    def _guarded(self, machine: Machine, rule: Rule, found: Found, now: Now) -> bool:
         """Whether a guard stopped the next job. Messages were sent since the door, so that things may have changed."""
         job = machine.jobs[0]
         if job.kind == "undo" or not step_of(rule, job).changes_state:
@@ -385,15 +385,19 @@ class Remedies:
         except Exception as error:  # noqa: BLE001  # a plugin's code
             self._fail(machine, rule, f"cannot be done: {describe(error)}")
             return True
-        well = found.holds_for(machine.subject) is not True or self._approval_is_over(machine, rule)
+        well = found.holds_for(machine.subject) is not True or self._approval_is_over(machine, rule, now)
         if not well and may_act(rule, machine, found, uses, self._situation()) is None:
             return False
         machine.jobs, machine.targets, machine.coming, machine.told = [], [], 0, True
         machine.go("held", self._clock.now())
         return True
 
-    def _approval_is_over(self, machine: Machine, rule: Rule) -> bool:
-        return machine.approved is not None and self._clock.now() - machine.approved > rule.approval_timeout
+    def _approval_is_over(self, machine: Machine, rule: Rule, now: Now) -> bool:
+        """By either clock: the engine's stands still while the machine is off, and the wall clock may be set back."""
+        if machine.approved is None:
+            return False
+        passed = max(self._clock.now() - machine.approved, now.time - machine.approved_at)
+        return passed > rule.approval_timeout
 
     def _situation(self) -> Situation:
         return Situation(self._clock.now(), self._settings, self.ledger, self.machines.values(), self._storm)

@@ -166,7 +166,7 @@ class World:
         ).read([file])
         assert not self.set_.problems, "\n".join(map(str, self.set_.problems))
         self.time = 1_000_000.0  # Unix seconds
-        self.monotonic = 0.0
+        self.monotonic, self.boot = 0.0, "first"
         self.values: dict[SeriesKey, list[tuple[float, Value]]] = {}
         self.incidents: tuple[Incident, ...] = ()
         self.events: list[Event] = []
@@ -188,6 +188,7 @@ class World:
             self.store,
             self.settings,
             clock=lambda: self.monotonic,
+            boot=self.boot,
             wall=lambda: self.time,
             runner=self.runner,
         )

@@ -5,12 +5,12 @@
 Each event is one of: time passes and the engine looks; series fall ill or get well; an action ends, well or not, or
 goes on hanging; what plans rest on changes; a person approves, denies, resets, stops, resumes; the wall clock jumps;
 the agent is killed, at a random moment or between an intent and its outcome, inside a commit, inside a write to the
-audit log. What is then done is judged by rules_judge.py. A jump of the wall clock that no step saw before the agent was
-killed cannot be told from time that passed, by anybody; here a step follows each jump.
+audit log. What is then done is judged by rules_judge.py.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import sqlite3
@@ -200,6 +200,8 @@ class Fuzz:
         self._folder, self._kill_rate = folder, kill_rate
         self._path, self._switch = folder / "rules.sqlite", folder / "rules.stop"
         self._time, self._offset, self._booted = 0.0, 1_700_000_000.0, 0.0
+        self._boots = 0
+        self._approved: dict[str, float] = {}  # approval → by how much the wall clock was ahead then
         self._pending: dict[str, Callable[[], None]] = {}
         self._mortal = False
         file = folder / "rules.toml"
@@ -330,7 +332,7 @@ class Fuzz:
             asked = self.random.choice(waiting)
             approval = asked["id"]
             if self.random.random() < 0.7:
-                self.judge.approvals[approval] = self._time
+                self.judge.approvals[approval], self._approved[approval] = self._time, self._offset
                 self.judge.shown[approval] = asked["plan"]
                 with suppress(PredisError):
                     self._engine.approve(approval, "a person")
@@ -352,19 +354,21 @@ class Fuzz:
 
     def _jump(self) -> None:
         self._offset += self.random.choice([-86400.0, -3600.0, -30.0, 30.0, 3600.0, 86400.0])
-        self._mortal = False
-        with suppress(Killed):
-            self._step()
 
     def _die(self) -> None:
         self.judge.dies(self._time)
+        died = self._time
         self._time += self.random.choice([0.1, 5.0, 60.0, 1000.0])
-        if self.random.random() < 0.2:
-            back = self.random.choice([30.0, 7200.0])
-            self._offset -= back
-            # So much of the time since the last commit can no clock tell: an approval lasts as much longer.
-            for approval in self.judge.approvals:
-                self.judge.approvals[approval] += back
+        if self.random.random() < 0.3:  # what the clock says may be anything by then
+            self._offset += self.random.choice([-7200.0, -30.0, 30.0, 7200.0, 1e9])
+        if self.random.random() < 0.3:
+            self._boot()
+            kept = self._reader.execute("select value from meta where key = 'clock'").fetchone()
+            known = died - self._engine._clock.now() + json.loads(kept[0])[0] if kept else died
+            for approval, offset in self._approved.items():
+                # How long the machine was off can no clock tell that was set back: an approval lasts as much longer.
+                back = max(0.0, offset - self._offset)
+                self.judge.approvals[approval] += min(back, self._time - known)
         while True:
             self._pending.clear()
             self._store.close()
@@ -375,8 +379,11 @@ class Fuzz:
             except Killed:  # while it took up what the one before left
                 self.judge.dies(self._time)
 
+    def _boot(self) -> None:
+        """The machine begins anew."""
+        self._booted, self._boots = self._time, self._boots + 1
+
     def _open(self) -> None:
-        self._booted = self._time
         self._asked: set[str] = set()
         self._store = Mortal(self._path, self)
         self._reader = sqlite3.connect(self._path, isolation_level=None)
@@ -388,6 +395,7 @@ class Fuzz:
             self._store,
             self._settings,
             clock=lambda: self._time - self._booted,
+            boot=f"boot {self._boots}",
             wall=lambda: self._time + self._offset,
             runner=self,
         )

@@ -102,6 +102,7 @@ def world(tmp_path: Path, stuck: Stuck) -> World:
         RuleStore(":memory:", sync=False),
         made.settings,
         clock=lambda: made.monotonic,
+        boot="",
         wall=lambda: made.time,
         runner=made.runner,
     )
