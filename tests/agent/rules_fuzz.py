@@ -202,6 +202,9 @@ class Fuzz:
         self._time, self._offset, self._booted = 0.0, 1_700_000_000.0, 0.0
         self._boots = 0
         self._approved: dict[str, float] = {}  # approval → by how much the wall clock was ahead then
+        self._lost: dict[str, float] = {}  # approval → for how long the machine was off since
+        self._seen = 0.0, 0.0  # when the engine looked last, and by how much the wall clock was ahead then
+        self.judge.slack = self._slack
         self._pending: dict[str, Callable[[], None]] = {}
         self._mortal = False
         file = folder / "rules.toml"
@@ -315,6 +318,7 @@ class Fuzz:
 
     def _step(self) -> None:
         wall = self._time + self._offset
+        self._seen = self._time, self._offset
         incidents = tuple(Incident(str(number), 0.0, "", ()) for number in range(self.judge.incidents))
         self._engine.step(Now(wall, Snapshot(wall), None, incidents))  # type: ignore[arg-type]
 
@@ -333,6 +337,7 @@ class Fuzz:
             approval = asked["id"]
             if self.random.random() < 0.7:
                 self.judge.approvals[approval], self._approved[approval] = self._time, self._offset
+                self._lost[approval] = 0.0
                 self.judge.shown[approval] = asked["plan"]
                 with suppress(PredisError):
                     self._engine.approve(approval, "a person")
@@ -352,6 +357,11 @@ class Fuzz:
         else:
             self._switch.write_text("by hand")
 
+    def _slack(self, approval: str) -> float:
+        """How long the machine was off can no clock tell that was set back: an approval lasts as much longer."""
+        time_, offset = self._seen
+        return max(0.0, min(self._lost[approval], self._approved[approval] - offset + self._time - time_))
+
     def _jump(self) -> None:
         self._offset += self.random.choice([-86400.0, -3600.0, -30.0, 30.0, 3600.0, 86400.0])
 
@@ -365,10 +375,8 @@ class Fuzz:
             self._boot()
             kept = self._reader.execute("select value from meta where key = 'clock'").fetchone()
             known = died - self._engine._clock.now() + json.loads(kept[0])[0] if kept else died
-            for approval, offset in self._approved.items():
-                # How long the machine was off can no clock tell that was set back: an approval lasts as much longer.
-                back = max(0.0, offset - self._offset)
-                self.judge.approvals[approval] += min(back, self._time - known)
+            for approval in self._lost:
+                self._lost[approval] += self._time - known
         while True:
             self._pending.clear()
             self._store.close()

@@ -4,6 +4,7 @@ nothing of the engine. Times are true seconds, which no clock shows to the engin
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 HOUR = 3600.0
@@ -58,6 +59,7 @@ class Judge:
     holds: dict[str, set[str]] = field(default_factory=dict)  # rule → subjects, as last shown to the engine
     totals: dict[str, int] = field(default_factory=dict)
     approvals: dict[str, float] = field(default_factory=dict)
+    slack: Callable[[str], float] = lambda approval: 0.0  # by how much longer it counts, since no clock can tell
     shown: dict[str, list[str]] = field(default_factory=dict)  # approval → what the person who gave it saw
     denied: set[str] = field(default_factory=set)
     runs: set[str] = field(default_factory=set)  # remedies of which something was begun
@@ -160,7 +162,10 @@ class Judge:
             given = self.approvals.get(deed.run)
             self._check(given is not None and deed.run not in self.denied, f"{intent}: nobody approved it")
             if given is not None and deed.run not in self.runs:
-                self._check(now - given <= law.approval + 1e-6, f"{intent}: the approval was {now - given:.0f} s old")
+                slack = self.slack(deed.run)
+                self._check(
+                    now - given <= law.approval + slack + 1e-6, f"{intent}: the approval was {now - given:.0f} s old"
+                )
         failures = self._failures[(deed.action, deed.target)]
         self._check(failures < 2, f"{intent}: {deed.action} on {deed.target} failed {failures} times before")
         self._check(self.incidents < self.storm_incidents, f"{intent}: begun in a storm of {self.incidents} incidents")
