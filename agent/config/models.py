@@ -294,6 +294,10 @@ class RulesSection(Section):
     storm_window: Annotated[Duration, duration_between("10s", "1d")] = Field(
         default=300.0, description="within which they are counted"
     )
+    audit_file_size: Annotated[Size, size_between("64KiB", "1GiB")] = Field(
+        default=16 << 20, description="of the audit log, after which it goes on in another file"
+    )
+    audit_files: int = Field(default=32, ge=1, le=10_000, description="full ones that are kept; older ones are removed")
     within: dict[str, str] = Field(
         default={}, description="a target, or a pattern of them, and the target within which these lie"
     )

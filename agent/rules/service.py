@@ -21,6 +21,7 @@ from agent.config.load import LoadedConfig
 from agent.errors import ConfigError, PredisError, Problem
 from agent.forecast.model import Forecast
 from agent.incidents.audit import AuditLog, log_path
+from agent.incidents.audit_files import Limits
 from agent.incidents.model import Incident
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.history import History
@@ -82,6 +83,7 @@ class Rules:
         self._parts = parts
         self._lock = threading.Lock()
         self._engine: RuleEngine | None = None
+        self._audit: AuditLog | None = None
         self._closes: list[Callable[[], None]] = []
         self._prepared: PreparedRules | None = None
         self._error: str | None = None
@@ -128,6 +130,8 @@ class Rules:
                 if self._engine is None:
                     self._engine = self._make(prepared) if prepared.loaded.config.rules.enabled else None
                 else:
+                    if self._audit is not None:
+                        self._audit.limits = audit_limits_of(prepared.loaded)
                     self._engine.use(prepared.found.rules, settings_of(prepared.loaded))
                 self._error = None
                 self._show()
@@ -217,7 +221,7 @@ class Rules:
         data_dir = prepared.loaded.config.agent.data_dir
         store = RuleStore(data_dir / STATE_FILE)
         try:
-            audit = AuditLog(log_path(data_dir))
+            audit = AuditLog(log_path(data_dir), limits=audit_limits_of(prepared.loaded))
         except PredisError:
             store.close()
             raise
@@ -230,6 +234,7 @@ class Rules:
             audit.close()
             store.close()
             raise
+        self._audit = audit
         self._closes = [audit.close, store.close]
         return engine
 
@@ -327,6 +332,11 @@ def settings_of(loaded: LoadedConfig) -> EngineSettings:
             section.within, {name: tenant.prefix for name, tenant in loaded.config.cache.tenants.items()}
         ),
     )
+
+
+def audit_limits_of(loaded: LoadedConfig) -> Limits:
+    """How long the audit log may get."""
+    return Limits(loaded.config.rules.audit_file_size, loaded.config.rules.audit_files)
 
 
 def added(plugins: Iterable[LoadedPlugin]) -> tuple[list[ActionType], list[ConditionType], list[Problem]]:
