@@ -194,6 +194,56 @@ def test_a_program_that_others_can_change_is_not_run(host: Host, tmp_path: Path)
         Used(action_of("run.command"), host, command="that").plan()
 
 
+@pytest.fixture
+def deep(tmp_path: Path) -> Path:
+    """A folder in a folder, with a program in it."""
+    folder = tmp_path / "outer" / "inner"
+    folder.mkdir(parents=True, mode=0o755)
+    script(folder, "echo owned")
+    return folder
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o757])
+@pytest.mark.parametrize("which", ["inner", "outer"])
+def test_a_program_in_a_folder_that_others_can_change_is_not_run(host: Host, deep: Path, which: str, mode: int) -> None:
+    used = command(host, [str(deep / "script.sh")])
+    assert used.plan()
+    folder = deep if which == "inner" else deep.parent
+    folder.chmod(mode)
+    with pytest.raises(PredisError, match=f"since {folder}, on the way to it, can be changed by others"):
+        used.plan()
+    with pytest.raises(PredisError, match="can be changed by others"):
+        used.run()
+    folder.chmod(mode | 0o1000)  # sticky: others add files, and cannot replace what is not theirs
+    assert used.run().done
+
+
+def test_a_link_is_as_good_as_all_the_folders_that_it_leads_through(host: Host, deep: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir(mode=0o755)
+    (tmp_path / "middle").mkdir(mode=0o755)
+    (tmp_path / "links" / "one").symlink_to("../middle/two")
+    (tmp_path / "middle" / "two").symlink_to(deep)
+    used = command(host, [str(tmp_path / "links" / "one" / "script.sh")])
+    assert used.run("1").done
+    for folder in (tmp_path / "links", tmp_path / "middle", deep.parent):
+        folder.chmod(0o777)
+        with pytest.raises(PredisError, match=f"since {folder}, on the way to it"):
+            used.run("2")
+        folder.chmod(0o755)
+    (tmp_path / "links" / "round").symlink_to("round")
+    with pytest.raises(PredisError, match="too many levels of symbolic links"):
+        command(host, [str(tmp_path / "links" / "round")]).plan()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+@pytest.mark.parametrize("which", ["inner", "outer", "program"])
+def test_what_belongs_to_somebody_else_is_not_run(host: Host, deep: Path, which: str) -> None:
+    place = {"inner": deep, "outer": deep.parent, "program": deep / "script.sh"}[which]
+    os.chown(place, 12345, -1)
+    with pytest.raises(PredisError, match="can be changed by others"):
+        command(host, [str(deep / "script.sh")]).run()
+
+
 @pytest.mark.parametrize(
     ("keys", "why"),
     [
