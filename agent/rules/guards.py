@@ -10,6 +10,7 @@ from agent.config.units import format_duration
 from agent.rules.ledger import TRIES, Ledger
 from agent.rules.machine import WORKING, Machine
 from agent.rules.model import Found, Rule
+from agent.rules.series import subject_of
 from agent.rules.settings import EngineSettings
 
 
@@ -103,7 +104,9 @@ def _within_share(rule: Rule, machine: Machine, found: Found, at: Situation) -> 
     others += at.ledger.blocked
     kinds = {kind for labels in (*found.subjects.values(), machine.labels) if len(labels) == 1 for kind in labels}
     touched = {place for target in others for place in at.ledger.topology.holders(target)}
-    working |= {place for place in touched if place.partition(":")[0] in kinds}
+    for kind, _, name in (place.partition(":") for place in touched):
+        if kind in kinds:
+            working.add(subject_of(((kind, name),)))
     ill = working | set(found.subjects) | {machine.subject}
     total = found.of
     if whole := _whole(machine, others, at):
