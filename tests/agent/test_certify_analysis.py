@@ -61,6 +61,16 @@ ACTION = {
         "changes a_action/",
     ),
     "has a plan that says nothing": (PLAN, '        return "ok"\n' + PLAN, "it is to be a sentence in one line"),
+    "rests on what is no JSON": (
+        'Plan(text, {"old": old},',
+        'Plan(text, {"old": path},',
+        "facts in the plan of a_action.flag cannot be kept as JSON",
+    ),
+    "cannot take back what was not begun": (
+        'return Outcome(True, f"{path} is as it was already")',
+        'return Outcome(False, "it is not raised")',
+        "undo of a_action.flag does not take it back: it is not raised",
+    ),
     "is done twice": (
         RUN,
         f'        with (task.host.data_dir / "count").open("a") as count:\n            count.write("x")\n{RUN}',

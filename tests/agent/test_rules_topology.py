@@ -19,7 +19,6 @@ from tests.agent.test_rules_engine import TENANTS, tenants
 KNOWN = Topology(
     {"pod:shop-*": "deployment:shop", "deployment:*": "cluster:eu", "host:local": "rack:7"},
     {"shop": "shop:", "all": ""},
-    {"shop": "shop:", "all": ""},
 )
 
 
