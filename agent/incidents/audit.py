@@ -137,9 +137,9 @@ class AuditLog:
         """The file is full: go on in a new one, and keep only so many of the full ones."""
         if self.path.exists():  # unless a new one could not be opened the last time
             begins = beginning_of(self.path)
-            full = name_of(self.path, self._count if begins is None else begins[0])
-            if full.exists():
-                raise OSError(f"{full} is there already")
+            first = self._count if begins is None else begins[0]
+            while (full := name_of(self.path, first)).exists():
+                first += 1  # somebody laid hands on it: what is there stays, for verify to see
             os.rename(self.path, full)
         old, self._file = self._file, self._open()
         os.close(old)
@@ -147,8 +147,8 @@ class AuditLog:
             _sync_folder(self.path.parent)
         files = full_ones(self.path)
         gone, kept = files[: -self.limits.files], files[-self.limits.files :]
-        begins = beginning_of(kept[0])
-        if gone and begins is not None:
+        begins = beginning_of(kept[0]) if gone else None
+        if begins is not None:
             # Said before it is done: after a crash between the two there is only more than was promised.
             names = [file.name for file in gone]
             self._put(self._record(REMOVED, {"through": begins[0] - 1, "hash": begins[1], "files": names}))

@@ -81,8 +81,8 @@ class CacheEvict(Action):
             notes.write(task.intent, {"deleted": before + deleted}, durable=False)
 
         note(0)
-        most = params.keys if task.plan is None else int(task.plan["most"])  # no more than was shown
-        deleted = before + _delete(task, params.prefix, max(0, most - before), params.idle, params.per_second, note)
+        left = max(0, _most(params, task) - before)
+        deleted = before + _delete(task, params.prefix, left, params.idle, params.per_second, note)
         notes.write(task.intent, {"deleted": deleted, "ended": True})
         return Outcome(True, f"deleted {deleted} keys that begin with {params.prefix}{_idle(params.idle)}")
 
@@ -90,7 +90,7 @@ class CacheEvict(Action):
         noted = Notes(task.host.data_dir).read(task.intent)
         if noted is None:
             return NOT_BEGUN
-        done = noted.get("ended", False) or noted["deleted"] >= params.keys
+        done = noted.get("ended", False) or noted["deleted"] >= _most(params, task)
         return Outcome(
             done, f"deleted {noted['deleted']} keys that begin with {params.prefix}{'' if done else ' so far'}"
         )
@@ -138,6 +138,11 @@ class CacheFlushNamespace(Action):
         if params.tenant not in tenants:
             raise PredisError(f"the cache has no tenant {params.tenant}{nearest(params.tenant, tenants)}")
         return tenants[params.tenant].prefix
+
+
+def _most(params: EvictParams, task: Task) -> int:
+    """How many keys it may delete: no more than were shown."""
+    return params.keys if task.plan is None else min(params.keys, int(task.plan["most"]))
 
 
 def _count(task: Task, prefix: str, most: int | None, idle: float) -> tuple[int, bool]:

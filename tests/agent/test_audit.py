@@ -339,3 +339,16 @@ def test_a_file_that_cannot_be_opened_is_opened_the_next_time(tmp_path: Path, mo
     log.close()
     assert refused > 2
     assert (verify(path).problems, verify(path).records) == ([], 20)
+
+
+def test_a_name_that_somebody_took_neither_stops_the_log_nor_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    foreign = tmp_path / "audit-000000000001.jsonl"
+    foreign.write_text("mine\n")
+    log = log_of(path, 100)
+    for number in range(10):
+        log.append("acted", {"number": number})
+    log.close()
+    assert foreign.read_text() == "mine\n"
+    assert [record["number"] for record in records(path) if record["kind"] == "acted"] == list(range(10))
+    assert verify(path).problems

@@ -119,6 +119,12 @@ def test_no_more_keys_are_evicted_than_were_shown(host: Host, cache_server: Serv
         client.pipeline([("SET", f"a:{number}", "x") for number in range(100)])
         assert used.run_as(plan).detail.startswith("deleted 30 keys")
         assert client.command("DBSIZE") == 70
+    # so it knows after a crash, too, that it was done when it had deleted so many
+    assert isinstance(plan, Plan)
+    Notes(host.data_dir).write("rule-1/0001", {"deleted": 30})
+    before = used.done_before(plan=plan.facts)
+    assert before is not None
+    assert before.done
 
 
 def test_what_somebody_else_has_set_since_stays(host: Host, cache_server: Server) -> None:
