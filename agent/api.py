@@ -34,7 +34,7 @@ from agent.metrics.model import Exemplar, Histogram, Kind, MetricSpec, Sample, S
 from agent.plugin.host import CacheAddress, CacheControl, CacheFacts, CacheTenant, Host
 from agent.plugin.libraries import MissingLibrary, require_library
 from agent.plugin.markers import API_VERSION, hookimpl
-from agent.rules.extension import ActionType, ConditionType, Now, Outcome, Task
+from agent.rules.extension import ActionType, ConditionType, Now, Outcome, Plan, PlanOutdated, Task
 from agent.rules.extension import Verdict as ConditionVerdict
 
 __all__ = [
@@ -79,6 +79,8 @@ __all__ = [
     "Now",
     "OrDefault",
     "Outcome",
+    "Plan",
+    "PlanOutdated",
     "PluginConfig",
     "Port",
     "PredisError",

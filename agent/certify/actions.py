@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from agent.certify.rig import Rig, fail
 from agent.errors import PredisError
 from agent.plugin.loaded import LoadedPlugin
-from agent.rules.extension import ActionType, ConditionType, Outcome, Task
+from agent.rules.extension import ActionType, ConditionType, Outcome, Plan, Task
 
 Result = TypeVar("Result")
 _TARGET = re.compile(r"[a-z][a-z0-9_-]*:.+", re.DOTALL)
@@ -58,6 +59,8 @@ class _Use:
     def __init__(self, rig: Rig, plugin: LoadedPlugin, action: ActionType) -> None:
         self._rig, self._plugin, self._action = rig, plugin, action
         self._params = example_of(action)
+        self._facts: dict[str, Any] | None = None  # of its plan
+        self._early_undo: dict[str, Any] | None = None  # of its plan
         # What it notes for itself may stay: that it lies in a folder of its name is what tells it from what it changes.
         self._before = rig.state(without=plugin.name)
 
@@ -78,6 +81,10 @@ class _Use:
             return f"{self._action.name}: {said}"
         if not isinstance(said, str) or len(said.split()) < 2 or "\n" in said:
             fail(f"plan of {self._action.name} gives {said!r}: it is to be a sentence in one line")
+        if isinstance(said, Plan) and said.facts is not None:
+            self._facts = _plain(f"facts in the plan of {self._action.name}", said.facts)
+        if isinstance(said, Plan) and said.undo is not None:
+            self._early_undo = _plain(f"undo in the plan of {self._action.name}", said.undo)
         return ""
 
     def run(self) -> Outcome | str:
@@ -85,6 +92,8 @@ class _Use:
         early = self._done_before()
         if isinstance(early, Outcome) and early.done:
             fail(f"done_before of {self._action.name} says that it was done before it was")
+        if self._early_undo is not None:
+            self._taken_back(self._early_undo)  # what the host does when run raises before it has changed anything
         outcome = self._run()
         if isinstance(outcome, PredisError):
             return f"{self._action.name}: {outcome}"
@@ -114,7 +123,8 @@ class _Use:
     def _taken_back(self, undo: Mapping[str, Any]) -> None:
         name = self._action.name
         undone = self._call(
-            "undo", lambda: self._action.undo(self._params, _plain(name, undo), self._task("certify-2"))
+            "undo",
+            lambda: self._action.undo(self._params, _plain(f"undo of {name}", undo), self._task("certify-2")),
         )
         if not isinstance(undone, Outcome):
             fail(f"undo of {name} gives {_shown(undone)}: it is to give an Outcome")
@@ -130,14 +140,16 @@ class _Use:
         return self._call("plan", lambda: self._action.plan(self._params, self._task(intent)))
 
     def _run(self) -> Outcome | PredisError:
-        outcome = self._call("run", lambda: self._action.run(self._params, self._task("certify-1")))
+        outcome = self._call(
+            "run", lambda: self._action.run(self._params, replace(self._task("certify-1"), plan=self._facts))
+        )
         if not isinstance(outcome, Outcome | PredisError):
             fail(f"run of {self._action.name} gives {_shown(outcome)}: it is to give an Outcome")
         if isinstance(outcome, Outcome):
             if not isinstance(outcome.detail, str) or not outcome.detail.strip():
                 fail(f"run of {self._action.name} does not say what it did: detail is empty")
             if outcome.undo is not None:
-                _plain(self._action.name, outcome.undo)
+                _plain(f"undo in the outcome of {self._action.name}", outcome.undo)
         return outcome
 
     def _done_before(self) -> Outcome | PredisError | None:
@@ -163,12 +175,12 @@ class _Use:
         return self._rig.timed(self._plugin, f"{what} of {self._action.name}", guarded, self._action.deadline)
 
 
-def _plain(name: str, undo: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(what: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """As the host keeps it."""
     try:
-        return dict(json.loads(json.dumps(dict(undo), allow_nan=False)))
+        return dict(json.loads(json.dumps(dict(given), allow_nan=False)))
     except (TypeError, ValueError) as error:
-        fail(f"undo in the outcome of {name} cannot be kept as JSON: {error}")
+        fail(f"{what} cannot be kept as JSON: {error}")
 
 
 def _changed(before: Mapping[str, object], after: Mapping[str, object]) -> str:

@@ -42,9 +42,11 @@ def verify_command(
     found = audit.verify(path)
     if as_json:
         document = {"file": str(path), "records": found.records, "hash": found.hash, "problems": found.problems}
-        typer.echo(json.dumps({**document, "pending": found.pending}, indent=2))
+        typer.echo(json.dumps({**document, "pending": found.pending, "removed": found.removed}, indent=2))
     elif not found.problems:
         typer.echo(f"{path}: {found.records:,} records, whole; the newest is {found.hash}")
+        if found.removed:
+            typer.echo(f"records 1 to {found.removed:,} were removed by rules.audit_files, as the log itself says")
         if found.pending:
             typer.echo("one more record stands only in the head, as after a crash: the next start of the agent adds it")
     if found.problems:

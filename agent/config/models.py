@@ -294,6 +294,24 @@ class RulesSection(Section):
     storm_window: Annotated[Duration, duration_between("10s", "1d")] = Field(
         default=300.0, description="within which they are counted"
     )
+    audit_file_size: Annotated[Size, size_between("64KiB", "1GiB")] = Field(
+        default=16 << 20, description="of the audit log, after which it goes on in another file"
+    )
+    audit_files: int = Field(default=32, ge=1, le=10_000, description="full ones that are kept; older ones are removed")
+    within: dict[str, str] = Field(
+        default={}, description="a target, or a pattern of them, and the target within which these lie"
+    )
+
+    @field_validator("within")
+    @classmethod
+    def _targets(cls, within: dict[str, str]) -> dict[str, str]:
+        for inner, outer in within.items():
+            for target in (inner, outer):
+                if not re.fullmatch(r"[a-z][a-z0-9_-]*:\S+", target):
+                    raise refuse(f"{show(target)} is no target", 'write KIND:NAME, such as "host:db1"')
+            if any(sign in outer for sign in "*?["):
+                raise refuse(f"{show(outer)} is a pattern", "name the one target within which these lie")
+        return within
 
 
 class Config(Section):

@@ -82,6 +82,8 @@ def read_records(path: Path, offset: int = 0) -> Iterator[dict[str, Any]]:
     """The whole records of an audit log from a place on; `end` is the place behind each."""
     try:
         with path.open("rb") as file:
+            if file.seek(0, 2) < offset:
+                offset = 0  # it goes on in another file
             file.seek(offset)
             for line in file:
                 if not line.endswith(b"\n"):

@@ -7,7 +7,8 @@ read the key can forge the head as well; against such a one, keep copies of what
 elsewhere. (Schneier and Kelsey, "Secure Audit Logs to Support Computer Forensics", 1999, is the classic text on this.)
 
 The head is written before the record and holds it, so that a crash between the two loses nothing: the next `open`
-completes the log from the head, and says so in a record of its own.
+completes the log from the head, and says so in a record of its own. The log goes on in another file when one is full:
+see audit_files.py.
 """
 
 from __future__ import annotations
@@ -26,6 +27,17 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import PredisError
+from agent.incidents.audit_files import (
+    REMOVED,
+    Limits,
+    all_of,
+    beginning_of,
+    full_ones,
+    last_line_of,
+    lines_of,
+    name_of,
+    tail_of,
+)
 
 FIRST = "0" * 64  # `prev` of the first record
 BEGUN = "audit_begun"
@@ -50,29 +62,33 @@ class Head:
 @dataclass
 class Verified:
     """What a check of a log found: `problems` is empty when it is whole. `newest`: the number that the last record has.
-    `pending`: one record stands only in the head, where the next start of the agent takes it from."""
+    `pending`: one record stands only in the head, where the next start of the agent takes it from. `removed`: the first
+    so many records are gone, since only so many files are kept, as the log itself says."""
 
     records: int = 0
     newest: int = 0
     hash: str = FIRST
     problems: list[str] = field(default_factory=list)
     pending: bool = False
+    removed: int = 0
 
 
 class AuditLog:
-    """Appends records; from any thread. `append` returns once a record is on the disk."""
+    """Appends records; from any thread. `append` returns once a record is on the disk. `limits` may be set anew."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time, *, sync: bool = True) -> None:
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.time, *, sync: bool = True, limits: Limits | None = None
+    ) -> None:
         """Opens or makes the log. `sync` False leaves it to the kernel when to write (for tests that crash no machine).
 
         Raises PredisError when it cannot be written.
         """
-        self.path = path
+        self.path, self.limits = path, limits or Limits()
         self._clock, self._sync = clock, sync
         self._lock = threading.Lock()
         try:
             self._key = _load_key(path)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._file = self._open()
             self._count, self._hash = 0, FIRST
             self._take_up()
         except OSError as error:
@@ -98,11 +114,46 @@ class AuditLog:
                 self._file = -1
 
     def _append(self, kind: str, fields: Mapping[str, Any]) -> None:
+        line = self._record(kind, fields)
+        size = os.fstat(self._file).st_size
+        if size and size + len(line) + 1 > self.limits.file_size:
+            self._begin_another()
+            line = self._record(kind, fields)
+        self._put(line)
+
+    def _record(self, kind: str, fields: Mapping[str, Any]) -> str:
         record = {**fields, "n": self._count + 1, "time": self._clock(), "kind": kind, "prev": self._hash}
-        line = json.dumps(record, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        return json.dumps(record, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+    def _put(self, line: str) -> None:
         self._write_head(Head(self._count + 1, _hash(line), line))
         self._write(line + "\n")
         self._count, self._hash = self._count + 1, _hash(line)
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def _begin_another(self) -> None:
+        """The file is full: go on in a new one, and keep only so many of the full ones."""
+        if self.path.exists():  # unless a new one could not be opened the last time
+            begins = beginning_of(self.path)
+            first = self._count if begins is None else begins[0]
+            while (full := name_of(self.path, first)).exists():
+                first += 1  # somebody laid hands on it: what is there stays, for verify to see
+            os.rename(self.path, full)
+        old, self._file = self._file, self._open()
+        os.close(old)
+        if self._sync:
+            _sync_folder(self.path.parent)
+        files = full_ones(self.path)
+        gone, kept = files[: -self.limits.files], files[-self.limits.files :]
+        begins = beginning_of(kept[0]) if gone else None
+        if begins is not None:
+            # Said before it is done: after a crash between the two there is only more than was promised.
+            names = [file.name for file in gone]
+            self._put(self._record(REMOVED, {"through": begins[0] - 1, "hash": begins[1], "files": names}))
+            for file in gone:
+                file.unlink(missing_ok=True)
 
     def _write(self, text: str) -> None:
         data = text.encode()
@@ -134,11 +185,14 @@ class AuditLog:
     def _take_up(self) -> None:
         """Continue where the log ends: complete what a crash left half written, note what is not as it was left."""
         head, trouble = _read_head(self.path, self._key)
-        end, last, rest = _tail(self._file)
+        end, last, rest = tail_of(self._file)
+        before = full_ones(self.path) if not last else []
+        if before:  # it died just after a file was full
+            last = last_line_of(before[-1])
         if head is None:
-            if end == 0 and not rest and not trouble:
+            if not last and not rest and not trouble:
                 return  # a new log
-            self._count, self._hash = _count_lines(self.path), _hash(last) if last else FIRST
+            self._count, self._hash = _number_of(last, self.path), _hash(last) if last else FIRST
             self._cut(end)
             self._append(BROKEN, {"what": trouble or "the log has records and no head"})
             return
@@ -167,7 +221,7 @@ def verify(path: Path) -> Verified:
     """Check a log against its chain and, where it is there, its head. Raises PredisError when it cannot be read."""
     found = Verified()
     head: Head | None = None
-    if not path.exists():
+    if not all_of(path):
         raise PredisError(f"there is no audit log {path}")
     try:
         key = _key_path(path).read_bytes()
@@ -191,17 +245,17 @@ def verify(path: Path) -> Verified:
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
     """The records, oldest first; lines that are none are left out. Raises PredisError when there is no log."""
-    try:
-        with open(path, "rb") as file:
-            for line in file:
+    for file in all_of(path) or [path]:
+        try:
+            for line in lines_of(file):
                 try:
                     record = json.loads(line)
                 except ValueError:
                     continue
                 if isinstance(record, dict):
                     yield record
-    except OSError as error:
-        raise PredisError(f"the audit log {path} cannot be read: {error.strerror}") from None
+        except OSError as error:
+            raise PredisError(f"the audit log {file} cannot be read: {error.strerror}") from None
 
 
 def head_of(path: Path) -> Head:
@@ -216,33 +270,57 @@ def head_of(path: Path) -> Head:
 
 
 def _check_chain(path: Path, found: Verified) -> bytes:
-    """Checks all whole lines; gives what stands after the last of them."""
+    """Checks all whole lines of all files; gives what stands after the last of them."""
+    rest, removed = b"", {0: FIRST}
+    files = all_of(path)
+    begins = beginning_of(files[0])
+    if begins is not None and files[0] != path:
+        found.newest, found.hash = begins[0] - 1, begins[1]  # what the log itself has to confirm
+    start = found.newest, found.hash
+    for file in files:
+        if rest:
+            found.problems.append(f"before {file.name} there are {len(rest)} bytes that are no whole record")
+        rest = _check_file(file, "" if file == path else f"{file.name}, ", found, removed)
+    if removed.get(start[0]) == start[1]:
+        found.removed = start[0]
+    else:
+        found.problems.insert(0, f"records 1 to {start[0]} are missing, and no record says that they were removed")
+    return rest
+
+
+def _check_file(file: Path, where: str, found: Verified, removed: dict[int, str]) -> bytes:
+    """Checks the whole lines of a file; gives what stands after them. removed: what the log says it has removed."""
     try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    return line
-                _check_record(line[:-1], number, found)
+        for number, line in enumerate(lines_of(file), 1):
+            if not line.endswith(b"\n"):
+                return line
+            _check_record(line[:-1], f"{where}line {number}", found, removed)
     except OSError as error:
-        raise PredisError(f"the audit log {path} cannot be read: {error.strerror}") from None
+        raise PredisError(f"the audit log {file} cannot be read: {error.strerror}") from None
     return b""
 
 
-def _check_record(line: bytes, number: int, found: Verified) -> None:
+def _check_record(line: bytes, where: str, found: Verified, removed: dict[int, str]) -> None:
+    found.records += 1
     try:
         record = json.loads(line)
         prev, count, kind = record["prev"], int(record["n"]), record["kind"]
     except (ValueError, KeyError, TypeError):
-        found.problems.append(f"line {number} is not a record")
-        found.hash, found.records, found.newest = _hash(line), number, found.newest + 1
+        found.problems.append(f"{where} is not a record")
+        found.hash, found.newest = _hash(line), found.newest + 1
         return
-    if prev != found.hash:
-        found.problems.append(f"line {number} (record {count}, {kind}) does not follow the line before it")
+    if prev != found.hash and count > found.newest + 1:
+        missing = f"records {found.newest + 1} to {count - 1} are missing"
+        found.problems.append(f"{missing}: {where} (record {count}, {kind}) follows record {found.newest}")
+    elif prev != found.hash:
+        found.problems.append(f"{where} (record {count}, {kind}) does not follow the line before it")
     elif count != found.newest + 1:
-        found.problems.append(f"line {number} is record {count} and follows record {found.newest}")
+        found.problems.append(f"{where} is record {count} and follows record {found.newest}")
     if kind == BROKEN:
-        found.problems.append(f"line {number} says that the log was found broken: {record.get('what')}")
-    found.hash, found.records, found.newest = _hash(line), number, count
+        found.problems.append(f"{where} says that the log was found broken: {record.get('what')}")
+    if kind == REMOVED and prev == found.hash:
+        removed[int(record["through"])] = str(record["hash"])
+    found.hash, found.newest = _hash(line), count
 
 
 def _check_end(head: Head, rest: bytes, found: Verified) -> None:
@@ -265,25 +343,12 @@ def _check_end(head: Head, rest: bytes, found: Verified) -> None:
         found.problems.append(f"the log does not end with record {head.count} as the head has it")
 
 
-def _tail(file: int) -> tuple[int, str, bytes]:
-    """Where the last whole line ends, that line without its end, and the bytes after it."""
-    size = os.fstat(file).st_size
-    length = 1 << 16
-    while True:
-        start = max(0, size - length)
-        data = os.pread(file, size - start, start)
-        end = data.rfind(b"\n")
-        begin = data.rfind(b"\n", 0, end) if end >= 0 else -1
-        if start == 0 or (end >= 0 and begin >= 0):
-            break
-        length *= 4
-    last = data[begin + 1 : end].decode("utf-8", "replace") if end >= 0 else ""
-    return start + end + 1, last, data[end + 1 :]
-
-
-def _count_lines(path: Path) -> int:
-    with open(path, "rb") as file:
-        return sum(1 for line in file if line.endswith(b"\n"))
+def _number_of(line: str, path: Path) -> int:
+    """The number of a log's last record; of one that cannot be read, how many lines there are."""
+    try:
+        return int(json.loads(line)["n"])
+    except (ValueError, KeyError, TypeError):
+        return sum(1 for file in all_of(path) for line in lines_of(file) if line.endswith(b"\n"))
 
 
 def _read_head(path: Path, key: bytes) -> tuple[Head | None, str]:

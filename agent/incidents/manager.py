@@ -278,11 +278,15 @@ class Incidents:
             with self._store_lock:
                 aside = store.open(anew=self._broken)
                 lasting = store.open_ones()
+                strangers = store.close_strangers(self._clock())
         except sqlite3.Error as error:
             self._failed(error)
             store.close()
             return
         self._broken = False
+        if strangers:
+            what = "another version of the agent wrote them, and this one cannot read them"
+            log.warning("%d open incidents are closed: %s: %s", len(strangers), what, ", ".join(strangers[:10]))
         if aside:
             self._errors += 1
             log.error("%s cannot be used: it was moved to %s, and a new one is begun", store.path, aside)

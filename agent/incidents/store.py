@@ -19,6 +19,7 @@ FILE = "incidents.sqlite"
 KEPT = 300  # incidents that are over
 PICTURES = 20  # anomalies of one that are kept with their history, of MOST_POINTS at most
 MOST_POINTS = 120
+STRANGER = "closed unread: another version of the agent wrote it, and this one cannot say whether it lasts"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS incidents (
   id TEXT PRIMARY KEY, opened REAL NOT NULL, closed REAL, summary TEXT NOT NULL, data TEXT NOT NULL);
@@ -102,25 +103,56 @@ class IncidentStore:
             )
 
     def open_ones(self) -> list[tuple[Incident, dict[str, Any]]]:
-        """The incidents that lasted when they were last written. Raises sqlite3.Error."""
+        """The incidents that lasted when they were last written, as far as they can be read. Raises sqlite3.Error."""
         rows = self._opened().execute("SELECT data FROM incidents WHERE closed IS NULL ORDER BY opened").fetchall()
         return [read for (data,) in rows if (read := _read(data)) is not None]
 
+    def close_strangers(self, now: float) -> list[str]:
+        """Close the open incidents that cannot be read, such as another version's: nobody would ever end them. What is
+        known of them in a line stays, with why they ended, and so does what is written of them, for who can read it.
+        Gives their names. Raises sqlite3.Error."""
+        rows = self._opened().execute("SELECT id, summary, data FROM incidents WHERE closed IS NULL").fetchall()
+        strangers = [(identifier, line) for identifier, line, data in rows if _read(data) is None]
+        for identifier, line in strangers:
+            told = {**_line(line), "id": identifier, "closed": now, "why": STRANGER}
+            self._opened().execute(
+                "UPDATE incidents SET closed = ?, summary = ? WHERE id = ?", (now, json.dumps(told), identifier)
+            )
+        return [identifier for identifier, _ in strangers]
+
     def newest(self, limit: int) -> list[dict[str, Any]]:
         """The newest incidents, newest first, in a line each. Raises sqlite3.Error."""
-        rows = self._opened().execute("SELECT summary FROM incidents ORDER BY opened DESC LIMIT ?", (limit,)).fetchall()
-        return [json.loads(line) for (line,) in rows]
+        query = "SELECT id, opened, closed, summary FROM incidents ORDER BY opened DESC LIMIT ?"
+        rows = self._opened().execute(query, (limit,)).fetchall()
+        return [{**_line(line), "id": name, "opened": opened, "closed": closed} for name, opened, closed, line in rows]
 
     def get(self, identifier: str) -> Incident | None:
         """One incident. Raises sqlite3.Error."""
-        row = self._opened().execute("SELECT data FROM incidents WHERE id = ?", (identifier,)).fetchone()
-        read = None if row is None else _read(row[0])
-        return None if read is None else read[0]
+        query = "SELECT data, opened, closed, summary FROM incidents WHERE id = ?"
+        row = self._opened().execute(query, (identifier,)).fetchone()
+        if row is None:
+            return None
+        data, opened, closed, line = row
+        read = _read(data)
+        if read is not None:
+            return read[0]
+        told = _line(line)
+        attributes = {"series": str(told["series"]), "components": str(told["components"]), "unread": STRANGER}
+        return Incident(identifier, opened, str(told["title"]), (), (), closed, str(told["severity"]), attributes)
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
             raise sqlite3.OperationalError("it is not open")
         return self._connection
+
+
+def _line(summary_: str) -> dict[str, Any]:
+    """An incident in a line, with all that `summary` gives, whoever wrote it."""
+    empty = summary(Incident("", 0.0, "an incident that another version of the agent wrote", ()))
+    try:
+        return {**empty, **{name: value for name, value in dict(json.loads(summary_)).items() if value is not None}}
+    except (ValueError, TypeError):
+        return empty
 
 
 def is_broken(error: sqlite3.Error) -> bool:

@@ -54,6 +54,11 @@ class Guarded(Generic[Result]):
             raise Raised(self._error)
         return self._result[0]
 
+    @property
+    def running(self) -> bool:
+        """Whether it was begun and has not come to its end, awaited or not."""
+        return self._thread.is_alive()
+
     def _run(self) -> None:
         try:
             self._result.append(self._call())

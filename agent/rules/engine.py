@@ -28,12 +28,13 @@ from agent.rules.runner import Runner, ThreadRunner
 from agent.rules.settings import EngineSettings
 from agent.rules.store import RuleStore
 from agent.rules.storm import Storm
-from agent.rules.timekeeping import EngineClock
+from agent.rules.timekeeping import EngineClock, boot_id, since_boot
 
 log = logging.getLogger(__name__)
 
 _NOT_YET = Found(None, "was not looked at yet")
 _PATIENCE = 2.0  # seconds that people wait for a step that hangs; the kill switch works before that
+_KEEP_CLOCK = 60.0  # seconds after which the engine's time is kept: so much of it a reboot may take away
 _ROUNDS = 100  # of progress in one step: more means that something goes in circles
 
 
@@ -47,7 +48,7 @@ class Audit(Protocol):
 class RuleEngine:
     """All rules of an agent. Methods may be called from any thread; only `step` looks at conditions.
 
-    clock: monotonic seconds. runner: where actions run. `close` leaves hanging actions behind.
+    clock: seconds since the boot of this name. runner: where actions run. `close` leaves hanging actions behind.
     """
 
     def __init__(
@@ -58,7 +59,8 @@ class RuleEngine:
         store: RuleStore,
         settings: EngineSettings,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = since_boot,
+        boot: str | None = None,
         wall: Callable[[], float] = time.time,
         runner: Runner | None = None,
     ) -> None:
@@ -66,9 +68,9 @@ class RuleEngine:
         self._audit, self._store, self._host, self._wall = audit, store, host, wall
         self._rules = {rule.name: rule for rule in rules}
         self._settings = settings
-        self._clock = EngineClock(clock)
-        kept = store.meta("clock")
-        self._clock.resume(None if kept is None else (kept[0], kept[1]), wall())
+        self._clock = EngineClock(clock, boot_id() if boot is None else boot)
+        self._clock.resume(store.meta("clock"))
+        self._clock_kept = 0.0  # engine time, in this process
         self._found: dict[str, Found] = {}
         self._now: Now | None = None
         self._killed = ""  # why no action is begun
@@ -82,9 +84,8 @@ class RuleEngine:
         with self._lock:
             self._now = now
             self._look_for_kill_switch()
-            jumped = self._clock.jumped(now.time)
             self._found = {name: self._look(rule, now) for name, rule in self._rules.items()}
-            self._progress(now, fresh=True, keep_clock=jumped)
+            self._progress(now, fresh=True)
 
     def settle(self) -> None:
         """Go on with what is under way, without a look at conditions: actions that ended need not wait for a step."""
@@ -224,7 +225,7 @@ class RuleEngine:
             self._rules,
             self._settings,
             store=self._store,
-            ledger=Ledger(self._store, self._clock.now()),
+            ledger=self._counted(),
             clock=self._clock,
             host=self._host,
             note=self._note,
@@ -237,7 +238,10 @@ class RuleEngine:
         remedies.launch()
         return remedies
 
-    def _progress(self, now: Now, *, fresh: bool, keep_clock: bool = False) -> None:
+    def _counted(self) -> Ledger:
+        return Ledger(self._store, self._clock.now(), self._settings.topology)
+
+    def _progress(self, now: Now, *, fresh: bool) -> None:
         """All machines as far as they get now. One commit per round, after which the actions of that round begin."""
         for round_ in range(_ROUNDS):
             try:
@@ -247,10 +251,10 @@ class RuleEngine:
                         self._remedies.look(self._found, now)
                         self._weather(now)
                     moved |= self._remedies.advance(self._found, now, self._storm.why, fresh=fresh)
-                    if self._remedies.kept.save() or keep_clock:
-                        self._store.set_meta("clock", (self._clock.now(), self._wall()))
+                    if self._remedies.kept.save() or self._clock.now() - self._clock_kept >= _KEEP_CLOCK:
+                        self._clock_kept = self._clock.now()
+                        self._store.set_meta("clock", self._clock.kept())
                         self._store.set_meta("storm", bool(self._storm.why))
-                        keep_clock = False
                 self.trouble = ""
             except (sqlite3.Error, OSError) as error:
                 self._lose(error)
@@ -269,7 +273,7 @@ class RuleEngine:
             log.error("decisions of rules cannot be kept, so that no action is begun: %s", error)
         self.trouble = f"decisions cannot be kept: {error}"
         with suppress(sqlite3.Error):
-            self._remedies.fall_back(Ledger(self._store, self._clock.now()))
+            self._remedies.fall_back(self._counted())
 
     def _look(self, rule: Rule, now: Now) -> Found:
         try:
@@ -318,7 +322,7 @@ class RuleEngine:
     def _answer(self, approval: str, who: str, *, yes: bool) -> None:
         with self._soon():
             with self._store.changes():
-                if not self._remedies.answer(approval, who, yes=yes):
+                if not self._remedies.answer(approval, who, self._wall(), yes=yes):
                     waiting = [m.approval for m in self._remedies.machines.values() if m.state == "waiting"]
                     known = f"these do: {', '.join(waiting)}" if waiting else "nothing does"
                     raise PredisError(f"nothing of the name {approval} waits for approval; {known}")

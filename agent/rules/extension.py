@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from agent.errors import PredisError
 from agent.forecast.model import Forecast
 from agent.incidents.model import Incident
 from agent.metrics.history import History
@@ -52,16 +53,42 @@ class ConditionType(Protocol):
         """The metrics it needs, for the check against the catalogue."""
 
     def evaluate(self, params: Any, now: Now) -> Verdict:
-        """Look; no I/O that may take long."""
+        """Look; no I/O that may take long: what takes longer than the plugin's deadline is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an action. `undo` is what `undo` takes to take it back (JSON values); None: no way back."""
+    """What became of an action. `undo` is what `undo` takes to take it back (JSON values), also where it is not done
+    and has changed something all the same; None: no way back, or nothing to take back."""
 
     done: bool
     detail: str
     undo: Mapping[str, Any] | None = None
+
+
+class Plan(str):
+    """What `run` would do, in a sentence, with what that rests on.
+
+    facts: what was decided and from which state (JSON values), such as {"old": 1, "new": 2}: what must be as it was
+    shown for the plan to be carried out. None: the sentence alone tells; where a person approves, `plan` is then asked
+    again just before, and must say the same.
+    undo: what `undo` would take to take it back (JSON values). It is written down before `run` begins, so that there is
+    a way back when `run` raises, hangs or dies after it has changed something; `undo` may then find nothing changed at
+    all. None: there is none before it is done.
+    """
+
+    facts: Mapping[str, Any] | None
+    undo: Mapping[str, Any] | None
+
+    def __new__(cls, text: str, facts: Mapping[str, Any] | None = None, undo: Mapping[str, Any] | None = None) -> Plan:
+        plan = super().__new__(cls, text)
+        plan.facts, plan.undo = facts, undo
+        return plan
+
+
+class PlanOutdated(PredisError):
+    """`run` raises it, before it changes anything, when its plan does not fit any more: it is planned anew, and asked
+    for anew where a person has to approve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +97,7 @@ class Task:
 
     intent: stays the same when the agent died in the middle and asks again: an action that was done under this name is
     not done twice. `now`: as of the decision. `event` says what it is about, for people. `cancelled` tells whether the
-    host still waits for it.
+    host still waits for it. `plan` has the facts of the plan that `run` carries out; None where it had none.
     """
 
     intent: str
@@ -80,6 +107,7 @@ class Task:
     event: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
     cancelled: Callable[[], bool] = lambda: False
+    plan: Mapping[str, Any] | None = None
 
 
 class ActionType(Protocol):
@@ -102,13 +130,16 @@ class ActionType(Protocol):
         count by it."""
 
     def plan(self, params: Any, task: Task) -> str:
-        """What `run` would do now, in a sentence; nothing is changed. Raises PredisError when it could not be done."""
+        """What `run` would do now, in a sentence, best as a Plan; nothing is changed. Raises PredisError when it could
+        not be done."""
 
     def run(self, params: Any, task: Task) -> Outcome:
-        """Do it. On a thread of its own; what it raises counts as not done."""
+        """Do it. On a thread of its own; what it raises counts as not done. With `task.plan` it does what was planned
+        and nothing else, or raises PlanOutdated."""
 
     def done_before(self, params: Any, task: Task) -> Outcome | None:
         """After a crash: whether `run` was done under this intent; None if it was not, or cannot be known."""
 
     def undo(self, params: Any, undo: Mapping[str, Any], task: Task) -> Outcome:
-        """Take it back, with what `run` left for that."""
+        """Take it back, with what `run` left for that; with what `plan` gave for it, where `run` came to no end: then
+        it may have changed nothing, which is as good as taken back."""

@@ -10,6 +10,7 @@ from agent.config.units import format_duration
 from agent.rules.ledger import TRIES, Ledger
 from agent.rules.machine import WORKING, Machine
 from agent.rules.model import Found, Rule
+from agent.rules.series import subject_of
 from agent.rules.settings import EngineSettings
 
 
@@ -65,9 +66,9 @@ def may_go_on(rule: Rule, at: Situation) -> Refusal | None:
 
 def _rested(rule: Rule, uses: Sequence[Use], at: Situation) -> Refusal | None:
     for use in uses:
-        left = at.ledger.rests(rule.name, use.target, rule.cooldown, at.now)
-        if left > 0:
-            why = f"{use.target} was acted on less than {format_duration(rule.cooldown)} ago (cooldown)"
+        rests = at.ledger.rests(rule.name, use.target, rule.cooldown, at.now)
+        if rests:
+            why = f"{_overlapping(rests, use)} was acted on less than {format_duration(rule.cooldown)} ago (cooldown)"
             return Refusal("cooldown", why)
     return None
 
@@ -83,19 +84,35 @@ def _failed_twice(uses: Sequence[Use], at: Situation) -> Refusal | None:
 def _free(machine: Machine, uses: Sequence[Use], at: Situation) -> Refusal | None:
     taken = {target: other for other in at.machines if other is not machine for target in other.targets}
     for use in uses:
-        if use.target in at.ledger.blocked:
-            return Refusal("hanging", f"an action that hangs may still be at work on {use.target}")
-        if use.target in taken:
-            return Refusal("busy", f"the rule {taken[use.target].rule} is at work on {use.target}")
+        if hangs := at.ledger.hangs_at(use.target):
+            return Refusal("hanging", f"an action that hangs may still be at work on {_overlapping(hangs, use)}")
+        if busy := at.ledger.topology.overlapping(use.target, taken):
+            return Refusal("busy", f"the rule {taken[busy].rule} is at work on {_overlapping(busy, use)}")
     return None
 
 
+def _overlapping(target: str, use: Use) -> str:
+    return target if target == use.target else f"{target}, which overlaps with {use.target},"
+
+
 def _within_share(rule: Rule, machine: Machine, found: Found, at: Situation) -> Refusal | None:
-    """As medik8s' node health check does it: what is being worked on counts as ill, healed or not."""
+    """As medik8s' node health check does it: what is being worked on counts as ill, healed or not; by whichever rule,
+    and also where that works on a part of it, or on a whole of which all of them are parts."""
     working = {other.subject for other in at.machines if other.rule == rule.name and other.state in WORKING}
     working |= {intent.subject for intent in at.ledger.blocked.values() if intent.rule == rule.name}  # they hang
+    others = [target for other in at.machines if other is not machine for target in other.targets]
+    others += at.ledger.blocked
+    kinds = {kind for labels in (*found.subjects.values(), machine.labels) if len(labels) == 1 for kind in labels}
+    touched = {place for target in others for place in at.ledger.topology.holders(target)}
+    for kind, _, name in (place.partition(":") for place in touched):
+        if kind in kinds:
+            working.add(subject_of(((kind, name),)))
     ill = working | set(found.subjects) | {machine.subject}
     total = found.of
+    if whole := _whole(machine, others, at):
+        if rule.limit.share < 1 or total == 0:
+            return Refusal("share", f"{whole}, of which all of them are parts, is being worked on")
+        return None
     if total == 0:  # nobody knows how many there are: one after the other
         if working - {machine.subject}:
             return Refusal(
@@ -109,6 +126,15 @@ def _within_share(rule: Rule, machine: Machine, found: Found, at: Situation) -> 
         )
         return Refusal("share", why)
     return None
+
+
+def _whole(machine: Machine, others: Sequence[str], at: Situation) -> str:
+    """What is being worked on and has all subjects of a rule within it; "" for nothing."""
+    places = [f"{kind}:{name}" for kind, name in machine.labels.items()]
+    for target in others:
+        if target not in places and any(at.ledger.topology.contains(target, place) for place in places):
+            return target
+    return ""
 
 
 def _within_hour(rule: Rule, machine: Machine, uses: Sequence[Use], at: Situation) -> Refusal | None:

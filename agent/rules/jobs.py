@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from agent.plugin.host import Host
-from agent.rules.extension import Now, Outcome, Task
+from agent.rules.extension import Now, Outcome, Plan, PlanOutdated, Task
 from agent.rules.ledger import Ledger
-from agent.rules.machine import Job, Machine
+from agent.rules.machine import Job, Machine, Planned
 from agent.rules.model import Rule, Step
 from agent.rules.runner import Runner
 from agent.rules.store import Intent, RuleStore
@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 _LONGEST = 4000  # characters of what a plugin says
 
 Note = Callable[[str, Mapping[str, Any]], None]
-Ending = Literal["done", "failed", "overdue", "unknown", "stopped"]
+Ending = Literal["done", "failed", "overdue", "unknown", "stopped", "outdated"]
+"""outdated: its plan did not fit any more, and it changed nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ class Jobs:
             target = plain_text(step.type.target(params))
         except Exception as error:  # noqa: BLE001  # a plugin's code
             return Result("", "failed", f"cannot be begun: {describe(error)}")
-        if target in self.ledger.blocked:
-            return Result("", "failed", f"cannot be begun: an action that hangs may still be at work on {target}")
+        if hangs := self.ledger.hangs_at(target):
+            return Result("", "failed", f"cannot be begun: an action that hangs may still be at work on {hangs}")
         machine.number += 1
         intent = Intent(
             id=f"{machine.run}-{machine.number}",
@@ -73,9 +74,11 @@ class Jobs:
             changes=step.changes_state,
             deadline=step.deadline,
             started=self._clock.now(),
+            undo=None if (planned := machine.planned(job)) is None else planned.undo,
         )
         kind = "undoing" if job.kind == "undo" else "acting" if step.changes_state else "telling"
-        self._note(kind, {**about(machine), "intent": intent.id, "action": intent.action, "target": target})
+        fields = {**about(machine), "intent": intent.id, "action": intent.action, "target": target}
+        self._note(kind, fields if planned is None else {**fields, "plan": planned.text})
         self.ledger.begin(intent)
         machine.current, machine.job = intent.id, job
         if step.changes_state and job.kind == "run":
@@ -84,23 +87,27 @@ class Jobs:
             machine.coming = max(0, machine.coming - 1)
         self._deadlines[intent.id] = intent.started + step.deadline
         task = self._task(machine, rule, job, now, intent.id)
-        self._launches.append((intent.id, lambda: self._run(step, job, params, task, intent.id)))
+        shown = planned.text if planned is not None and planned.facts is None and rule.approval else None
+        self._launches.append((intent.id, lambda: self._run(step, job, params, task, shown, intent.undo)))
         return None
 
-    def plan(self, machine: Machine, rule: Rule, now: Now, give: Callable[[list[str], str], None]) -> None:
+    def plan(self, machine: Machine, rule: Rule, now: Now, give: Callable[[list[Planned], str], None]) -> None:
         """Have all steps say what they would do; `give` is called with that, or why it cannot be, on another thread."""
         labels, steps = dict(machine.labels), rule.steps
         task = self._task(machine, rule, Job("run", "then", 0, text=machine.why), now, f"{machine.run}-plan")
         task = replace(task, cancelled=lambda: bool(self.killed))
 
         def work() -> None:
-            lines: list[str] = []
             try:
-                lines += [plain_text(step.type.plan(step.params(labels), task)) for step in steps if step.changes_state]
+                plans = [
+                    _planned(index, step.type.plan(step.params(labels), task))
+                    for index, step in enumerate(steps)
+                    if step.changes_state
+                ]
             except Exception as error:  # noqa: BLE001  # a plugin's code
                 give([], describe(error))
             else:
-                give(lines, "")
+                give(plans, "")
 
         self._launches.append((plan_name(machine), work))
 
@@ -134,9 +141,9 @@ class Jobs:
             return None  # its result is on the way
         ending: Ending = "unknown" if asking else "overdue"
         detail = f"did not end within {intent.deadline:g} s; {intent.target} is left alone until it does"
-        if self._store.finish(intent.id, ending, detail, self._clock.now(), blocks=True):
+        if self._store.finish(intent.id, ending, detail, self._clock.now(), undo=intent.undo, blocks=True):
             self.ledger.block(intent)
-            return Result(intent.id, ending, detail)
+            return Result(intent.id, ending, detail, intent.undo)
         return None
 
     def close(self, result: Result) -> Intent | None:
@@ -146,7 +153,10 @@ class Jobs:
             if intent.outcome is None:  # its thread could not write it down, or it was asked for
                 ending = "failed" if result.ending == "stopped" else result.ending
                 self._store.finish(intent.id, ending, result.detail, self._clock.now(), undo=result.undo)
-            self.ledger.ended(intent, self._clock.now())
+            if result.ending == "outdated":
+                self.ledger.withdrawn(intent)
+            else:
+                self.ledger.ended(intent, self._clock.now())
         self._deadlines.pop(result.intent, None)
         return intent
 
@@ -167,7 +177,7 @@ class Jobs:
                 why = "the action cannot tell"
             if outcome is None:
                 detail = f"the agent died meanwhile, and whether it was done is not known ({why})"
-                self._results.put(Result(intent.id, "unknown", detail, late=intent.outcome is not None))
+                self._results.put(Result(intent.id, "unknown", detail, intent.undo, late=intent.outcome is not None))
             else:
                 self._results.put(
                     Result(
@@ -190,8 +200,12 @@ class Jobs:
         """An action that runs in this very process."""
         self._deadlines[intent.id] = intent.started + intent.deadline
 
-    def _run(self, step: Step, job: Job, params: Any, task: Task, intent: str) -> None:
-        """On the action's own thread."""
+    def _run(
+        self, step: Step, job: Job, params: Any, task: Task, shown: str | None, way_back: Mapping[str, Any] | None
+    ) -> None:
+        """On the action's own thread. shown: the plan that a person approved, where that is only a text. way_back: the
+        undo that was written down before."""
+        intent = task.intent
         ending: Ending
         undo: Mapping[str, Any] | None = None
         if self.killed:
@@ -201,10 +215,15 @@ class Jobs:
                 if job.kind == "undo":
                     outcome = checked(step.type.undo(params, job.undo or {}, task))
                 else:
+                    if shown is not None and (again := plain_text(step.type.plan(params, task))) != shown:
+                        raise PlanOutdated(f"by now it says: {again}")
                     outcome = checked(step.type.run(params, task))
                 ending, detail, undo = "done" if outcome.done else "failed", outcome.detail, _plain(outcome.undo)
+            except PlanOutdated as error:
+                planned = job.kind == "run" and step.changes_state  # what only tells has no plan
+                ending, detail = ("outdated", plain_text(error)) if planned else ("failed", describe(error))
             except Exception as error:  # noqa: BLE001  # a plugin's code
-                ending, detail = "failed", describe(error)
+                ending, detail, undo = "failed", describe(error), way_back  # it may have changed something before
         late = False
         try:
             kept = "failed" if ending == "stopped" else ending
@@ -222,6 +241,7 @@ class Jobs:
             event=job.text,
             attributes={**machine.labels, "subject": machine.subject, "run": machine.run, "severity": rule.severity},
             cancelled=lambda: bool(self.killed) or intent not in self._deadlines,
+            plan=None if (planned := machine.planned(job)) is None else planned.facts,
         )
 
 
@@ -258,6 +278,13 @@ def checked(outcome: object) -> Outcome:
     if not isinstance(outcome, Outcome):
         raise TypeError(f"the action gave {type(outcome).__name__}, not an Outcome")
     return replace(outcome, done=bool(outcome.done), detail=plain_text(outcome.detail))
+
+
+def _planned(index: int, given: object) -> Planned:
+    """What an action says that it would do; raises TypeError or ValueError for what JSON does not keep."""
+    if isinstance(given, Plan):
+        return Planned(index, plain_text(given), _plain(given.facts), _plain(given.undo))
+    return Planned(index, plain_text(given))
 
 
 def _plain(undo: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.rules.store import Intent, RuleStore
+from agent.rules.topology import Topology
 
 HOUR = 3600.0
 TRIES = 2  # an action that failed so often in a row is not tried again
@@ -15,8 +16,8 @@ TRIES = 2  # an action that failed so often in a row is not tried again
 class Ledger:
     """Begins and ends intents in the store, and keeps the counts that guards ask for. On the engine's thread."""
 
-    def __init__(self, store: RuleStore, now: float) -> None:
-        self._store = store
+    def __init__(self, store: RuleStore, now: float, topology: Topology) -> None:
+        self._store, self.topology = store, topology
         self._recent = deque((intent.started, intent.rule) for intent in store.since(now - HOUR) if intent.changes)
         self._ends = store.last_ends()
         self._failures = store.failures()
@@ -36,16 +37,28 @@ class Ledger:
             place = (intent.rule, intent.target)
             self._ends[place] = max(at, self._ends.get(place, at))
 
+    def withdrawn(self, intent: Intent) -> None:
+        """It changed nothing: nothing rests for it. It counts as one of the hour's all the same, so that what is
+        planned anew again and again has an end."""
+        place = (intent.rule, intent.target)
+        before = self._store.last_ends(*place)
+        self._ends.pop(place, None)
+        self._ends.update(before)
+
     def within_hour(self, now: float, rule: str | None = None) -> int:
         """How many actions that change something were begun in the last hour: by one rule, or by all."""
         while self._recent and self._recent[0][0] <= now - HOUR:
             self._recent.popleft()
         return len(self._recent) if rule is None else sum(name == rule for _, name in self._recent)
 
-    def rests(self, rule: str, target: str, cooldown: float, now: float) -> float:
-        """Seconds for which a rule still has to leave a target alone; 0 or less when it need not."""
-        ended = self._ends.get((rule, target))
-        return 0.0 if ended is None else ended + cooldown - now
+    def rests(self, rule: str, target: str, cooldown: float, now: float) -> str:
+        """What a rule acted on less than its cooldown ago, and overlaps with this target; "" when it may act on it."""
+        acted = (place for (name, place), ended in self._ends.items() if name == rule and ended + cooldown > now)
+        return self.topology.overlapping(target, acted)
+
+    def hangs_at(self, target: str) -> str:
+        """What an action hangs at, and overlaps with this target; "" for nothing."""
+        return self.topology.overlapping(target, self.blocked)
 
     def failures(self, key: str) -> int:
         """How often an action failed in a row."""

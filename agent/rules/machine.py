@@ -44,6 +44,16 @@ class Job:
 
 
 @dataclass(slots=True)
+class Planned:
+    """What one step said it would do: its sentence, facts and way back, see extension.Plan."""
+
+    index: int
+    text: str
+    facts: dict[str, Any] | None = None
+    undo: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
 class Machine:
     """One rule and one subject. Times are the engine's seconds; what `saved` gives survives a restart."""
 
@@ -62,10 +72,11 @@ class Machine:
     number: int = 0  # of intents so far
     told: bool = False
     next: State = "held"  # after telling
-    plan: list[str] = field(default_factory=list)
+    plans: list[Planned] = field(default_factory=list)
     approval: str = ""  # what a person approves: the remedy's name
     approved_by: str = ""
     approved: float | None = None
+    approved_at: float = 0.0  # Unix seconds
     jobs: list[Job] = field(default_factory=list)
     current: str = ""  # the intent whose outcome is waited for
     job: Job | None = None  # the one to it
@@ -82,13 +93,24 @@ class Machine:
     result_at: float = 0.0  # Unix seconds
     rest_until: float = 0.0
 
+    @property
+    def plan(self) -> list[str]:
+        """What it is about to do, in a sentence for each step that changes something."""
+        return [planned.text for planned in self.plans]
+
+    def planned(self, job: Job) -> Planned | None:
+        """The plan that a job carries out."""
+        if job.kind == "undo" or job.part == "escalate":
+            return None
+        return next((planned for planned in self.plans if planned.index == job.index), None)
+
     def go(self, state: State, now: float) -> None:
         """Enter a state."""
         self.state, self.since = state, now
 
     def begin(self, run: str) -> None:
         """Begin a new remedy: nothing of the last one counts any more."""
-        self.run, self.number, self.told, self.plan = run, 0, False, []
+        self.run, self.number, self.told, self.plans = run, 0, False, []
         self.approval, self.approved_by, self.approved = "", "", None
         self.jobs, self.current, self.job, self.targets, self.keys, self.done = [], "", None, [], [], []
         self.coming, self.changed, self.dry, self.failed, self.reason, self.guard = 0, False, False, False, "", ""
@@ -106,6 +128,7 @@ class Machine:
     def load(document: Mapping[str, Any]) -> Machine:
         """The inverse of `saved`. Raises TypeError for another version's."""
         values = dict(document)
+        values["plans"] = [Planned(**planned) for planned in values["plans"]]
         values["jobs"] = [Job(**job) for job in values["jobs"]]
         values["done"] = [Job(**job) for job in values["done"]]
         values["job"] = None if values["job"] is None else Job(**values["job"])

@@ -94,7 +94,7 @@ class Machines:
         intent = self._store.intent(machine.current) if machine.current else None
         if intent is not None and intent.outcome is None and self._jobs.runner.runs(intent.id):
             detail = "its rule was changed or removed while it ran"
-            self._store.finish(intent.id, "unknown", detail, self._clock.now(), blocks=True)
+            self._store.finish(intent.id, "unknown", detail, self._clock.now(), undo=intent.undo, blocks=True)
             self._jobs.ledger.block(intent)  # until its thread ends
         del self.all[place]
         self.dirty.add(place)

@@ -13,9 +13,9 @@ from agent.rules.extension import Now
 from agent.rules.guards import Refusal, Situation, Use, may_act, may_go_on
 from agent.rules.jobs import Jobs, Note, Result, about, describe, plain_text, plan_name, step_of
 from agent.rules.ledger import Ledger
-from agent.rules.machine import FORGOTTEN, WITH_JOBS, Job, Machine
+from agent.rules.machine import FORGOTTEN, WITH_JOBS, Job, Machine, Planned
 from agent.rules.machines import Machines, Place
-from agent.rules.model import Found, Rule
+from agent.rules.model import Found, Rule, Step
 from agent.rules.runner import Runner
 from agent.rules.settings import EngineSettings
 from agent.rules.store import Intent, RuleStore
@@ -47,7 +47,7 @@ class Remedies:
         self._jobs = Jobs(store=store, ledger=ledger, clock=clock, host=host, note=note, runner=runner)
         self.kept = Machines(rules, store=store, jobs=self._jobs, clock=clock, note=note)
         self._asking: set[str] = set()  # intents
-        self._plans: queue.SimpleQueue[tuple[str, list[str], str]] = queue.SimpleQueue()
+        self._plans: queue.SimpleQueue[tuple[str, list[Planned], str]] = queue.SimpleQueue()
         self._planning: set[str] = set()  # runs
         self._events: list[Event] = []
         self._storm = ""
@@ -119,7 +119,7 @@ class Remedies:
             self._take(self.machines[place], result, now)
         while True:
             try:
-                run, lines, problem = self._plans.get_nowait()
+                run, plans, problem = self._plans.get_nowait()
             except queue.Empty:
                 return moved
             self._planning.discard(run)
@@ -127,7 +127,7 @@ class Remedies:
                 if machine.run == run and machine.state == "planning":
                     moved = True
                     self.kept.dirty.add(place)
-                    self._planned(machine, lines, problem, now)
+                    self._planned(machine, plans, problem)
 
     def launch(self) -> None:
         """All is committed: begin the actions that were written down, and tell of what happened."""
@@ -147,7 +147,7 @@ class Remedies:
         for intent in self._store.unfinished():
             if intent.outcome is None and intent.id not in waited_for:
                 detail = "the agent died meanwhile, and the rule is gone or was changed"
-                self._store.finish(intent.id, "unknown", detail, self._clock.now())
+                self._store.finish(intent.id, "unknown", detail, self._clock.now(), undo=intent.undo)
                 self._note("not known", {"rule": intent.rule, "intent": intent.id, "detail": detail})
             elif intent.blocks and not intent.changes:
                 self.ledger.unblock(intent.id, self._clock.now())  # a message that hung: its thread is gone
@@ -171,19 +171,20 @@ class Remedies:
     def use(self, rules: Mapping[str, Rule], settings: EngineSettings) -> None:
         """Other rules from now on; remedies of those that are gone or changed are given up."""
         self._rules, self._settings = rules, settings
+        self.ledger.topology = settings.topology
         with self._store.changes():
             self.kept.use(rules)
             self.kept.save()
         self.kept.dirty.clear()
 
-    def answer(self, approval: str, who: str, *, yes: bool) -> bool:
+    def answer(self, approval: str, who: str, wall: float, *, yes: bool) -> bool:
         """A person's answer to what waits for approval; False when nothing of that name does."""
         for place, machine in self.machines.items():
             if machine.state == "waiting" and machine.approval == approval:
                 self.kept.dirty.add(place)
                 self._note("approved" if yes else "denied", {**about(machine), "who": who})
                 if yes:
-                    machine.approved, machine.approved_by = self._clock.now(), who
+                    machine.approved, machine.approved_at, machine.approved_by = self._clock.now(), wall, who
                     machine.go("held", self._clock.now())
                 else:
                     self._finish(machine, self._rules[machine.rule], f"denied by {who}", None)
@@ -234,7 +235,7 @@ class Remedies:
 
     def _hold(self, machine: Machine, rule: Rule, found: Found, now: Now) -> bool:
         """The only door to actions: everything is looked at again each time."""
-        if self._approval_is_over(machine, rule):
+        if self._approval_is_over(machine, rule, now):
             self._fail(machine, rule, "could not be done while the approval counted")
             return True
         holds = found.holds_for(machine.subject)
@@ -297,7 +298,7 @@ class Remedies:
             return True
         if run not in self._planning:
             self._planning.add(run)
-            self._jobs.plan(machine, rule, now, lambda lines, problem: self._plans.put((run, lines, problem)))
+            self._jobs.plan(machine, rule, now, lambda plans, problem: self._plans.put((run, plans, problem)))
             return True
         patience = sum(step.deadline for step in rule.steps if step.changes_state)
         if self._clock.now() - machine.since > patience:
@@ -305,14 +306,14 @@ class Remedies:
             return True
         return False
 
-    def _planned(self, machine: Machine, lines: list[str], problem: str, now: Now) -> None:
+    def _planned(self, machine: Machine, plans: list[Planned], problem: str) -> None:
         rule = self._rules[machine.rule]
         if problem:
             self._fail(machine, rule, f"cannot be done: {problem}")
             return
-        machine.plan = lines
+        machine.plans = plans
         machine.dry = rule.dry_run
-        self._note("dry run" if rule.dry_run else "planned", {**about(machine), "plan": lines})
+        self._note("dry run" if rule.dry_run else "planned", {**about(machine), "plan": machine.plan})
         machine.go("held", self._clock.now())
 
     def _ask_a_person(self, machine: Machine, rule: Rule, now: Now) -> None:
@@ -360,7 +361,7 @@ class Remedies:
         elif self.killed and machine.jobs:
             self._note("stopped", {**about(machine), "why": self.killed, "left": len(machine.jobs)})
             self._finish(machine, rule, "stopped by the kill switch", now)
-        elif machine.jobs and not self._guarded(machine, rule, found):
+        elif machine.jobs and not self._guarded(machine, rule, found, now):
             job = machine.jobs.pop(0)
             failure = self._jobs.begin(machine, job, rule, now)
             if failure is not None:
@@ -369,7 +370,7 @@ class Remedies:
             self._after_jobs(machine, rule, now)
         return True
 
-    def _guarded(self, machine: Machine, rule: Rule, found: Found) -> bool:
+    def _guarded(self, machine: Machine, rule: Rule, found: Found, now: Now) -> bool:
         """Whether a guard stopped the next job. Messages were sent since the door, so that things may have changed."""
         job = machine.jobs[0]
         if job.kind == "undo" or not step_of(rule, job).changes_state:
@@ -384,15 +385,19 @@ class Remedies:
         except Exception as error:  # noqa: BLE001  # a plugin's code
             self._fail(machine, rule, f"cannot be done: {describe(error)}")
             return True
-        well = found.holds_for(machine.subject) is not True or self._approval_is_over(machine, rule)
+        well = found.holds_for(machine.subject) is not True or self._approval_is_over(machine, rule, now)
         if not well and may_act(rule, machine, found, uses, self._situation()) is None:
             return False
         machine.jobs, machine.targets, machine.coming, machine.told = [], [], 0, True
         machine.go("held", self._clock.now())
         return True
 
-    def _approval_is_over(self, machine: Machine, rule: Rule) -> bool:
-        return machine.approved is not None and self._clock.now() - machine.approved > rule.approval_timeout
+    def _approval_is_over(self, machine: Machine, rule: Rule, now: Now) -> bool:
+        """By either clock: the engine's stands still while the machine is off, and the wall clock may be set back."""
+        if machine.approved is None:
+            return False
+        passed = max(self._clock.now() - machine.approved, now.time - machine.approved_at)
+        return passed > rule.approval_timeout
 
     def _situation(self) -> Situation:
         return Situation(self._clock.now(), self._settings, self.ledger, self.machines.values(), self._storm)
@@ -426,6 +431,8 @@ class Remedies:
         if result.ending == "stopped":
             self._note("stopped", fields)
             self._finish(machine, rule, "stopped by the kill switch", None)
+        elif result.ending == "outdated":
+            self._plan_anew(machine, rule, step, fields)
         elif job.kind == "undo":
             self._note("undone" if done else "undo failed", fields)
             if not done:
@@ -434,13 +441,33 @@ class Remedies:
             self._note("told" if done else "message failed", fields)
         elif done:
             self._note("acted", fields)
-            if result.undo is not None:
-                machine.done.append(Job("undo", job.part, job.index, undo=dict(result.undo)))
+            self._can_be_undone(machine, job, result)
         else:
+            self._can_be_undone(machine, job, result)
             if result.intent:
                 fields["failures"] = self.ledger.failed(machine.keys[-1], self._clock.now())
             self._note("failed" if result.ending == "failed" else result.ending, fields)
             self._fail(machine, rule, f"{step.type.name}: {result.detail}")
+
+    @staticmethod
+    def _can_be_undone(machine: Machine, job: Job, result: Result) -> None:
+        if result.undo is not None:
+            machine.done.append(Job("undo", job.part, job.index, undo=dict(result.undo)))
+
+    def _plan_anew(self, machine: Machine, rule: Rule, step: Step, fields: Mapping[str, Any]) -> None:
+        """What was planned does not fit any more, and nothing else may be done in its place: a new remedy begins, with
+        a plan of its own, for which a person is asked again. Where an earlier step has changed something, it failed."""
+        machine.keys.pop()
+        if machine.keys:
+            self._note("plan outdated", fields)
+            why = f"{step.type.name} was not gone on with, its plan is outdated: {fields['detail']}"
+            self._fail(machine, rule, why)
+            return
+        run, told = os.urandom(8).hex(), machine.told and not rule.approval
+        self._note("plan outdated", {**fields, "plan": machine.plan, "anew": run})
+        machine.begin(run)
+        machine.told = told
+        machine.go("held", self._clock.now())
 
     def _verify(self, machine: Machine, rule: Rule, found: Found, now: Now) -> bool:
         assert rule.verify is not None

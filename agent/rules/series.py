@@ -14,6 +14,7 @@ from agent.rules.extension import Now
 Group = tuple[tuple[str, str], ...]
 """Label names and values, in the order of the spec, of the series that a condition looks at together."""
 Labels = Mapping[str, str | tuple[str, ...]]
+_ESCAPED = str.maketrans({"\\": "\\\\", ",": "\\,"})
 
 
 def is_pattern(text: str) -> bool:
@@ -56,8 +57,9 @@ def groups(now: Now, spec: MetricSpec, labels: Labels, by: Sequence[str] | None)
 
 
 def subject_of(group: Group) -> str:
-    """A group as the target of a rule: "tenant:shop"; "" for one without labels."""
-    return ",".join(f"{name}:{value}" for name, value in group)
+    """A group as the target of a rule: "tenant:shop"; "" for one without labels. No two groups have the same: a comma
+    or a backslash in a value stands behind a backslash."""
+    return ",".join(f"{name}:{value.translate(_ESCAPED)}" for name, value in group)
 
 
 def latest(now: Now, key: SeriesKey) -> float | None:

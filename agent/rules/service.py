@@ -21,6 +21,7 @@ from agent.config.load import LoadedConfig
 from agent.errors import ConfigError, PredisError, Problem
 from agent.forecast.model import Forecast
 from agent.incidents.audit import AuditLog, log_path
+from agent.incidents.audit_files import Limits
 from agent.incidents.model import Incident
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.history import History
@@ -28,11 +29,13 @@ from agent.metrics.model import Kind, MetricSpec, Sample, SeriesKey, Snapshot
 from agent.plugin.guard import Guarded, Overdue, Raised, describe
 from agent.plugin.host import Host
 from agent.plugin.loaded import LoadedPlugin
+from agent.rules.bounded import BoundedCondition, Looks
 from agent.rules.engine import RuleEngine
 from agent.rules.extension import ActionType, ConditionType, Now
 from agent.rules.reading import Defaults, RuleReader, RuleSet
 from agent.rules.settings import KILL_SWITCH, STATE_FILE, EngineSettings
 from agent.rules.store import RuleStore
+from agent.rules.topology import Topology
 
 SETTLE = 1.0  # seconds between looks at actions that are under way
 RETRY = 30.0  # seconds after which files that could not be used are tried again
@@ -80,6 +83,7 @@ class Rules:
         self._parts = parts
         self._lock = threading.Lock()
         self._engine: RuleEngine | None = None
+        self._audit: AuditLog | None = None
         self._closes: list[Callable[[], None]] = []
         self._prepared: PreparedRules | None = None
         self._error: str | None = None
@@ -126,6 +130,8 @@ class Rules:
                 if self._engine is None:
                     self._engine = self._make(prepared) if prepared.loaded.config.rules.enabled else None
                 else:
+                    if self._audit is not None:
+                        self._audit.limits = audit_limits_of(prepared.loaded)
                     self._engine.use(prepared.found.rules, settings_of(prepared.loaded))
                 self._error = None
                 self._show()
@@ -215,7 +221,7 @@ class Rules:
         data_dir = prepared.loaded.config.agent.data_dir
         store = RuleStore(data_dir / STATE_FILE)
         try:
-            audit = AuditLog(log_path(data_dir))
+            audit = AuditLog(log_path(data_dir), limits=audit_limits_of(prepared.loaded))
         except PredisError:
             store.close()
             raise
@@ -228,6 +234,7 @@ class Rules:
             audit.close()
             store.close()
             raise
+        self._audit = audit
         self._closes = [audit.close, store.close]
         return engine
 
@@ -321,7 +328,15 @@ def settings_of(loaded: LoadedConfig) -> EngineSettings:
         storm_incidents=section.storm_incidents,
         storm_window=section.storm_window,
         approval_timeout=section.approval_timeout,
+        topology=Topology(
+            section.within, {name: tenant.prefix for name, tenant in loaded.config.cache.tenants.items()}
+        ),
     )
+
+
+def audit_limits_of(loaded: LoadedConfig) -> Limits:
+    """How long the audit log may get."""
+    return Limits(loaded.config.rules.audit_file_size, loaded.config.rules.audit_files)
 
 
 def added(plugins: Iterable[LoadedPlugin]) -> tuple[list[ActionType], list[ConditionType], list[Problem]]:
@@ -334,7 +349,9 @@ def added(plugins: Iterable[LoadedPlugin]) -> tuple[list[ActionType], list[Condi
             if plugin.implements("predis_actions"):
                 actions += Guarded(plugin.actions, f"actions of {plugin.name}").result(_DEADLINE)
             if plugin.implements("predis_conditions"):
-                conditions += Guarded(plugin.conditions, f"conditions of {plugin.name}").result(_DEADLINE)
+                kinds = Guarded(plugin.conditions, f"conditions of {plugin.name}").result(_DEADLINE)
+                looks = Looks(plugin.name, plugin.config.deadline)
+                conditions += [BoundedCondition(kind, looks) for kind in kinds]
         except (Overdue, Raised) as error:
             what = describe(error.error) if isinstance(error, Raised) else f"not done after {_DEADLINE:g} s"
             mend = "mend the plugin, or disable it"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from agent.rules.topology import Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +15,7 @@ class EngineSettings:
     kill_switch: while this file is there, no action is begun; None: there is none (tests).
     storm_firing: so many rules and subjects that fired within storm_window, or storm_incidents open incidents, are a
     storm, in which only messages are sent. It is over when there were fewer for a whole storm_window.
+    topology: which targets overlap.
     max_subjects: so many of a rule's subjects can fire at once; each of them writes to the disk.
     """
 
@@ -23,6 +26,7 @@ class EngineSettings:
     storm_window: float = 300.0
     approval_timeout: float = 3600.0
     max_subjects: int = 100
+    topology: Topology = field(default_factory=Topology)
 
 
 STATE_FILE = "rules.sqlite"

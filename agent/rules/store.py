@@ -36,7 +36,9 @@ create table if not exists failures (key text primary key, count integer not nul
 class Intent:
     """One use of an action, written down before it. Times are the engine's seconds.
 
-    kind: "run" or "undo". outcome: None while nobody knows, then "done", "failed", "overdue" or "unknown".
+    kind: "run" or "undo". outcome: None while nobody knows, then "done", "failed", "overdue", "unknown" or
+    "outdated".
+    undo: what takes it back: as planned while nobody knows, then as it came out.
     blocks: its target is left alone, since what hangs may still be at work.
     """
 
@@ -138,11 +140,12 @@ class RuleStore:
         """Write down what is about to be done."""
         with self._lock:
             self._db.execute(
-                "insert into intents (id, rule, subject, action, target, key, kind, changes, deadline, started)"
-                " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert into intents (id, rule, subject, action, target, key, kind, changes, deadline, started, undo)"
+                " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(intent.id, intent.rule, intent.subject, intent.action, intent.target, intent.key, intent.kind),
                     *(int(intent.changes), intent.deadline, intent.started),
+                    None if intent.undo is None else json.dumps(intent.undo),
                 ),
             )
 
@@ -184,14 +187,16 @@ class RuleStore:
         """Intents begun after this engine time, oldest first."""
         return list(self._intents("started > ?", started))
 
-    def last_ends(self) -> dict[tuple[str, str], float]:
-        """When the last action of a rule on a target that changed anything came to its end: (rule, target) → time."""
+    def last_ends(self, rule: str | None = None, target: str | None = None) -> dict[tuple[str, str], float]:
+        """When the last action of a rule on a target that changed anything came to its end: (rule, target) → time. Of
+        all of them, or of one."""
         query = (
             "select rule, target, max(ifnull(ended, started)) from intents"
-            " where changes = 1 and kind = 'run' group by rule, target"
+            " where changes = 1 and kind = 'run' and ifnull(outcome, '') != 'outdated'"
+            " and (?1 is null or rule = ?1) and (?2 is null or target = ?2) group by rule, target"
         )
         with self._lock:
-            return {(rule, target): ended for rule, target, ended in self._db.execute(query)}
+            return {(name, place): ended for name, place, ended in self._db.execute(query, (rule, target))}
 
     def failures(self) -> dict[str, int]:
         """How often each action failed in a row."""

@@ -1,36 +1,54 @@
-"""The engine's time: seconds that only grow, however the wall clock is set, and go on over a restart."""
+"""The engine's time: seconds that only grow, however the wall clock is set, and go on over a restart.
+
+They are seconds of a machine that is up. From one agent to the next on the same boot exactly so many pass as did; what
+passes while the machine is off or boots does not count, since only the wall clock could tell, and that may be years
+ahead or behind until somebody sets it. So a cooldown never ends early, and lasts at most longer by the time that the
+machine was off. What must not last longer than people think, such as an approval, looks at the wall clock as well.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-_JUMP = 2.0  # seconds by which wall and monotonic clock may differ without a jump
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def since_boot() -> float:
+    """Seconds since the machine was started, suspended ones included (CLOCK_BOOTTIME)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """What tells this boot of the machine from others; "" where the system does not say."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
 
 
 class EngineClock:
-    """Monotonic within a process. From one process to the next, as much passes as the wall clock says, and never less
-    than nothing: cooldowns then last longer rather than shorter."""
+    """Begins at 0, or where `resume` says. clock: seconds since the boot."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._offset = -monotonic()
-        self._wall: float | None = None
-        self._at = 0.0
+    def __init__(self, clock: Callable[[], float], boot: str) -> None:
+        self._clock, self._boot = clock, boot
+        self._offset = -clock()
 
     def now(self) -> float:
         """Seconds. From any thread."""
-        return self._monotonic() + self._offset
+        return self._clock() + self._offset
 
-    def resume(self, kept: tuple[float, float] | None, wall: float) -> None:
-        """Go on from what was kept: (engine time, Unix time)."""
-        if kept is not None:
-            self._offset = kept[0] + max(0.0, wall - kept[1]) - self._monotonic()
-        self._wall, self._at = wall, self.now()
+    def kept(self) -> tuple[float, float, str]:
+        """What `resume` takes."""
+        reading = self._clock()
+        return reading + self._offset, reading, self._boot
 
-    def jumped(self, wall: float) -> bool:
-        """Whether the wall clock was set since it was asked last."""
-        now = self.now()
-        before, self._wall = self._wall, wall
-        elapsed, self._at = now - self._at, now
-        return before is not None and abs((wall - before) - elapsed) > _JUMP
+    def resume(self, kept: object) -> None:
+        """Go on from what was kept, if anything was; an older agent kept the engine's time and the wall clock's."""
+        if not isinstance(kept, (list, tuple)) or not kept:
+            return
+        reading, since = self._clock(), 0.0
+        if len(kept) == 3 and kept[2] == self._boot != "":
+            since = max(0.0, reading - float(kept[1]))
+        self._offset = float(kept[0]) + since - reading

@@ -11,6 +11,7 @@ from agent.rules.conditions import BuiltIn
 from agent.rules.extension import ConditionType, Now
 from agent.rules.jobs import plain_text
 from agent.rules.model import Condition, Found
+from agent.rules.series import subject_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class PluginLeaf:
         subjects: dict[str, dict[str, str]] = {}
         for target in verdict.targets if verdict.holds else ():
             kind, _, name = plain_text(target).partition(":")
-            subjects[plain_text(target)] = {kind: name}
+            subjects[subject_of(((kind, name),))] = {kind: name}
         return Found(verdict.holds, plain_text(verdict.why), subjects, verdict.of)
 
     def metrics(self) -> Iterable[str]:

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.api import ActionType, Outcome, PluginConfig, PredisError, Section, Task, hookimpl
+from agent.api import ActionType, Outcome, Plan, PlanOutdated, PluginConfig, PredisError, Section, Task, hookimpl
 from pydantic import BaseModel, Field
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -62,13 +62,17 @@ class RaiseFlag:
         old = _read(path)
         if old == params.text:
             raise PredisError(f"{path} says {params.text!r} already")
-        return f"would write {params.text!r} to {path}" + ("" if old is None else f", which says {old!r}")
+        text = f"would write {params.text!r} to {path}" + ("" if old is None else f", which says {old!r}")
+        # run gets {"old": ...} back: it does what was shown, or nothing. The way back is known before it begins.
+        return Plan(text, {"old": old}, {"old": old, "new": params.text})
 
     def run(self, params: FlagParams, task: Task) -> Outcome:
         path = self._path(params, task)
         noted, current = _noted(task), _read(path)
         if noted is None:
             self.plan(params, task)  # raises where there is nothing to do
+            if task.plan is not None and task.plan["old"] != current:
+                raise PlanOutdated(f"{path} says {current!r}, and said {task.plan['old']!r} when it was planned")
             noted = {"old": current, "new": params.text}
             _write(_note(task), json.dumps(noted))
         elif current == noted["new"]:
@@ -189,12 +193,13 @@ TESTS = '''\
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from agent.api import CacheAddress, Host, PredisError, Task
+from agent.api import CacheAddress, Host, Plan, PlanOutdated, PredisError, Task
 
 from @module@.plugin import @cls@, @cls@Config, FlagParams, RaiseFlag
 
@@ -228,6 +233,16 @@ def test_a_flag_is_raised_once_and_taken_back(action: RaiseFlag, tmp_path: Path,
     assert outcome.undo is not None
     assert action.undo(PARAMS, outcome.undo, task(tmp_path)).done
     assert not flag.exists()
+
+
+def test_what_was_planned_is_done_or_nothing(action: RaiseFlag, tmp_path: Path, flag: Path) -> None:
+    plan = action.plan(PARAMS, task(tmp_path))
+    assert isinstance(plan, Plan)
+    flag.parent.mkdir()
+    flag.write_text("mine")
+    with pytest.raises(PlanOutdated, match="says 'mine', and said None"):
+        action.run(PARAMS, replace(task(tmp_path), plan=plan.facts))
+    assert flag.read_text() == "mine"
 
 
 def test_what_was_there_comes_back(action: RaiseFlag, tmp_path: Path, flag: Path) -> None:

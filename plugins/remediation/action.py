@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from agent.api import Outcome, PredisError, Section, Task
+from agent.api import Outcome, Plan, PlanOutdated, PredisError, Section, Task
 from plugins.remediation.notes import Notes
 
 V = TypeVar("V", int, str)
@@ -53,12 +54,21 @@ class Action:
         """Lets go of what is held; the plugin is stopping."""
 
 
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What comes of a change besides the change. text: as an end of a sentence. facts: what of it was part of what a
+    person approved, so that it must come out the same when it is carried out."""
+
+    text: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Dial(Action, Generic[V]):
     """An action that moves one value.
 
-    It notes the old and the new value before it changes anything: so a second run under the same intent goes to the
-    same value, however the first one ended, and not a step further; and `undo` goes back only if nobody else has
-    changed the value since.
+    It goes from the value that was planned to the one that was planned, or not at all. It notes both before it changes
+    anything: so a second run under the same intent goes to the same value, however the first one ended, and not a step
+    further; and `undo` goes back only if nobody else has changed the value since.
     """
 
     def read(self, params: Any, task: Task) -> V:
@@ -69,9 +79,9 @@ class Dial(Action, Generic[V]):
         """Where it should go. Raises PredisError where that cannot be."""
         raise NotImplementedError
 
-    def check(self, params: Any, old: V, new: V, task: Task) -> str:
-        """What else `set` would do, as an end of a sentence. Raises PredisError when the real thing would refuse."""
-        return ""
+    def check(self, params: Any, old: V, new: V, task: Task) -> Effects:
+        """What else `set` would do. Raises PredisError when the real thing would refuse."""
+        return Effects()
 
     def set(self, params: Any, old: V, new: V, task: Task) -> str:
         """Go there; says how, as an end of a sentence. Raises PredisError."""
@@ -88,15 +98,17 @@ class Dial(Action, Generic[V]):
     def plan(self, params: Any, task: Task) -> str:
         old = self.read(params, task)
         new = self._decided(params, old, task)
-        extra = self.check(params, old, new, task)
-        return f"would change {self.what(params)} from {self.show(old)} to {self.show(new)}{extra}"
+        effects = self.check(params, old, new, task)
+        text = f"would change {self.what(params)} from {self.show(old)} to {self.show(new)}{effects.text}"
+        return Plan(text, {"old": old, "new": new, **effects.facts}, {"old": old, "new": new})
 
     def run(self, params: Any, task: Task) -> Outcome:
         notes = Notes(task.host.data_dir)
         current, noted = self.read(params, task), notes.read(task.intent)
         if noted is None:
-            old, new = current, self._decided(params, current, task)
-            self.check(params, old, new, task)
+            old, new = self._as_planned(params, current, task)
+            effects = self.check(params, old, new, task)
+            hold_to(task, effects.facts, f"the change of {self.what(params)}{effects.text}")
             notes.write(task.intent, {"old": old, "new": new})
         else:
             old, new = noted["old"], noted["new"]
@@ -130,6 +142,18 @@ class Dial(Action, Generic[V]):
         how = self.set(params, new, old, task)
         return Outcome(True, f"changed {self.what(params)} back from {self.show(new)} to {self.show(old)}{how}")
 
+    def _as_planned(self, params: Any, current: V, task: Task) -> tuple[V, V]:
+        """From where to where. Raises PlanOutdated when it is somewhere else than it was planned from."""
+        if task.plan is None:
+            return current, self._decided(params, current, task)
+        old, new = task.plan["old"], task.plan["new"]
+        if current != old:
+            raise PlanOutdated(
+                f"{self.what(params)} is {self.show(current)}: it was planned to go from {self.show(old)} to "
+                f"{self.show(new)}, and somebody else has changed it since"
+            )
+        return old, new
+
     def _decided(self, params: Any, old: V, task: Task) -> V:
         new = self.decide(params, old, task)
         if new == old:
@@ -139,6 +163,15 @@ class Dial(Action, Generic[V]):
     def _outcome(self, params: Any, old: V, new: V, how: str) -> Outcome:
         detail = f"changed {self.what(params)} from {self.show(old)} to {self.show(new)}{how}"
         return Outcome(True, detail, {"old": old, "new": new})
+
+
+def hold_to(task: Task, facts: Mapping[str, Any], what: str) -> None:
+    """Raises PlanOutdated unless all of these are as they were when it was planned. `what`: what has these facts."""
+    if task.plan is None:
+        return
+    for name, value in facts.items():
+        if (planned := task.plan.get(name)) != value:
+            raise PlanOutdated(f"{what}: {name} is {value!r}, and was {planned!r} when it was planned")
 
 
 def pick(kind: str, table: str, named: Mapping[str, T], name: str) -> T:

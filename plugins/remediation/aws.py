@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from agent.api import PredisError, Task
-from plugins.remediation.action import Dial
+from plugins.remediation.action import Dial, Effects
 from plugins.remediation.amount import CountParams
 from plugins.remediation.config import Aws
 
@@ -46,7 +46,7 @@ class ScaleAws(Dial[int]):
     def decide(self, params: AwsParams, old: int, task: Task) -> int:
         return params.from_(old)
 
-    def check(self, params: AwsParams, old: int, new: int, task: Task) -> str:
+    def check(self, params: AwsParams, old: int, new: int, task: Task) -> Effects:
         group = self._group(params)
         if not group["MinSize"] <= new <= group["MaxSize"]:
             raise PredisError(
@@ -57,7 +57,7 @@ class ScaleAws(Dial[int]):
         process = "Launch" if new > old else "Terminate"
         if process in {suspended["ProcessName"] for suspended in group["SuspendedProcesses"]}:
             raise PredisError(f"the process {process} of the group {params.group} is suspended: resume it first")
-        return ""
+        return Effects()
 
     def set(self, params: AwsParams, old: int, new: int, task: Task) -> str:
         if (now := self.read(params, task)) != old:

@@ -13,9 +13,9 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from agent.api import Duration, Outcome, PredisError, Task, duration_between
+from agent.api import Duration, Outcome, Plan, PredisError, Task, duration_between
 from core_cache.resp_client import RespClient, RespError, ServerError
-from plugins.remediation.action import NOT_BEGUN, Action, Params
+from plugins.remediation.action import NOT_BEGUN, Action, Params, hold_to
 from plugins.remediation.local import CLIENT_NAME, connect, hosted_cache, setting
 from plugins.remediation.notes import Notes
 
@@ -53,9 +53,11 @@ class CacheDrain(Action):
         with hosted_cache(task) as client:
             limit, strangers = setting(client, "maxclients"), _strangers(client)[0]
         rest = "those left then would be disconnected" if params.close else "those left then would stay"
-        return (
+        return Plan(
             f"would lower maxclients from {limit} to the agent's own connections, wait {params.wait:g} s for "
-            f"{len(strangers)} clients to leave; {rest}"
+            f"{len(strangers)} clients to leave; {rest}",
+            {"max_clients": int(limit)},
+            {"max_clients": int(limit)},
         )
 
     def run(self, params: DrainParams, task: Task) -> Outcome:
@@ -67,6 +69,8 @@ class CacheDrain(Action):
                 old = int(noted["old"])
             elif old <= _strangers(client)[1]:
                 raise PredisError(f"the cache takes no new clients already: maxclients is {old}")
+            else:
+                hold_to(task, {"max_clients": old}, "the limit on clients")
             notes.write(task.intent, {"old": old})
             before = _shut(client)
             left = self._await(client, params, task, old)

@@ -13,9 +13,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from agent.api import Duration, Outcome, PredisError, Task, duration_between
+from agent.api import Duration, Outcome, Plan, PredisError, Task, duration_between
 from core_cache.resp_client import RespClient, ServerError
-from plugins.remediation.action import NOT_BEGUN, Action, Params, nearest
+from plugins.remediation.action import NOT_BEGUN, Action, Params, hold_to, nearest
 from plugins.remediation.local import hosted_cache
 from plugins.remediation.notes import Notes
 from plugins.remediation.pace import Pace
@@ -69,7 +69,8 @@ class CacheEvict(Action):
     def plan(self, params: EvictParams, task: Task) -> str:
         count, whole = _count(task, params.prefix, params.keys, params.idle)
         which = f"keys that begin with {params.prefix}{_idle(params.idle)}"
-        return f"would delete {'' if whole else 'at least '}{count} {which}"
+        text = f"would delete {'' if whole else 'at least '}{count} {which}"
+        return Plan(text, {"most": count if whole else params.keys})
 
     def run(self, params: EvictParams, task: Task) -> Outcome:
         notes = Notes(task.host.data_dir)
@@ -80,7 +81,8 @@ class CacheEvict(Action):
             notes.write(task.intent, {"deleted": before + deleted}, durable=False)
 
         note(0)
-        deleted = before + _delete(task, params.prefix, params.keys - before, params.idle, params.per_second, note)
+        left = max(0, _most(params, task) - before)
+        deleted = before + _delete(task, params.prefix, left, params.idle, params.per_second, note)
         notes.write(task.intent, {"deleted": deleted, "ended": True})
         return Outcome(True, f"deleted {deleted} keys that begin with {params.prefix}{_idle(params.idle)}")
 
@@ -88,7 +90,7 @@ class CacheEvict(Action):
         noted = Notes(task.host.data_dir).read(task.intent)
         if noted is None:
             return NOT_BEGUN
-        done = noted.get("ended", False) or noted["deleted"] >= params.keys
+        done = noted.get("ended", False) or noted["deleted"] >= _most(params, task)
         return Outcome(
             done, f"deleted {noted['deleted']} keys that begin with {params.prefix}{'' if done else ' so far'}"
         )
@@ -107,11 +109,15 @@ class CacheFlushNamespace(Action):
         return f"tenant:{params.tenant}" if params.tenant else f"prefix:{params.prefix}"
 
     def plan(self, params: FlushParams, task: Task) -> str:
-        count, whole = _count(task, self._prefix(params, task), None, 0.0)
-        return f"would delete all keys of {self.target(params)}: {'' if whole else 'at least '}{count} of them"
+        prefix = self._prefix(params, task)
+        count, whole = _count(task, prefix, None, 0.0)
+        text = f"would delete all keys of {self.target(params)}: {'' if whole else 'at least '}{count} of them"
+        return Plan(text, {"prefix": prefix})
 
     def run(self, params: FlushParams, task: Task) -> Outcome:
-        deleted = _delete(task, self._prefix(params, task), None, 0.0, params.per_second, lambda deleted: None)
+        prefix = self._prefix(params, task)
+        hold_to(task, {"prefix": prefix}, self.target(params))
+        deleted = _delete(task, prefix, None, 0.0, params.per_second, lambda deleted: None)
         Notes(task.host.data_dir).write(task.intent, {"deleted": deleted})
         return Outcome(True, f"deleted {deleted} keys, all of {self.target(params)}")
 
@@ -132,6 +138,11 @@ class CacheFlushNamespace(Action):
         if params.tenant not in tenants:
             raise PredisError(f"the cache has no tenant {params.tenant}{nearest(params.tenant, tenants)}")
         return tenants[params.tenant].prefix
+
+
+def _most(params: EvictParams, task: Task) -> int:
+    """How many keys it may delete: no more than were shown."""
+    return params.keys if task.plan is None else min(params.keys, int(task.plan["most"]))
 
 
 def _count(task: Task, prefix: str, most: int | None, idle: float) -> tuple[int, bool]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.api import CacheControl, Outcome, PredisError, Task
-from plugins.remediation.action import Action, Params
+from agent.api import CacheControl, Outcome, Plan, PredisError, Task
+from plugins.remediation.action import Action, Params, hold_to
 from plugins.remediation.local import hosted_cache, information
 from plugins.remediation.notes import Notes
 
@@ -31,6 +31,7 @@ class _Renewal(Action):
         done = self.done_before(params, task)
         if done is not None and done.done:
             return done
+        hold_to(task, self.facts(control, task), "the cache process")
         if control.facts().state == "running":  # one that hangs cannot be asked who it is
             notes.write(task.intent, {"run_id": _server(task)["run_id"]})
         said = self.renew(control, task)
@@ -45,6 +46,11 @@ class _Renewal(Action):
         if server["run_id"] == noted["run_id"]:
             return Outcome(False, f"the same cache process, {server['process_id']}, runs still")
         return Outcome(True, f"another cache process, {server['process_id']}, runs since this was begun")
+
+    def facts(self, control: CacheControl, task: Task) -> dict[str, Any]:
+        """Which process it is that gives way."""
+        facts = control.facts()
+        return {"pid": facts.pid, "state": facts.state}
 
     def renew(self, control: CacheControl, task: Task) -> str:
         """Do it; says what was done. Raises PredisError."""
@@ -65,15 +71,17 @@ class CacheRestart(_Renewal):
     )
 
     def plan(self, params: RestartParams, task: Task) -> str:
-        facts = _control(task).facts()
+        control = _control(task)
+        facts, bound = control.facts(), self.facts(control, task)
         if facts.state not in ("running", "unresponsive"):
             raise PredisError(f"the cache is {facts.state}: only one that runs can be restarted")
         if facts.state == "unresponsive":
-            return f"would restart the cache process {facts.pid}, which does not answer"
+            return Plan(f"would restart the cache process {facts.pid}, which does not answer", bound)
         with hosted_cache(task) as client:
             clients = int(information(client, "clients")["connected_clients"]) - 1
             keys = client.command("DBSIZE")
-        return f"would restart the cache process {facts.pid}, warm: {keys!r} keys stay, {clients} connections end"
+        text = f"would restart the cache process {facts.pid}, warm: {keys!r} keys stay, {clients} connections end"
+        return Plan(text, bound)
 
     def renew(self, control: CacheControl, task: Task) -> str:
         control.restart(task.cancelled)
@@ -89,11 +97,13 @@ class CacheUpgrade(_Renewal):
     moves = ("predis_upgrades_total", "predis_cache_start_time_seconds", "predis_connections")
 
     def plan(self, params: UpgradeParams, task: Task) -> str:
-        facts = _control(task).facts()
+        control = _control(task)
+        facts, bound = control.facts(), self.facts(control, task)
         if facts.state != "running":
             raise PredisError(f"the cache is {facts.state}: only one that runs can be upgraded")
         version = _server(task)["predis_version"]
-        return f"would have a new process take over from the cache process {facts.pid}, which is of version {version}"
+        text = f"would have a new process take over from the cache process {facts.pid}, which is of version {version}"
+        return Plan(text, bound)
 
     def renew(self, control: CacheControl, task: Task) -> str:
         return control.upgrade(task.cancelled)

@@ -13,7 +13,7 @@ from pydantic import Field
 from agent.api import PredisError, Task, format_size
 from core_cache.options import MAXMEMORY_POLICIES, Policy
 from core_cache.resp_client import RespClient
-from plugins.remediation.action import Dial, Params, nearest
+from plugins.remediation.action import Dial, Effects, Params, nearest
 from plugins.remediation.amount import SizeParams
 from plugins.remediation.local import hosted_cache, information, setting
 
@@ -50,7 +50,7 @@ class CacheMemory(Dial[int]):
     def decide(self, params: MemoryParams, old: int, task: Task) -> int:
         return params.from_(old)
 
-    def check(self, params: MemoryParams, old: int, new: int, task: Task) -> str:
+    def check(self, params: MemoryParams, old: int, new: int, task: Task) -> Effects:
         control = task.host.cache_control
         with hosted_cache(task) as client:
             memory = information(client, "memory")
@@ -66,7 +66,8 @@ class CacheMemory(Dial[int]):
         restarts = control.check(memory=new) if control is not None else False
         evicted = int(memory.get("used_memory", "0")) - new
         loss = f"; about {format_size(evicted)} of keys would be evicted" if evicted > 0 else ""
-        return f"{_restarting(restarts)}{loss}"
+        effects = _restarting(restarts)
+        return Effects(f"{effects.text}{loss}", {**effects.facts, "evicts": evicted > 0})
 
     def set(self, params: MemoryParams, old: int, new: int, task: Task) -> str:
         how = ""
@@ -105,10 +106,10 @@ class CachePolicy(Dial[str]):
     def decide(self, params: PolicyParams, old: str, task: Task) -> str:
         return params.policy
 
-    def check(self, params: PolicyParams, old: str, new: str, task: Task) -> str:
+    def check(self, params: PolicyParams, old: str, new: str, task: Task) -> Effects:
         if task.host.cache_control is not None:
             task.host.cache_control.check(policy=new)
-        return ""
+        return Effects()
 
     def set(self, params: PolicyParams, old: str, new: str, task: Task) -> str:
         how = ""
@@ -155,7 +156,7 @@ class CacheTenantQuota(Dial[int]):
     def decide(self, params: QuotaParams, old: int, task: Task) -> int:
         return params.from_(old)
 
-    def check(self, params: QuotaParams, old: int, new: int, task: Task) -> str:
+    def check(self, params: QuotaParams, old: int, new: int, task: Task) -> Effects:
         control = task.host.cache_control
         if control is None:
             raise PredisError("quotas are changed by the agent that supervises the cache, and here is none")
@@ -185,8 +186,8 @@ def _ensure(client: RespClient, name: str, value: str) -> None:
         raise PredisError(f"the cache has {name} = {now} still, though it took {value}")
 
 
-def _restarting(restarts: bool) -> str:
-    return "; the cache process would be restarted, warm" if restarts else ""
+def _restarting(restarts: bool) -> Effects:
+    return Effects("; the cache process would be restarted, warm" if restarts else "", {"restarts": restarts})
 
 
 def _how(how: str) -> str:

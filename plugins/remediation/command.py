@@ -7,7 +7,6 @@ import re
 import selectors
 import shlex
 import signal
-import stat
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -15,10 +14,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from agent.api import Outcome, PredisError, Scrubber, Task
-from plugins.remediation.action import NOT_BEGUN, Action, Params, pick
+from agent.api import Outcome, Plan, PredisError, Scrubber, Task
+from plugins.remediation.action import NOT_BEGUN, Action, Params, hold_to, pick
 from plugins.remediation.config import PLACEHOLDER, Command
 from plugins.remediation.notes import Notes
+from plugins.remediation.trusted import check_program
 
 _LOOK = 0.1  # seconds between two looks at whether somebody still waits
 _SPARE = 4096  # bytes that are read beyond what is shown, for a secret that lies across the end
@@ -54,19 +54,20 @@ class RunCommand(Action):
     def plan(self, params: CommandParams, task: Task) -> str:
         command = self._find(params)
         argv = self._argv(params, command)
-        _check_program(Path(argv[0]), command)
-        return f"would run {shlex.join(argv)}"
+        _check(Path(argv[0]), command)
+        return Plan(f"would run {shlex.join(argv)}", _facts(argv, command))
 
     def run(self, params: CommandParams, task: Task) -> Outcome:
         command = self._find(params)
         argv = self._argv(params, command)
-        _check_program(Path(argv[0]), command)
+        _check(Path(argv[0]), command)
         notes = Notes(task.host.data_dir)
         if (noted := notes.read(task.intent)) is not None:
             if noted["state"] == "ended":
                 return Outcome(bool(noted["done"]), str(noted["how"]))
             if noted["state"] == "begun" and not command.repeatable:
                 raise PredisError(f"{params.command} was begun, and nobody knows how it ended: it is not begun again")
+        hold_to(task, _facts(argv, command), f"the command {params.command}")
         notes.write(task.intent, {"state": "begun"})
         try:
             process = subprocess.Popen(
@@ -176,18 +177,16 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _check_program(program: Path, command: Command) -> None:
-    """Raises PredisError unless it can be run, and was put there by nobody but root or the agent's user."""
-    try:
-        status = program.stat()
-    except OSError as error:
-        raise PredisError(f"{program} cannot be run: {(error.strerror or str(error)).lower()}") from None
-    if not stat.S_ISREG(status.st_mode) or not os.access(program, os.X_OK):
-        raise PredisError(f"{program} is no program that the agent may run")
-    if status.st_mode & 0o022 or status.st_uid not in (0, os.geteuid()):
-        raise PredisError(f"{program} can be changed by others, so it is not run: chmod go-w, and chown it")
+def _check(program: Path, command: Command) -> None:
+    """Raises PredisError unless it can be run."""
+    check_program(program)
     if command.folder is not None and not command.folder.is_dir():
         raise PredisError(f"{command.folder}, the folder of the command, is none")
+
+
+def _facts(argv: list[str], command: Command) -> dict[str, object]:
+    """What a person approved: the configuration may have another command of this name by then."""
+    return {"argv": argv, "folder": str(command.folder or "/")}
 
 
 def _environment(command: Command, task: Task) -> dict[str, str]:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from agent.api import Duration, Outcome, PredisError, Task, duration_between
-from plugins.remediation.action import NOT_BEGUN, Action, Params
+from agent.api import Duration, Outcome, Plan, PlanOutdated, PredisError, Task, duration_between
+from plugins.remediation.action import NOT_BEGUN, Action, Params, hold_to
 from plugins.remediation.notes import Notes
 from plugins.remediation.servers import Servers
 
@@ -68,9 +68,15 @@ class FailoverReplica(Action):
             with self._servers.connected(follower) as client:
                 client.ping()
         follow = f", and have {', '.join(params.followers)} follow it" if params.followers else ""
-        return (
+        return Plan(
             f"would make {params.replica} a primary{follow}: it follows {state['master_host']}:{state['master_port']}, "
-            f"which it has lost {_age(state)} s ago, at the offset {state['slave_repl_offset']}"
+            f"which it has lost {_age(state)} s ago, at the offset {state['slave_repl_offset']}",
+            self._facts(params, state),
+            {
+                "host": state["master_host"],
+                "port": int(state["master_port"]),
+                "offset": int(state["slave_repl_offset"]),
+            },
         )
 
     def run(self, params: ReplicaParams, task: Task) -> Outcome:
@@ -79,6 +85,7 @@ class FailoverReplica(Action):
             state, noted = _replication(replica), notes.read(task.intent)
             if state["role"] != "master" or noted is None:
                 self._check(params, state)
+                hold_to(task, self._facts(params, state), params.replica)
                 noted = {"host": state["master_host"], "port": int(state["master_port"])}
                 notes.write(task.intent, noted)
                 replica.execute_command("REPLICAOF", "NO", "ONE")
@@ -140,6 +147,13 @@ class FailoverReplica(Action):
                 f"stale = {params.stale:g} s"
             )
 
+    def _facts(self, params: ReplicaParams, state: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "replica": self._servers.place(params.replica),
+            "primary": f"{state['master_host']}:{state['master_port']}",
+            "followers": [self._servers.place(follower) for follower in params.followers],
+        }
+
     def _answers(self, name: str) -> bool:
         self._servers.find(name)
         try:
@@ -181,8 +195,9 @@ class FailoverOrigin(Action):
         with self._servers.connected(params.origin) as origin:
             coming: Any = origin.dbsize()
         with self._servers.connected(params.server) as server:
-            going = self._check(params, server, host, port)
-        return f"would have {params.server} follow {host}:{port}: its {going} keys give way to {coming} of the origin"
+            going, state = self._check(params, server, host, port), _replication(server)
+        text = f"would have {params.server} follow {host}:{port}: its {going} keys give way to {coming} of the origin"
+        return Plan(text, {**self._facts(params, state), "keys": going}, _followed(state))
 
     def run(self, params: OriginParams, task: Task) -> Outcome:
         host, port = self._servers.address(params.origin)
@@ -192,10 +207,13 @@ class FailoverOrigin(Action):
         with self._servers.connected(params.server) as server:
             before = notes.read(task.intent)
             if before is None or not _follows(_replication(server), host, port):
-                self._check(params, server, host, port)
-                state = _replication(server)
-                follows = state["role"] != "master"
-                before = {"host": state["master_host"], "port": int(state["master_port"])} if follows else {"host": ""}
+                going, state = self._check(params, server, host, port), _replication(server)
+                hold_to(task, self._facts(params, state), params.server)
+                if task.plan is not None and going > task.plan["keys"]:
+                    raise PlanOutdated(
+                        f"{params.server} has {going} keys to lose: more than the {task.plan['keys']} shown"
+                    )
+                before = _followed(state)
                 notes.write(task.intent, before)
                 server.execute_command("REPLICAOF", host, port)
             _await(server, "master_link_status", "up", task)
@@ -218,6 +236,8 @@ class FailoverOrigin(Action):
         with self._servers.connected(params.server) as server:
             state = _replication(server)
             if not _follows(state, host, port):
+                if _followed(state) == undo:
+                    return Outcome(True, f"{params.server} is as it was: it had not begun to follow {host}:{port}")
                 return Outcome(
                     False, f"{params.server} does not follow {host}:{port} any more: somebody has changed it"
                 )
@@ -226,6 +246,14 @@ class FailoverOrigin(Action):
                 _await(server, "role", "master", task)
         follows = f"follows {before} again" if before else "is a primary again, with the data of the origin"
         return Outcome(True, f"{params.server} {follows}")
+
+    def _facts(self, params: OriginParams, state: Mapping[str, str]) -> dict[str, Any]:
+        follows = f"{state['master_host']}:{state['master_port']}" if state["role"] != "master" else ""
+        return {
+            "server": self._servers.place(params.server),
+            "origin": self._servers.place(params.origin),
+            "follows": follows,
+        }
 
     @staticmethod
     def _check(params: OriginParams, server: Any, host: str, port: int) -> int:
@@ -247,6 +275,13 @@ def _replication(client: Any) -> dict[str, str]:
 
 def _follows(state: Mapping[str, str], host: str, port: int) -> bool:
     return (state.get("master_host"), state.get("master_port")) == (host, str(port))
+
+
+def _followed(state: Mapping[str, str]) -> dict[str, Any]:
+    """Whom it follows, for the way back; an empty host for nobody."""
+    if state["role"] == "master":
+        return {"host": ""}
+    return {"host": state["master_host"], "port": int(state["master_port"])}
 
 
 def _age(state: Mapping[str, str]) -> int:

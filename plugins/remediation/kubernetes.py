@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from agent.api import Answer, HttpSender, PredisError, Task, answer_of
-from plugins.remediation.action import Dial, pick
+from plugins.remediation.action import Dial, Effects, pick
 from plugins.remediation.amount import CountParams
 from plugins.remediation.config import Cluster
 
@@ -67,9 +67,9 @@ class ScaleKubernetes(Dial[int]):
     def decide(self, params: KubernetesParams, old: int, task: Task) -> int:
         return params.from_(old)
 
-    def check(self, params: KubernetesParams, old: int, new: int, task: Task) -> str:
+    def check(self, params: KubernetesParams, old: int, new: int, task: Task) -> Effects:
         self._patch(params, old, new, "?dryRun=All")
-        return ""
+        return Effects()
 
     def set(self, params: KubernetesParams, old: int, new: int, task: Task) -> str:
         try:

@@ -22,6 +22,11 @@ class Servers:
         """Its entry. Raises PredisError."""
         return pick("server", "servers", self._servers, name)
 
+    def place(self, name: str) -> str:
+        """Where it is, without what is secret: what a plan is bound to, since the configuration may change."""
+        parts = urlsplit(self.find(name).url.get_secret_value())
+        return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+
     def address(self, name: str) -> tuple[str, int]:
         """Host and port, as another server would be told. Raises PredisError."""
         parts = urlsplit(self.find(name).url.get_secret_value())

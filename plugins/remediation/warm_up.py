@@ -14,9 +14,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from agent.api import ConfigPath, OrDefault, Outcome, PredisError, Task
+from agent.api import ConfigPath, OrDefault, Outcome, Plan, PredisError, Task
 from core_cache.resp_client import RespClient, ServerError
-from plugins.remediation.action import Action, Params
+from plugins.remediation.action import Action, Params, hold_to
 from plugins.remediation.local import hosted_cache, information, setting
 from plugins.remediation.notes import Notes
 from plugins.remediation.pace import Pace
@@ -82,12 +82,14 @@ class CacheWarmUp(Action):
                 seen, missing = seen + len(keys), missing + there
         if not seen:
             raise PredisError(f"there are no keys to copy in {params.file or f'the server {params.server}'}")
-        return (
+        return Plan(
             f"would copy keys from the server {params.server} that the cache does not have, at most {params.keys}; "
-            f"of the first {seen} it lacks {missing}"
+            f"of the first {seen} it lacks {missing}",
+            self._facts(params),
         )
 
     def run(self, params: WarmUpParams, task: Task) -> Outcome:
+        hold_to(task, self._facts(params), f"the server {params.server}")
         pace, copied, skipped, why = Pace(params.per_second, task.cancelled), 0, 0, ""
         with self._servers.connected(params.server) as source, hosted_cache(task) as cache:
             for keys in _batches(params, source, params.keys):
@@ -102,6 +104,9 @@ class CacheWarmUp(Action):
         detail = f"copied {copied} keys from the server {params.server}{large}{why}"
         Notes(task.host.data_dir).write(task.intent, {"detail": detail})
         return Outcome(True, detail)
+
+    def _facts(self, params: WarmUpParams) -> dict[str, str]:
+        return {"from": self._servers.place(params.server)}
 
     def done_before(self, params: WarmUpParams, task: Task) -> Outcome | None:
         noted = Notes(task.host.data_dir).read(task.intent)

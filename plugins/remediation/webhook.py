@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from agent.api import HttpSender, Outcome, PredisError, Task, Verdict
-from plugins.remediation.action import Action, Params, pick
+from agent.api import HttpSender, Outcome, Plan, PredisError, Task, Verdict
+from plugins.remediation.action import Action, Params, hold_to, pick
 from plugins.remediation.config import Webhook, host_of
 from plugins.remediation.notes import Notes
 
@@ -50,12 +50,14 @@ class CallWebhook(Action):
         webhook = self._find(params)
         body = _body(params, task)
         signed = "signed" if webhook.secret.get_secret_value() else "not signed, since it has no secret"
-        return f"would post {len(body)} bytes of JSON to {host_of(webhook.url.get_secret_value())}, {signed}"
+        text = f"would post {len(body)} bytes of JSON to {host_of(webhook.url.get_secret_value())}, {signed}"
+        return Plan(text, _facts(webhook))
 
     def run(self, params: WebhookParams, task: Task) -> Outcome:
         if (done := self.done_before(params, task)) is not None:
             return done
         webhook = self._find(params)
+        hold_to(task, _facts(webhook), f"the webhook {params.webhook}")
         url, secret = webhook.url.get_secret_value(), webhook.secret.get_secret_value()
         own = {name: value.get_secret_value() for name, value in webhook.headers.items()}
         body = _body(params, task)
@@ -86,6 +88,13 @@ class CallWebhook(Action):
 
     def _find(self, params: WebhookParams) -> Webhook:
         return pick("webhook", "webhooks", self._webhooks, params.webhook)
+
+
+def _facts(webhook: Webhook) -> dict[str, object]:
+    """Where it goes; the URL may hold a token, so only a digest tells whether it is the one that was approved."""
+    url = webhook.url.get_secret_value()
+    digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+    return {"to": host_of(url), "url": digest, "signed": bool(webhook.secret.get_secret_value())}
 
 
 def signature(secret: str, body: bytes, now: int) -> str:

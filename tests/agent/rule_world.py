@@ -17,7 +17,7 @@ from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Kind, MetricSpec, SeriesKey
 from agent.plugin.host import CacheAddress, Host
 from agent.rules.engine import RuleEngine
-from agent.rules.extension import Now, Outcome, Task
+from agent.rules.extension import Now, Outcome, Plan, PlanOutdated, Task
 from agent.rules.reading import Defaults, RuleReader
 from agent.rules.recorded import Recorded, Value
 from agent.rules.runner import InlineRunner, Runner
@@ -71,6 +71,9 @@ class Act:
         self.began = threading.Event()
         self.saw_cancelled = threading.Event()
         self.refuses_to_plan = ""
+        self.world: dict[str, Any] | None = None  # the state that plans rest on; None: they are only a text
+        self.way_back: dict[str, Any] | None = None  # in its plans
+        self.says = "act on"  # in its plans
 
     def target(self, params: ActParams) -> str:
         return f"thing:{params.name}"
@@ -79,9 +82,11 @@ class Act:
         assert not task.cancelled()
         if self.refuses_to_plan:
             raise ValueError(self.refuses_to_plan)
-        return f"act on {params.name}"
+        return Plan(f"{self.says} {params.name}", None if self.world is None else dict(self.world), self.way_back)
 
     def run(self, params: ActParams, task: Task) -> Outcome:
+        if self.world is not None and task.plan != self.world:
+            raise PlanOutdated(f"it is {self.world} and not {task.plan}")
         self.ran.append((task.intent, self.target(params), "run"))
         self.began.set()
         if self.gate is not None:
@@ -161,7 +166,7 @@ class World:
         ).read([file])
         assert not self.set_.problems, "\n".join(map(str, self.set_.problems))
         self.time = 1_000_000.0  # Unix seconds
-        self.monotonic = 0.0
+        self.monotonic, self.boot = 0.0, "first"
         self.values: dict[SeriesKey, list[tuple[float, Value]]] = {}
         self.incidents: tuple[Incident, ...] = ()
         self.events: list[Event] = []
@@ -183,6 +188,7 @@ class World:
             self.store,
             self.settings,
             clock=lambda: self.monotonic,
+            boot=self.boot,
             wall=lambda: self.time,
             runner=self.runner,
         )

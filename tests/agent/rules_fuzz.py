@@ -3,20 +3,21 @@
     python -m tests.agent.rules_fuzz 1000000 [SEED]
 
 Each event is one of: time passes and the engine looks; series fall ill or get well; an action ends, well or not, or
-goes on hanging; a person approves, denies, resets, stops, resumes; the wall clock jumps; the agent is killed, at a
-random moment or between an intent and its outcome, inside a commit, inside a write to the audit log. What is then done
-is judged by rules_judge.py. A jump of the wall clock that no step saw before the agent was killed cannot be told from
-time that passed, by anybody; here a step follows each jump.
+goes on hanging; what plans rest on changes; a person approves, denies, resets, stops, resumes; the wall clock jumps;
+the agent is killed, at a random moment or between an intent and its outcome, inside a commit, inside a write to the
+audit log. What is then done is judged by rules_judge.py.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import sqlite3
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -31,10 +32,11 @@ from agent.incidents.model import Incident
 from agent.metrics.model import Snapshot
 from agent.plugin.host import CacheAddress, Host
 from agent.rules.engine import RuleEngine
-from agent.rules.extension import Now, Outcome, Task, Verdict
+from agent.rules.extension import Now, Outcome, Plan, PlanOutdated, Task, Verdict
 from agent.rules.reading import RuleReader
 from agent.rules.settings import EngineSettings
 from agent.rules.store import RuleStore
+from agent.rules.topology import Topology
 from tests.agent.rule_world import Act, ActParams, Tell, catalogue
 from tests.agent.rules_judge import Deed, Judge, Law
 
@@ -131,7 +133,16 @@ class Fuzzed(Act):
         super().__init__()
         self._fuzz = fuzz
 
+    def plan(self, params: ActParams, task: Task) -> str:
+        at = self._fuzz.world[params.name]
+        return Plan(f"{params.name} from {at}", {"at": at}, {"was": 1} if at % 2 else None)
+
     def run(self, params: ActParams, task: Task) -> Outcome:
+        assert task.plan is not None
+        if task.plan["at"] != self._fuzz.world[params.name]:
+            self._fuzz.judge.withdraws(task.intent)
+            raise PlanOutdated("it is elsewhere by now")
+        self._fuzz.judge.carries_out(task.intent, f"{params.name} from {task.plan['at']}")
         return self._fuzz.outcome(task.intent)
 
     def undo(self, params: ActParams, undo: Mapping[str, Any], task: Task) -> Outcome:
@@ -184,10 +195,16 @@ class Fuzz:
     def __init__(self, folder: Path, seed: int, kill_rate: float = 0.002) -> None:
         self.random = random.Random(seed)
         self.judge = Judge(LAWS, PER_HOUR, STORM_INCIDENTS, totals=dict.fromkeys(LAWS, len(SUBJECTS)))
+        self.world: Counter[str] = Counter()  # where each target is, on which plans rest
         self.ill: dict[str, set[str]] = {name: set() for name in LAWS}
         self._folder, self._kill_rate = folder, kill_rate
         self._path, self._switch = folder / "rules.sqlite", folder / "rules.stop"
         self._time, self._offset, self._booted = 0.0, 1_700_000_000.0, 0.0
+        self._boots = 0
+        self._approved: dict[str, float] = {}  # approval → by how much the wall clock was ahead then
+        self._lost: dict[str, float] = {}  # approval → for how long the machine was off since
+        self._seen = 0.0, 0.0  # when the engine looked last, and by how much the wall clock was ahead then
+        self.judge.slack = self._slack
         self._pending: dict[str, Callable[[], None]] = {}
         self._mortal = False
         file = folder / "rules.toml"
@@ -204,6 +221,7 @@ class Fuzz:
             storm_incidents=STORM_INCIDENTS,
             storm_firing=1000,
             storm_window=60.0,
+            topology=Topology({"thing:[a-c]": "thing:second", "thing:a": "thing:d"}),
         )
         self._open()
 
@@ -294,10 +312,13 @@ class Fuzz:
 
     def _pass(self, seconds: float) -> None:
         self._time += seconds
+        if self.random.random() < 0.3:
+            self.world[self.random.choice([*"abcdef", "second"])] += 1
         self._step()
 
     def _step(self) -> None:
         wall = self._time + self._offset
+        self._seen = self._time, self._offset
         incidents = tuple(Incident(str(number), 0.0, "", ()) for number in range(self.judge.incidents))
         self._engine.step(Now(wall, Snapshot(wall), None, incidents))  # type: ignore[arg-type]
 
@@ -312,9 +333,12 @@ class Fuzz:
     def _answer(self) -> None:
         waiting = self._engine.status()["waiting_for_approval"]
         if waiting:
-            approval = self.random.choice(waiting)["id"]
+            asked = self.random.choice(waiting)
+            approval = asked["id"]
             if self.random.random() < 0.7:
-                self.judge.approvals[approval] = self._time
+                self.judge.approvals[approval], self._approved[approval] = self._time, self._offset
+                self._lost[approval] = 0.0
+                self.judge.shown[approval] = asked["plan"]
                 with suppress(PredisError):
                     self._engine.approve(approval, "a person")
             else:
@@ -333,21 +357,26 @@ class Fuzz:
         else:
             self._switch.write_text("by hand")
 
+    def _slack(self, approval: str) -> float:
+        """How long the machine was off can no clock tell that was set back: an approval lasts as much longer."""
+        time_, offset = self._seen
+        return max(0.0, min(self._lost[approval], self._approved[approval] - offset + self._time - time_))
+
     def _jump(self) -> None:
         self._offset += self.random.choice([-86400.0, -3600.0, -30.0, 30.0, 3600.0, 86400.0])
-        self._mortal = False
-        with suppress(Killed):
-            self._step()
 
     def _die(self) -> None:
         self.judge.dies(self._time)
+        died = self._time
         self._time += self.random.choice([0.1, 5.0, 60.0, 1000.0])
-        if self.random.random() < 0.2:
-            back = self.random.choice([30.0, 7200.0])
-            self._offset -= back
-            # So much of the time since the last commit can no clock tell: an approval lasts as much longer.
-            for approval in self.judge.approvals:
-                self.judge.approvals[approval] += back
+        if self.random.random() < 0.3:  # what the clock says may be anything by then
+            self._offset += self.random.choice([-7200.0, -30.0, 30.0, 7200.0, 1e9])
+        if self.random.random() < 0.3:
+            self._boot()
+            kept = self._reader.execute("select value from meta where key = 'clock'").fetchone()
+            known = died - self._engine._clock.now() + json.loads(kept[0])[0] if kept else died
+            for approval in self._lost:
+                self._lost[approval] += self._time - known
         while True:
             self._pending.clear()
             self._store.close()
@@ -358,8 +387,11 @@ class Fuzz:
             except Killed:  # while it took up what the one before left
                 self.judge.dies(self._time)
 
+    def _boot(self) -> None:
+        """The machine begins anew."""
+        self._booted, self._boots = self._time, self._boots + 1
+
     def _open(self) -> None:
-        self._booted = self._time
         self._asked: set[str] = set()
         self._store = Mortal(self._path, self)
         self._reader = sqlite3.connect(self._path, isolation_level=None)
@@ -371,6 +403,7 @@ class Fuzz:
             self._store,
             self._settings,
             clock=lambda: self._time - self._booted,
+            boot=f"boot {self._boots}",
             wall=lambda: self._time + self._offset,
             runner=self,
         )

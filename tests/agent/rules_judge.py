@@ -4,9 +4,19 @@ nothing of the engine. Times are true seconds, which no clock shows to the engin
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 HOUR = 3600.0
+
+
+PARTS = {("thing:a", "thing:second"), ("thing:b", "thing:second"), ("thing:c", "thing:second"), ("thing:a", "thing:d")}
+"""What lies within what in the fuzzed world."""
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether what is done to one is done to the other, or to a part of it."""
+    return one == other or (one, other) in PARTS or (other, one) in PARTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,8 @@ class Judge:
     holds: dict[str, set[str]] = field(default_factory=dict)  # rule → subjects, as last shown to the engine
     totals: dict[str, int] = field(default_factory=dict)
     approvals: dict[str, float] = field(default_factory=dict)
+    slack: Callable[[str], float] = lambda approval: 0.0  # by how much longer it counts, since no clock can tell
+    shown: dict[str, list[str]] = field(default_factory=dict)  # approval → what the person who gave it saw
     denied: set[str] = field(default_factory=set)
     runs: set[str] = field(default_factory=set)  # remedies of which something was begun
     _begun: dict[str, Deed] = field(default_factory=dict)
@@ -66,7 +78,8 @@ class Judge:
         self._check(not self.killed, f"{intent} was begun though the kill switch was used")
         self._check(not law.dry_run, f"{intent}: a dry run changed something")
         for other in self._open.values():
-            self._check(other.target != deed.target, f"{intent}: another action is at work on {deed.target}")
+            apart = not overlap(other.target, deed.target)
+            self._check(apart, f"{intent}: another action is at work on {other.target}, and this on {deed.target}")
         while self._recent and self._recent[0].began <= now - HOUR:
             self._recent.popleft()
         if deed.kind == "run":
@@ -87,6 +100,18 @@ class Judge:
         place = (deed.action, deed.target)
         if done is not None:
             self._failures[place] = 0 if done else self._failures[place] + 1
+
+    def withdraws(self, intent: str) -> None:
+        """It saw that its plan was outdated, and changed nothing: it counts for the hour, and for nothing else."""
+        self.counts["withdrawn"] += 1
+        self._open.pop(intent, None)
+
+    def carries_out(self, intent: str, plan: str) -> None:
+        """It does what this plan says."""
+        deed = self._begun[intent]
+        if self.laws[deed.rule].approval is not None:
+            seen = self.shown.get(deed.run, [])
+            self._check(plan in seen, f"{intent}: {plan!r} is done, and {seen!r} was approved")
 
     def told(self, intent: str, done: bool | None) -> None:
         """After a kill, the action's own word on whether it was done; None: it cannot tell. It is taken as true."""
@@ -121,8 +146,9 @@ class Judge:
                 self.ends(intent, None, deed.began + deed.deadline)
 
     def _check_run(self, intent: str, deed: Deed, law: Law, now: float) -> None:
-        last = self._last.get((deed.rule, deed.target))
-        if last is not None and last.run != deed.run:
+        for (rule, target), last in self._last.items():
+            if rule != deed.rule or last.run == deed.run or not overlap(target, deed.target):
+                continue
             assert last.ended is not None
             rested = now - last.ended
             self._check(
@@ -136,7 +162,10 @@ class Judge:
             given = self.approvals.get(deed.run)
             self._check(given is not None and deed.run not in self.denied, f"{intent}: nobody approved it")
             if given is not None and deed.run not in self.runs:
-                self._check(now - given <= law.approval + 1e-6, f"{intent}: the approval was {now - given:.0f} s old")
+                slack = self.slack(deed.run)
+                self._check(
+                    now - given <= law.approval + slack + 1e-6, f"{intent}: the approval was {now - given:.0f} s old"
+                )
         failures = self._failures[(deed.action, deed.target)]
         self._check(failures < 2, f"{intent}: {deed.action} on {deed.target} failed {failures} times before")
         self._check(self.incidents < self.storm_incidents, f"{intent}: begun in a storm of {self.incidents} incidents")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from agent.errors import PredisError
 from agent.incidents.audit import AuditLog, head_of, records, verify
+from agent.incidents.audit_files import Limits, all_of
 
 
 def write(path: Path, count: int = 6) -> AuditLog:
@@ -191,3 +194,161 @@ def test_no_log_is_a_sentence(tmp_path: Path) -> None:
         verify(tmp_path / "audit.jsonl")
     with pytest.raises(PredisError, match="cannot be used"):
         AuditLog(tmp_path / "nowhere" / "audit.jsonl")
+
+
+# --- several files
+
+
+def log_of(path: Path, files: int = 3) -> AuditLog:
+    """A log with about four records a file."""
+    return AuditLog(path, clock=lambda: 1000.0, sync=False, limits=Limits(file_size=800, files=files))
+
+
+def filled(path: Path, count: int = 40, files: int = 3) -> list[Path]:
+    """A log with so many records; gives its files, oldest first."""
+    log = log_of(path, files)
+    for number in range(count):
+        log.append("acted", {"rule": "grow", "number": number})
+    log.close()
+    return all_of(path)
+
+
+def test_a_full_file_is_followed_by_another_and_the_chain_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    files = filled(path, files=100)
+    assert len(files) > 5
+    assert all(file.stat().st_size <= 800 and file.stat().st_mode & 0o777 == 0o600 for file in files)
+    found = verify(path)
+    assert (found.problems, found.records, found.removed) == ([], 40, 0)
+    assert [record["number"] for record in records(path)] == list(range(40))
+    assert head_of(path).hash == found.hash
+    # the next agent goes on there
+    log = log_of(path, 100)
+    log.append("acted", {"number": 40})
+    log.close()
+    assert verify(path).records == 41
+
+
+def test_only_so_many_files_are_kept_and_the_log_says_what_was_removed(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    files = filled(path)
+    assert len(files) == 4
+    found = verify(path)
+    assert found.problems == []
+    assert found.removed == json.loads(lines(files[0])[0])["n"] - 1 > 20
+    # who raises the limit gets nothing back, and the log stays whole
+    log = log_of(path, 100)
+    for number in range(20):
+        log.append("acted", {"number": number})
+    log.close()
+    assert (verify(path).problems, verify(path).removed) == ([], found.removed)
+
+
+def test_what_somebody_else_took_away_is_missed(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    files = filled(path)
+    kept = {file: file.read_bytes() for file in files}
+    for number, file in enumerate(files):
+        for other, data in kept.items():
+            other.write_bytes(data)
+        file.unlink()
+        problems = " ".join(verify(path).problems)
+        assert ("cut off" if number == 3 else "are missing") in problems, problems
+
+
+def test_a_removal_that_nobody_signed_for_hides_nothing(tmp_path: Path) -> None:
+    """The record that says so is part of the chain: one for other records than those that are gone is no excuse."""
+    path = tmp_path / "audit.jsonl"
+    files = filled(path)
+    first, second = files[0], files[1]
+    gone = json.loads(lines(second)[0])["n"] - 1
+    first.unlink()
+    assert f"records 1 to {gone} are missing, and no record says that they were removed" in verify(path).problems
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_changed_record_of_any_file_is_found_with_its_place(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "audit.jsonl"
+    file = filled(path)[number]
+    found = lines(file)
+    found[1] = found[1].replace(b'"acted"', b'"never"')
+    file.write_bytes(b"".join(found))
+    problems = verify(path).problems
+    assert problems
+    assert number == 3 or any(problem.startswith(f"{file.name}, line 3") for problem in problems)
+
+
+@pytest.mark.parametrize("what", ["rename", "unlink", "open"])
+def test_a_crash_while_a_file_is_changed_for_another_loses_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    class Crash(BaseException):
+        """The process dies here."""
+
+    path = tmp_path / "audit.jsonl"
+    given, done = 0, False
+
+    def dies(*arguments: object, **more: object) -> None:
+        nonlocal done
+        done = True
+        raise Crash
+
+    def after(real: Callable[..., object]) -> Callable[..., None]:
+        def call(*arguments: object, **more: object) -> None:
+            real(*arguments, **more)
+            dies()
+
+        return call
+
+    for number in range(60):
+        log = log_of(path, 2)
+        with monkeypatch.context() as patched, contextlib.suppress(Crash):
+            if what == "open":
+                patched.setattr(log, "_open", dies)
+            else:
+                owner: object = os if what == "rename" else Path
+                patched.setattr(owner, what, dies if number % 2 else after(getattr(owner, what)))
+            log.append("acted", {"number": number})
+            given += 1
+        log.close()
+        assert verify(path).problems == [], number
+    assert done
+    numbers = [record["number"] for record in records(path) if record["kind"] == "acted"]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] in (58, 59)
+    assert given > 20
+
+
+def test_a_file_that_cannot_be_opened_is_opened_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "audit.jsonl"
+    log = log_of(path, 100)
+    refused = 0
+    for number in range(20):
+
+        def no_more() -> int:
+            raise OSError(24, "Too many open files")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(log, "_open", no_more)
+            try:
+                log.append("acted", {"number": number})
+                continue
+            except OSError:
+                refused += 1
+        log.append("acted", {"number": number})
+    log.close()
+    assert refused > 2
+    assert (verify(path).problems, verify(path).records) == ([], 20)
+
+
+def test_a_name_that_somebody_took_neither_stops_the_log_nor_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    foreign = tmp_path / "audit-000000000001.jsonl"
+    foreign.write_text("mine\n")
+    log = log_of(path, 100)
+    for number in range(10):
+        log.append("acted", {"number": number})
+    log.close()
+    assert foreign.read_text() == "mine\n"
+    assert [record["number"] for record in records(path) if record["kind"] == "acted"] == list(range(10))
+    assert verify(path).problems

@@ -51,7 +51,7 @@ DETECTOR = {
 RUN = "        noted, current = _noted(task), _read(path)"
 WROTE = """return Outcome(True, f"wrote {noted['new']!r} to {path}", noted)"""
 AGAIN = 'return Outcome(True, f"{path} was written before", noted)'
-PLAN = '        return f"would write {params.text!r} to {path}"'
+PLAN = '        text = f"would write {params.text!r} to {path}"'
 TARGET = "    def target(self, params: FlagParams) -> str:"
 ACTION = {
     "changes something in its plan": (PLAN, f'        _write(path, "planned")\n{PLAN}', "changes flags/read-only"),
@@ -61,6 +61,16 @@ ACTION = {
         "changes a_action/",
     ),
     "has a plan that says nothing": (PLAN, '        return "ok"\n' + PLAN, "it is to be a sentence in one line"),
+    "rests on what is no JSON": (
+        'Plan(text, {"old": old},',
+        'Plan(text, {"old": path},',
+        "facts in the plan of a_action.flag cannot be kept as JSON",
+    ),
+    "cannot take back what was not begun": (
+        'return Outcome(True, f"{path} is as it was already")',
+        'return Outcome(False, "it is not raised")',
+        "undo of a_action.flag does not take it back: it is not raised",
+    ),
     "is done twice": (
         RUN,
         f'        with (task.host.data_dir / "count").open("a") as count:\n            count.write("x")\n{RUN}',

@@ -14,6 +14,7 @@ import pytest
 
 from agent.export.model import Event
 from agent.incidents import manager
+from agent.incidents.document import incident_document
 from agent.incidents.grouping import QUIET
 from agent.incidents.manager import Incidents
 from agent.incidents.model import Cause, Incident
@@ -320,3 +321,44 @@ def test_of_a_flood_of_causes_the_most_probable_are_kept(tmp_path: Path) -> None
     assert found.causes[0].component == "part999"
     assert len(found.causes[0].why) == manager.LONGEST_WHY
     world.incidents.stop()
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ('{"incident": {"id": "x", "shape": "of tomorrow"}, "kept": {}}', None),
+        ("no JSON", None),
+        ('{"incident": {}}', "no JSON either"),
+        ('{"incident": {}}', '["a list"]'),
+        ('{"incident": {}}', '{"title": "of tomorrow", "more": 1}'),
+    ],
+)
+def test_an_open_one_of_another_version_is_closed_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, data: str, line: str | None
+) -> None:
+    # given an incident that lasts, as an agent of another version left it
+    world = World(tmp_path)
+    name = world.open_one()
+    world.incidents.stop()
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("UPDATE incidents SET data = ?, summary = ifnull(?, summary)", (data, line))
+    # when this one starts
+    world = World(tmp_path, now=5000.0)
+    # then it does not last for ever: it is closed, for all to see, and told in the log
+    assert world.incidents.open_ones() == ()
+    (shown,) = world.incidents.newest()
+    assert (shown["id"], shown["closed"], shown["opened"]) == (name, 5000.0, 1000.0)
+    assert "another version of the agent wrote it" in shown["why"]
+    assert "1 open incidents are closed: another version of the agent wrote them" in caplog.text
+    assert name in caplog.text
+    # and who asks for all of it gets what is known, as a document
+    found = world.incidents.get(name)
+    assert found is not None
+    document = incident_document(found)
+    assert (document["closed"], document["anomalies"]) == (5000.0, [])
+    assert "another version" in document["attributes"]["unread"]
+    # what the other version wrote is left as it was, and it happens once
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        assert connection.execute("SELECT data FROM incidents").fetchall() == [(data,)]
+    world.incidents.stop()
+    assert World(tmp_path, now=9000.0).incidents.newest()[0]["closed"] == 5000.0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.forecast.model import Forecast
@@ -18,6 +18,7 @@ from agent.rules.extension import Now
 from agent.rules.model import Found
 from agent.rules.quantity import parse_quantity
 from agent.rules.recorded import Recorded
+from agent.rules.series import subject_of
 from tests.agent.rule_world import Tell, catalogue
 
 START = 1_000_000.0
@@ -264,3 +265,23 @@ def test_a_quantile_of_a_histogram_lies_within_its_bounds(counts: list[int], sha
 def test_quantities(written: object, value: float, unit: str) -> None:
     found = parse_quantity(written)
     assert (found.value, found.unit) == (pytest.approx(value), unit)
+
+
+GROUPS = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "name"]), st.text("ab,:\\ ", max_size=8)), min_size=1, max_size=3
+)
+
+
+@given(GROUPS, GROUPS)
+@example([("a", "x,b:y"), ("b", "z")], [("a", "x"), ("b", "y,b:z")])
+@example([("a", "x,b:y")], [("a", "x"), ("b", "y")])
+@example([("a", "\\"), ("b", "")], [("a", "\\,b:")])
+def test_no_two_groups_of_series_are_the_same_subject(one: list[tuple[str, str]], two: list[tuple[str, str]]) -> None:
+    assert (subject_of(tuple(one)) == subject_of(tuple(two))) is (one == two)
+
+
+def test_a_rule_keeps_series_apart_whose_values_look_like_labels(tmp_path: Path) -> None:
+    metric = "predis_tenant_memory_bytes"
+    now = at({(metric, (name,)): [9.0] for name in ("a,b", "a")})
+    found = find(tmp_path, f'threshold = {{ metric = "{metric}", value = 5 }}', now)
+    assert dict(found.subjects) == {"tenant:a\\,b": {"tenant": "a,b"}, "tenant:a": {"tenant": "a"}}

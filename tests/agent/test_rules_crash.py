@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,11 +73,13 @@ def busy(world: World, seconds: float) -> None:
     world.run(seconds, predis_cpu_busy_ratio=0.95)
 
 
-def restart(world: World) -> None:
-    """The agent dies and another one starts, ten seconds later."""
+def restart(world: World, *, off: float | None = None) -> None:
+    """The agent dies and another one starts, ten seconds later; with `off`, the machine was off for so long."""
     world.store.close()
-    world.time += 10.0
-    world.monotonic = 5.0  # another boot's
+    world.time += 10.0 if off is None else off
+    world.monotonic += 10.0
+    if off is not None:
+        world.monotonic, world.boot = 5.0, f"{world.boot} and another"
     world.open()
 
 
@@ -168,16 +171,55 @@ def test_a_cooldown_outlives_a_restart_and_so_do_failures_and_what_hangs(tmp_pat
     assert world.act.count() == 2
 
 
-def test_a_clock_that_was_set_back_while_the_agent_was_down_shortens_no_cooldown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("jump", [0.0, -90_000.0, 90_000.0, 20 * 365 * 86400.0])
+def test_whatever_the_wall_clock_says_a_cooldown_lasts_as_long_as_it_does_over_a_restart(
+    tmp_path: Path, jump: float
+) -> None:
     world = World(tmp_path, ACT.replace("1m", "1h"), store=tmp_path / "rules.sqlite")
     busy(world, 10)
     world.values.clear()
-    world.time -= 90_000.0
-    restart(world)
-    busy(world, 3590)
+    world.time += jump
+    restart(world)  # ten seconds
+    busy(world, 3580)
     assert world.act.count() == 1
-    busy(world, 30)
+    busy(world, 20)
     assert world.act.count() == 2
+
+
+@pytest.mark.parametrize("jump", [0.0, -90_000.0, 20 * 365 * 86400.0])
+def test_what_the_machine_is_off_does_not_count_for_a_cooldown_and_it_ends_all_the_same(
+    tmp_path: Path, jump: float
+) -> None:
+    # given a machine that boots again and again, with whatever its clock says then
+    world = World(tmp_path, ACT.replace("1m", "1h"), store=tmp_path / "rules.sqlite")
+    busy(world, 10)
+    for _ in range(2):
+        busy(world, 1500)
+        world.values.clear()
+        restart(world, off=7200.0 + jump)
+    # then only the time in which it was up counts, of which a minute may be lost at each boot
+    busy(world, 600 - 20)
+    assert world.act.count() == 1
+    busy(world, 20 + 2 * 70)
+    assert world.act.count() == 2
+
+
+def test_an_approval_is_not_kept_fresh_by_a_machine_that_is_off(tmp_path: Path) -> None:
+    world = World(tmp_path, ACT + 'approval = "required"\n', store=tmp_path / "rules.sqlite")
+    busy(world, 10)
+    (waiting,) = world.engine.status()["waiting_for_approval"]
+    world.put("predis_cpu_busy_ratio", 0.95)
+    stop = tmp_path / "stop"
+    stop.write_text("")
+    world.settings = replace(world.settings, kill_switch=stop)  # so that it is approved and cannot begin
+    restart(world)
+    busy(world, 10)
+    world.engine.approve(waiting["id"], "ann")
+    stop.unlink()
+    restart(world, off=7200.0)
+    busy(world, 10)
+    assert world.act.count() == 0
+    assert "could not be done while the approval counted" in world.tell.texts[-1]
 
 
 def test_what_waits_for_approval_waits_on_after_a_restart(tmp_path: Path) -> None:

@@ -17,7 +17,16 @@ def test_random_events_and_kills_never_break_the_law(tmp_path: Path) -> None:
     counts = fuzz.judge.counts
     assert counts["kills"] > 20
     assert counts["run"] > 100
-    for kind in ("approved", "denied", "overdue", "late", "asked after a crash", "verified", "refused", "kill switch"):
+    for kind in (
+        "approved",
+        "denied",
+        "overdue",
+        "late",
+        "asked after a crash",
+        "verified",
+        "plan outdated",
+        "kill switch",
+    ):
         assert counts[f"audit {kind}"] > 0, kind
 
 

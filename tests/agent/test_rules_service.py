@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from agent.config.show import MASK
 from agent.errors import ConfigError, PredisError
 from agent.history.store import HistoryStore
 from agent.incidents.audit import records, verify
+from agent.incidents.audit_files import all_of
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Kind, MetricSpec, Sample, Snapshot
 from agent.plugin.host import CacheAddress, Host
@@ -185,3 +187,41 @@ def test_the_audit_log_says_where_it_begins(world: World) -> None:
     log = world.folder / "audit.jsonl"
     assert [record["kind"] for record in records(log)][:1] == ["audit_begun"]
     assert verify(log).problems == []
+
+
+def test_limits_of_the_audit_log_and_what_overlaps_are_in_force_after_a_reload(world: World) -> None:
+    world.rules.begin(world.loaded, [])
+    wait_until(lambda: world.looks > 0, 10, "the rules run")
+    settings = (
+        'audit_file_size = "64KiB"\naudit_files = 2\nwithin = { "pod:a-*" = "node:a" }\n'
+        '[cache.tenants.shop]\nprefix = "shop:"\nmemory = "8MiB"\n'
+    )
+    with (world.folder / "agent.toml").open("a") as file:
+        file.write(settings)
+    loaded = load_config(world.folder / "agent.toml", (), {})
+    world.rules.use(world.rules.prepare(loaded, [], world.catalogue))
+    engine, audit = world.rules._engine, world.rules._audit
+    assert engine is not None
+    assert audit is not None
+    for _ in range(200):
+        audit.append("told", {"rule": "tell", "detail": "x" * 1500})
+    assert 2 * 60_000 < sum(file.stat().st_size for file in all_of(world.folder / "audit.jsonl")) < 3 * 65_536
+    assert verify(world.folder / "audit.jsonl").problems == []
+    topology = engine._remedies.ledger.topology
+    assert topology.overlap("pod:a-1", "node:a")
+    assert topology.overlap("tenant:shop", "prefix:shop:cart:")
+
+
+@pytest.mark.parametrize(
+    ("within", "what"),
+    [
+        ('{ "pods" = "node:a" }', '"pods" is no target; write KIND:NAME'),
+        ('{ "pod:a" = "node" }', '"node" is no target'),
+        ('{ "pod:a" = "node:*" }', "is a pattern; name the one target"),
+    ],
+)
+def test_what_lies_within_what_is_checked(world: World, within: str, what: str) -> None:
+    with (world.folder / "agent.toml").open("a") as file:
+        file.write(f"within = {within}\n")
+    with pytest.raises(ConfigError, match=re.escape(what)):
+        load_config(world.folder / "agent.toml", (), {})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.api import CacheAddress, CacheControl, Host, Now, Outcome, Snapshot, Task
+from agent.api import CacheAddress, CacheControl, Host, Now, Outcome, Plan, Snapshot, Task
 from agent.metrics.model import SeriesKey
 from plugins.remediation.action import Action
 from plugins.remediation.config import RemediationConfig
@@ -59,6 +59,11 @@ class Used:
 
     def run(self, intent: str = "rule-1/0001", **more: Any) -> Outcome:
         return self.action.run(self.params, task(self.host, intent, **more))
+
+    def run_as(self, plan: str, intent: str = "rule-1/0001", **more: Any) -> Outcome:
+        """Carry out what was planned."""
+        assert isinstance(plan, Plan)
+        return self.run(intent, plan=plan.facts, **more)
 
     def done_before(self, intent: str = "rule-1/0001", **more: Any) -> Outcome | None:
         return self.action.done_before(self.params, task(self.host, intent, **more))

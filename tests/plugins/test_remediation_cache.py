@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agent.api import Host, PredisError
+from agent.api import Host, Outcome, Plan, PlanOutdated, PredisError
 from agent.cache.control import SupervisedCache
 from agent.cache.settings import CacheSettings
 from core_cache.resp_client import RespClient, RespError
 from core_cache.tenants import Tenant, to_json
+from plugins.remediation.cache_settings import CacheMemory
 from plugins.remediation.notes import Notes
 from plugins.remediation.warm_up import _set as copy_of
 from tests.agent.supervised import MIB, Cache, cache, pid_of
@@ -66,6 +67,64 @@ def test_memory_is_changed_once_under_one_intent(host: Host, cache_server: Serve
     assert setting(cache_server, "maxmemory") == str(48 * MIB)
     # another intent is another use
     assert used.run("rule-1/0002").undo == {"old": 48 * MIB, "new": 36 * MIB}
+
+
+def test_what_was_planned_is_what_is_done_or_nothing(host: Host, cache_server: Server) -> None:
+    used = Used(action_of("cache.memory"), host, by_percent=-25, at_least="16MiB")
+    plan = used.plan()
+    with cache_server.client() as client:
+        client.command("CONFIG", "SET", "maxmemory", str(40 * MIB))
+    with pytest.raises(PlanOutdated, match="is 40MiB: it was planned to go from 64MiB to 48MiB"):
+        used.run_as(plan)
+    assert setting(cache_server, "maxmemory") == str(40 * MIB)
+    assert used.was_done() is False
+    assert used.run_as(used.plan(), "rule-1/0002").detail.endswith("from 40MiB to 30MiB")
+
+
+def test_a_change_that_fails_after_it_was_made_has_a_way_back(host: Host, cache_server: Server) -> None:
+    class BreaksOff(CacheMemory):
+        def set(self, params: Any, old: int, new: int, task: Any) -> str:
+            super().set(params, old, new, task)
+            raise PredisError("the cache does not answer any more")
+
+    used = Used(BreaksOff(), host, to="48MiB")
+    plan = used.plan()
+    assert isinstance(plan, Plan)
+    # the way back is known before; where nothing was changed it leads to where it is
+    back = Outcome(False, "", plan.undo)
+    assert used.undo(back).detail == "the cache's memory is back at 64MiB already"
+    with pytest.raises(PredisError, match="does not answer"):
+        used.run_as(plan)
+    assert setting(cache_server, "maxmemory") == str(48 * MIB)
+    assert Used(CacheMemory(), host, to="48MiB").undo(back).done
+    assert setting(cache_server, "maxmemory") == str(64 * MIB)
+
+
+def test_a_change_that_would_evict_by_now_is_another_one_than_was_shown(host: Host, cache_server: Server) -> None:
+    used = Used(action_of("cache.memory"), host, to="16MiB")
+    plan = used.plan()
+    with cache_server.client() as client:
+        for number in range(40):
+            client.command("SET", f"k:{number}", b"x" * MIB)
+    with pytest.raises(PlanOutdated, match="keys would be evicted: evicts is True, and was False"):
+        used.run_as(plan)
+    assert setting(cache_server, "maxmemory") == str(64 * MIB)
+
+
+def test_no_more_keys_are_evicted_than_were_shown(host: Host, cache_server: Server) -> None:
+    used = Used(action_of("cache.evict"), host, prefix="a:", keys=1000)
+    with cache_server.client() as client:
+        client.pipeline([("SET", f"a:{number}", "x") for number in range(30)])
+        plan = used.plan()
+        client.pipeline([("SET", f"a:{number}", "x") for number in range(100)])
+        assert used.run_as(plan).detail.startswith("deleted 30 keys")
+        assert client.command("DBSIZE") == 70
+    # so it knows after a crash, too, that it was done when it had deleted so many
+    assert isinstance(plan, Plan)
+    Notes(host.data_dir).write("rule-1/0001", {"deleted": 30})
+    before = used.done_before(plan=plan.facts)
+    assert before is not None
+    assert before.done
 
 
 def test_what_somebody_else_has_set_since_stays(host: Host, cache_server: Server) -> None:
@@ -244,7 +303,10 @@ def is_refused(server: Server) -> bool:
 def test_a_drained_cache_takes_no_new_clients_until_it_is_opened_again(host: Host, cache_server: Server) -> None:
     used = Used(action_of("cache.drain"), host, wait="200ms")
     with cache_server.client() as stays, cache_server.client() as goes:
-        assert "wait 0.2 s for 2 clients to leave" in used.plan()
+        plan = used.plan()
+        assert "wait 0.2 s for 2 clients to leave" in plan
+        assert isinstance(plan, Plan)
+        assert plan.undo == plan.facts == {"max_clients": int(setting(cache_server, "maxclients"))}
         goes.close()
         outcome = used.run()
         assert outcome.done

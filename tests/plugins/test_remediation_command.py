@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agent.api import Host, PredisError
+from agent.api import Host, PlanOutdated, PredisError
 from plugins.remediation.config import RemediationConfig
 from plugins.remediation.notes import Notes
 from tests.plugins.remediation import Used, action_of, host_in
@@ -52,6 +52,17 @@ def test_it_runs_once_with_its_arguments_and_no_shell(host: Host, tmp_path: Path
     assert before.done
     assert used.run().done
     assert file.read_text() == "-n|name=x $(touch y); z|"
+
+
+def test_a_command_that_the_configuration_changed_since_is_not_run_as_the_one_that_was_shown(
+    host: Host, tmp_path: Path
+) -> None:
+    plan = command(host, [script(tmp_path, "echo mild")]).plan()
+    wild = command(host, [script(tmp_path, "echo wild"), "--all"])
+    with pytest.raises(PlanOutdated, match=r"argv is .*--all.*, and was .*script.sh'\] when it was planned"):
+        wild.run_as(plan)
+    assert wild.was_done() is False
+    assert wild.run_as(wild.plan()).detail.endswith("it wrote: wild")
 
 
 def test_what_was_begun_and_not_ended_is_not_begun_again_unless_it_may(host: Host, tmp_path: Path) -> None:
@@ -181,6 +192,56 @@ def test_a_program_that_others_can_change_is_not_run(host: Host, tmp_path: Path)
         command(host, [str(tmp_path)]).plan()
     with pytest.raises(PredisError, match="there is no command that"):
         Used(action_of("run.command"), host, command="that").plan()
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Path:
+    """A folder in a folder, with a program in it."""
+    folder = tmp_path / "outer" / "inner"
+    folder.mkdir(parents=True, mode=0o755)
+    script(folder, "echo owned")
+    return folder
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o757])
+@pytest.mark.parametrize("which", ["inner", "outer"])
+def test_a_program_in_a_folder_that_others_can_change_is_not_run(host: Host, deep: Path, which: str, mode: int) -> None:
+    used = command(host, [str(deep / "script.sh")])
+    assert used.plan()
+    folder = deep if which == "inner" else deep.parent
+    folder.chmod(mode)
+    with pytest.raises(PredisError, match=f"since {folder}, on the way to it, can be changed by others"):
+        used.plan()
+    with pytest.raises(PredisError, match="can be changed by others"):
+        used.run()
+    folder.chmod(mode | 0o1000)  # sticky: others add files, and cannot replace what is not theirs
+    assert used.run().done
+
+
+def test_a_link_is_as_good_as_all_the_folders_that_it_leads_through(host: Host, deep: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir(mode=0o755)
+    (tmp_path / "middle").mkdir(mode=0o755)
+    (tmp_path / "links" / "one").symlink_to("../middle/two")
+    (tmp_path / "middle" / "two").symlink_to(deep)
+    used = command(host, [str(tmp_path / "links" / "one" / "script.sh")])
+    assert used.run("1").done
+    for folder in (tmp_path / "links", tmp_path / "middle", deep.parent):
+        folder.chmod(0o777)
+        with pytest.raises(PredisError, match=f"since {folder}, on the way to it"):
+            used.run("2")
+        folder.chmod(0o755)
+    (tmp_path / "links" / "round").symlink_to("round")
+    with pytest.raises(PredisError, match="too many levels of symbolic links"):
+        command(host, [str(tmp_path / "links" / "round")]).plan()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+@pytest.mark.parametrize("which", ["inner", "outer", "program"])
+def test_what_belongs_to_somebody_else_is_not_run(host: Host, deep: Path, which: str) -> None:
+    place = {"inner": deep, "outer": deep.parent, "program": deep / "script.sh"}[which]
+    os.chown(place, 12345, -1)
+    with pytest.raises(PredisError, match="can be changed by others"):
+        command(host, [str(deep / "script.sh")]).run()
 
 
 @pytest.mark.parametrize(

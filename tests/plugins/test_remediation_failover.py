@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.api import Host, PredisError
+from agent.api import Host, Outcome, Plan, PlanOutdated, PredisError
 from tests.plugins.remediation import Used, action_of, host_in
 from tests.servers import Server, start_redis
 from tests.waiting import wait_until
@@ -189,3 +189,42 @@ def test_an_origin_that_is_not_there_leaves_the_server_as_it_is(host: Host, star
         used.run()
     assert get(server, "own") == b"kept"
     assert state(server)["role"] == "master"
+
+
+def test_a_takeover_that_was_planned_from_another_primary_is_not_done(host: Host, start: Callable[..., Server]) -> None:
+    # given a plan for a replica that has lost its primary
+    primary, other = start("primary"), start("other")
+    replica = start("replica", primary)
+    used = Used(action_of("failover.replica", config(replica=replica)), host, replica="replica")
+    primary.stop(signal.SIGKILL)
+    lost(replica)
+    plan = used.plan()
+    assert isinstance(plan, Plan)
+    # its way back is known, and leads to where it is while nothing was begun
+    assert used.undo(Outcome(False, "", plan.undo)).detail == f"replica follows 127.0.0.1:{primary.port} already"
+    # when somebody has it follow another meanwhile, which is gone as well, then it is another takeover than was shown
+    with replica.client() as client:
+        client.command("REPLICAOF", "127.0.0.1", str(other.port))
+    wait_until(lambda: state(replica)["master_link_status"] == "up", 20, "it is in step with the other")
+    other.stop(signal.SIGKILL)
+    lost(replica)
+    with pytest.raises(PlanOutdated, match=f"primary is '127.0.0.1:{other.port}', and was '127.0.0.1:{primary.port}'"):
+        used.run_as(plan)
+    assert state(replica)["role"] == "slave"
+
+
+def test_a_server_that_has_more_to_lose_than_was_shown_is_not_filled(host: Host, start: Callable[..., Server]) -> None:
+    origin, server = start("origin"), start("server")
+    put(server, "one", "1")
+    settings = config(origin=origin, server=server)
+    used = Used(action_of("failover.origin", settings), host, server="server", origin="origin", discard=True)
+    plan = used.plan()
+    assert isinstance(plan, Plan)
+    assert used.undo(Outcome(False, "", plan.undo)).detail.startswith("server is as it was")
+    put(server, "two", "2")
+    with pytest.raises(PlanOutdated, match="2 keys to lose: more than the 1 shown"):
+        used.run_as(plan)
+    assert get(server, "one") == b"1"
+    with server.client() as client:
+        client.command("DEL", "two")
+    assert used.run_as(plan).done  # no more than was shown
