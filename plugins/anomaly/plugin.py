@@ -51,7 +51,7 @@ OPENED = MetricSpec("predis_anomaly_opened_total", Kind.counter, "Anomalies that
 TESTS = MetricSpec("predis_anomaly_tests_total", Kind.counter, "Values that were compared with what was expected.")
 SECONDS = MetricSpec("predis_anomaly_seconds_total", Kind.counter, "CPU time of the detection.", "seconds")
 STATE_BYTES = MetricSpec("predis_anomaly_state_bytes", Kind.gauge, "Memory of what is known of series.", "bytes")
-CHANNELS = ("deviation", "shift", "difference", "season", "variance", "absence", "host")
+CHANNELS = ("deviation", "shift", "difference", "season", "variance", "flatline", "absence", "host")
 
 
 class AnomalyConfig(PluginConfig):

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from agent.api import Anomaly, Histogram, Kind, Sample, Snapshot
+from plugins.anomaly.engine import flatline
 from plugins.anomaly.engine.alarms import Alarm, Alarms
 from plugins.anomaly.engine.channels import DAY, HOUR
 from plugins.anomaly.engine.engine import Judgement
@@ -21,6 +22,8 @@ ABSENT_AFTER: Final = 3  # intervals without a value
 ABSENT_ROWS: Final = 360  # rows without such a gap, before a gap is remarkable
 CHURN: Final = 0.1  # a metric of which a larger share of series has vanished before is one whose series come and go
 WHOLE, RATE, MEAN = "", ".rate", ".mean"  # what of a sample a watched number is
+
+SINCE_LATER: Final = frozenset(flatline.FIELDS)  # a state of before they were there is taken up without them
 
 HOST_FIELDS: Final = {
     "seen": Field(np.int64),  # the look at which it had a value last
@@ -317,12 +320,14 @@ class Watch:
         keys = [(name, tuple(labels), part) for name, labels, part in about["keys"]]
         table = self.detector.table
         for name, field in table.fields.items():
+            if name in SINCE_LATER and name not in arrays:
+                continue
             array = arrays[name]
             shape = (len(keys),) if field.width == 1 else (len(keys), field.width)
             if array.shape != shape or array.dtype != field.dtype:
                 raise ValueError(f"its array {name} is {array.dtype}{array.shape}, not {field.dtype}{shape}")
         slots = table.take(len(keys))
-        for name in table.fields:
+        for name in table.fields.keys() & arrays.keys():
             table.arrays[name][slots] = arrays[name]
         self.slots = dict(zip(keys, slots.tolist(), strict=True))
         self.keys = {slot: key for key, slot in self.slots.items()}

@@ -7,10 +7,12 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agent.api import Anomaly, CacheAddress, Histogram, Host, Kind, MetricSpec, Sample, Snapshot
 from agent.plugin import wire_analysis
+from plugins.anomaly.engine import flatline, state
 from plugins.anomaly.plugin import STATE_FILE, AnomalyConfig
 from plugins.anomaly.plugin import Anomaly as Plugin
 
@@ -223,3 +225,36 @@ def test_rubbish_in_values_and_times_breaks_nothing(host: Host) -> None:
             assert 0 <= found.score <= 1
     detector.predis_stop()
     assert plugin(host).note == ""
+
+
+def test_a_sensor_that_froze_is_told_with_its_evidence_until_it_moves_again(host: Host) -> None:
+    detector, value = plugin(host), quiet()
+    rows = 30.0 * np.arange(464)  # five minutes apart
+    for number in rows[:400]:  # a day and nine hours
+        assert list(detector.predis_detect(snapshot(number, level(value())))) == []
+    found = [list(detector.predis_detect(snapshot(number, level(101.5)))) for number in rows[400:460]]
+    assert [len(one) for one in found] == [0] * 15 + [1] * 45
+    (frozen,) = found[-1]
+    assert (frozen.channel, frozen.value, frozen.since) == ("flatline", 101.5, START + rows[415] * STEP)
+    assert 70 < frozen.low < 100 < frozen.high < 130
+    assert frozen.score > 0.8
+    assert [value for _, value in frozen.history[-20:]] == [101.5] * 20
+    assert own(detector)["predis_anomaly_open", ("flatline",)] == 1
+    moving = [list(detector.predis_detect(snapshot(number, level(value())))) for number in rows[460:]]
+    assert [len(one) for one in moving] == [1, 1, 0, 0]
+
+
+def test_a_state_of_before_flatlines_were_watched_is_taken_up(host: Host) -> None:
+    detector = plugin(host)
+    for number in range(50):
+        detector.predis_detect(snapshot(number, level(100.0 + number % 7)))
+    detector.predis_stop()
+    found = state.load(host.data_dir / STATE_FILE)
+    assert found is not None
+    about, arrays = found
+    state.save(host.data_dir / STATE_FILE, about, {n: a for n, a in arrays.items() if n not in flatline.FIELDS})
+    again = plugin(host)
+    assert again.note == ""
+    assert own(again)["predis_anomaly_series", ()] == 1
+    (found_now,) = again.predis_detect(snapshot(50, level(900.0)))
+    assert found_now.channel == "deviation"
