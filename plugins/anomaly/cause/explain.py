@@ -37,7 +37,7 @@ def explain(
     start = min(anomaly.since for anomaly in incident.anomalies)
     end = max(anomaly.time for anomaly in incident.anomalies)
     keys = _keys(incident, history, specs)
-    series = [o for key in keys if (o := _observed(key, history, specs[key[0]], topology, start, end, look_back))]
+    series = _observed(keys, history, specs, topology, start, end, look_back)
     components = dict.fromkeys(observed.component for observed in series)
     links = [*topology.edges(components), *edges]
     named = [
@@ -68,23 +68,31 @@ def _keys(incident: Incident, history: History, specs: Mapping[str, MetricSpec])
 
 
 def _observed(
-    key: SeriesKey, history: History, spec: MetricSpec, topology: Topology, start: float, end: float, look_back: float
-) -> Observed | None:
-    labels = dict(zip(spec.labels, key[1], strict=False))
-    if topology.is_harmless(key[0], labels):
-        return None
-    points: Sequence[Point] = history.points(key, start - look_back, end)
-    meaning = topology.meaning(key[0])
-    if spec.kind in (Kind.counter, Kind.histogram):
-        points = _rates(points)
-        # The history gives the counts of histograms: how often, not how long.
-        meaning = Meaning.state if spec.kind is Kind.histogram else meaning
-    before = [point for point in points if point[0] < start]
-    during = [point for point in points if point[0] >= start]
-    if not before or not during:
-        return None
-    unit = spec.unit if spec.kind is Kind.gauge else f"{spec.unit}/s"
-    return Observed(key, topology.component(key[0], labels), meaning, before, during, unit, spec.labels)
+    keys: Sequence[SeriesKey],
+    history: History,
+    specs: Mapping[str, MetricSpec],
+    topology: Topology,
+    start: float,
+    end: float,
+    look_back: float,
+) -> list[Observed]:
+    """What is known of the series before and during the incident, in the order of the keys."""
+    labels = {key: dict(zip(specs[key[0]].labels, key[1], strict=False)) for key in keys}
+    telling = [key for key in keys if not topology.is_harmless(key[0], labels[key])]
+    found: dict[SeriesKey, Observed] = {}
+    for key, points in history.points_of(telling, start - look_back, end):
+        spec, meaning = specs[key[0]], topology.meaning(key[0])
+        if spec.kind in (Kind.counter, Kind.histogram):
+            points = _rates(points)
+            # The history gives the counts of histograms: how often, not how long.
+            meaning = Meaning.state if spec.kind is Kind.histogram else meaning
+        before = [point for point in points if point[0] < start]
+        during = [point for point in points if point[0] >= start]
+        if before and during:
+            unit = spec.unit if spec.kind is Kind.gauge else f"{spec.unit}/s"
+            component = topology.component(key[0], labels[key])
+            found[key] = Observed(key, component, meaning, before, during, unit, spec.labels)
+    return [found[key] for key in telling if key in found]
 
 
 def _rates(points: Sequence[Point]) -> list[Point]:
