@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
+from types import MappingProxyType
 
 from agent.api import Anomaly, Cause, History, Incident, Kind, MetricSpec
 from plugins.anomaly.cause.graph import Graph
@@ -12,6 +14,7 @@ from plugins.anomaly.cause.rank import rank
 from plugins.anomaly.cause.signatures import Signature, matches
 from plugins.anomaly.cause.topology import Topology
 
+NOTHING: Mapping[tuple[str, str], int] = MappingProxyType({})
 LOOK_BACK = 3600.0  # seconds before an incident that tell what is usual
 MOST_SERIES = 2000
 
@@ -24,12 +27,14 @@ def explain(
     topology: Topology,
     signatures: Sequence[Signature],
     edges: Iterable[tuple[str, str]] = (),
+    learned: Mapping[tuple[str, str], int] = NOTHING,
     look_back: float = LOOK_BACK,
     limit: int = 5,
 ) -> list[Cause]:
     """The probable causes, best first: signatures that were found, then components by `rank`, each component once.
 
     specs: the metrics that there are, by name. edges: (what suffers, what it depends on), beside the topology's own.
+    learned: more of them, from so many incidents each; they count for components of which those tell nothing.
     At most MOST_SERIES series are looked at, those of the incident first.
     """
     if not incident.anomalies:
@@ -43,14 +48,33 @@ def explain(
     named = [
         (topology.component(a.series[0], dict(zip(a.labels, a.series[1], strict=False))), a) for a in incident.anomalies
     ]
-    alarmed, anomaly = _alarmed(named, Graph(links))
+    known = Graph(links)
+    supposed = {
+        (one, other): count
+        for (one, other), count in learned.items()
+        if {one, other} <= components.keys() and not known.path(one, other) and not known.path(other, one)
+    }
+    graph = Graph([*links, *supposed])
+    alarmed, anomaly = _alarmed(named, graph)
     meaning = topology.meaning(anomaly.series[0])
-    known = matches(signatures, series)
-    ranked = rank(series, links, alarmed, alarm=anomaly.since, meaning=meaning)
+    patterns = matches(signatures, series)
+    ranked = rank(series, links, alarmed, alarm=anomaly.since, meaning=meaning, learned=supposed)
     causes: dict[str, Cause] = {}
-    for cause in [*known, *ranked]:
+    for cause in [
+        *patterns,
+        *(_with_source(cause, graph.path(alarmed, cause.component), supposed) for cause in ranked),
+    ]:
         causes.setdefault(cause.component, cause)
     return list(causes.values())[:limit]
+
+
+def _with_source(cause: Cause, way: Sequence[str], learned: Mapping[tuple[str, str], int]) -> Cause:
+    """The cause, which says from how many incidents it is known, if so, that what suffers depends on it."""
+    counts = [learned[edge] for edge in pairwise(way) if edge in learned]
+    if not counts:
+        return cause
+    why = f"{cause.why.rstrip('.')}; that {way[0]} depends on it is learned from {min(counts)} incidents."
+    return replace(cause, why=why)
 
 
 def _alarmed(named: Sequence[tuple[str, Anomaly]], graph: Graph) -> tuple[str, Anomaly]:
