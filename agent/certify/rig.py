@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -160,6 +160,11 @@ class _NoHistory:
 
     def points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, float]]:
         return ()
+
+    def points_of(
+        self, keys: Iterable[SeriesKey], start: float, end: float
+    ) -> Iterator[tuple[SeriesKey, Sequence[tuple[float, float]]]]:
+        return iter(())
 
     def histogram_points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, Histogram]]:
         return ()

@@ -11,6 +11,7 @@ import tomllib
 KeyPath = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_INDEX = re.compile(r"\[(\d+)\]")
 _BLANK = re.compile(r"[ \t]*")
 _BETWEEN = re.compile(r"(?:[ \t\n]|#[^\n]*)*")  # what may stand between statements and between elements
 _BASIC = re.compile(r'"(?:\\.|[^"\\\n])*"')
@@ -35,6 +36,23 @@ def parse_key(text: str) -> tuple[str, ...]:
     if text[end:].strip():
         raise ValueError(f"{text!r} is not a dotted key")
     return tuple(parts)
+
+
+def parse_path(text: str) -> KeyPath:
+    """What `format_key` wrote: as `parse_key`, with indexes in brackets. Raises ValueError when it is none."""
+    path: list[str | int] = []
+    at = 0
+    while at < len(text):
+        index = _INDEX.match(text, at)
+        if index is not None:
+            path.append(int(index[1]))
+            at = index.end()
+            continue
+        if path and text[at] == ".":
+            at += 1
+        parts, at = _read_key(text, at)
+        path += parts
+    return tuple(path)
 
 
 def format_key(path: KeyPath) -> str:

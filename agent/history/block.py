@@ -10,8 +10,9 @@ from __future__ import annotations
 import struct
 import zlib
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from agent.history.ring import Column, Point, Rows
 from agent.metrics.model import Histogram, SeriesKey
@@ -82,9 +83,15 @@ class Block:
     def points(self, number: int) -> list[Point]:
         """The points of the series of this number."""
         place = self._place(number)
-        if place is None:
-            return []
-        values = self._values[place[0] : place[0] + self._length]
+        return [] if place is None else self._points(place[0])
+
+    def points_of(self, numbers: Collection[int]) -> Iterator[tuple[int, list[Point]]]:
+        """The points of each of these series that are in here, with its number."""
+        starts = dict(zip(self._ids, self._starts(), strict=True))
+        return ((number, self._points(starts[number])) for number in numbers if number in starts)
+
+    def _points(self, start: int) -> list[Point]:
+        values = self._values[start : start + self._length]
         return [(time, value) for time, value in zip(self.times, values, strict=True) if value == value]
 
     def histograms(self, number: int) -> list[tuple[float, Histogram]]:
@@ -108,10 +115,14 @@ class Block:
             index = self._ids.index(number)
         except ValueError:
             return None
+        return next(islice(self._starts(), index, None)), self._widths[index]
+
+    def _starts(self) -> Iterator[int]:
+        """Where the values of each series begin."""
         start = self._length
-        for width in self._widths[:index]:
+        for width in self._widths:
+            yield start
             start += width * self._length + (width - 3 if width > _SCALAR else 0)
-        return start, self._widths[index]
 
 
 def encode_rollup(rows: Rows, ids: Mapping[SeriesKey, int]) -> bytes:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,6 +239,22 @@ class Disk:
         points = self._raw(key, start, end, Block.points)
         return [point for point in points if start <= point[0] <= end]
 
+    def points_of(self, keys: Sequence[SeriesKey], start: float, end: float) -> dict[SeriesKey, list[Point]]:
+        """`points` of many series. Raises sqlite3.Error."""
+        if start < self._raw_since():
+            return {key: self._rolled_up(key, start, end) for key in keys}
+        found: dict[SeriesKey, list[Point]] = {}
+        shards: dict[int, dict[int, SeriesKey]] = {}
+        for key in keys:
+            number = self._find(key)
+            if number is not None:
+                shards.setdefault(shard_of(key), {})[number] = key
+        for shard, members in shards.items():
+            for block in self._blocks(shard, start, end):
+                for number, points in block.points_of(members):
+                    found.setdefault(members[number], []).extend(points)
+        return {key: [point for point in points if start <= point[0] <= end] for key, points in found.items()}
+
     def histograms(self, key: SeriesKey, start: float, end: float) -> list[tuple[float, Histogram]]:
         """The points of a histogram in [start, end], as far back as they are kept whole. Raises sqlite3.Error."""
         points = self._raw(key, start, end, Block.histograms)
@@ -276,17 +292,18 @@ class Disk:
         number = self._find(key)
         if number is None:
             return []
-        shard = shard_of(key)
-        found: list[Given] = []
+        return [point for block in self._blocks(shard_of(key), start, end) for point in read(block, number)]
+
+    def _blocks(self, shard: int, start: float, end: float) -> Iterator[Block]:
+        """Those of a shard that have to do with this time, those that are still to be written last."""
         rows = self._opened().execute(
             "SELECT id FROM blocks WHERE shard = ? AND end >= ? AND start <= ? ORDER BY start", (shard, start, end)
         )
         for (row,) in rows.fetchall():
-            found += read(self._decode(row), number)
+            yield self._decode(row)
         for pending in self._pending:
             if pending.shard == shard and pending.end >= start and pending.start <= end:
-                found += read(_block(pending.block), number)
-        return found
+                yield _block(pending.block)
 
     def _rolled_up(self, key: SeriesKey, start: float, end: float) -> list[Point]:
         number = self._find(key)

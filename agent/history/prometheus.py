@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -59,6 +59,24 @@ class PrometheusHistory:
         if not rows and spec.kind is Kind.histogram:
             return [(at, float(value["count"])) for at, value in self._native(key, spec, start, end)]
         return sorted({at: value for _, points in rows for at, value in points}.items())
+
+    def points_of(self, keys: Sequence[SeriesKey], start: float, end: float) -> dict[SeriesKey, list[Point]]:
+        """`points` of many series, with one question for each metric."""
+        found: dict[SeriesKey, list[Point]] = {}
+        for name in dict.fromkeys(key[0] for key in keys):
+            wanted = {key for key in keys if key[0] == name}
+            spec = self._spec_of(name)
+            if spec is None:
+                continue
+            if len(wanted) == 1:
+                (only,) = wanted
+                found[only] = self.points(only, start, end)
+                continue
+            merged: dict[SeriesKey, dict[float, float]] = {}
+            for labels, points in self._rows(self._select(_name(spec), {}), start, end):
+                merged.setdefault((name, _labels(spec, labels)), {}).update(points)
+            found |= {key: sorted(points.items()) for key, points in merged.items() if key in wanted}
+        return found
 
     def histograms(self, key: SeriesKey, start: float, end: float) -> list[tuple[float, Histogram]]:
         """The points of a histogram, where each has all of its buckets: of the classic one, or of the native one where

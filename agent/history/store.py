@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from agent.errors import PredisError
 from agent.history.disk import Bounds, Disk, is_broken
-from agent.history.ring import SHARDS, Point, Ring, Rows
+from agent.history.ring import SHARDS, Point, Ring, Rows, shard_of
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, SeriesKey
 
 FILE = "history.sqlite"
@@ -54,6 +54,9 @@ class Cold(Protocol):
 
     def points(self, key: SeriesKey, start: float, end: float) -> Sequence[Point]:
         """The points of a series in [start, end], oldest first."""
+
+    def points_of(self, keys: Sequence[SeriesKey], start: float, end: float) -> Mapping[SeriesKey, Sequence[Point]]:
+        """The same for many series; those without points may be missing."""
 
     def histograms(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, Histogram]]:
         """The same for a histogram, with its buckets."""
@@ -146,6 +149,21 @@ class HistoryStore:
             here = [point for ring in self._rings.values() for point in ring.points(key)]
         return self._joined(here, start, end, lambda cold, until: cold.points(key, start, until))
 
+    def points_of(
+        self, keys: Iterable[SeriesKey], start: float, end: float
+    ) -> Iterator[tuple[SeriesKey, Sequence[Point]]]:
+        """`points` of many series, in the order in which they are kept: each block is read once for all of them."""
+        together: dict[Any, list[SeriesKey]] = {}
+        for key in dict.fromkeys(keys):
+            together.setdefault(shard_of(key) if self._cold is None else key[0], []).append(key)
+        for group in together.values():
+            with self._lock:
+                here = {key: [point for ring in self._rings.values() for point in ring.points(key)] for key in group}
+            older = [key for key in group if _reaches_back(here[key], start)]
+            found = self._read(methodcaller("points_of", older, start, end), {}) if older else {}
+            for key in group:
+                yield key, _merged(found.get(key, ()), here[key], start, end)
+
     def histogram_points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, Histogram]]:
         """The same for a histogram, with its buckets, as far back as those are kept."""
         with self._lock:
@@ -201,12 +219,9 @@ class HistoryStore:
         end: float,
         read: Callable[[Any, float], Sequence[tuple[float, Any]]],
     ) -> Sequence[tuple[float, Any]]:
-        """What is in memory, and before that what is elsewhere; of what is in both, memory counts."""
-        found: dict[float, Any] = {}
-        if start < min((at for at, _ in here), default=float("inf")):
-            found.update(self._read(lambda cold: read(cold, end), []))
-        found.update(point for point in here if start <= point[0] <= end)
-        return sorted(found.items(), key=itemgetter(0))  # nearly free where they are in order; clocks are set back
+        """What is in memory, and before that what is elsewhere."""
+        older = self._read(lambda cold: read(cold, end), []) if _reaches_back(here, start) else []
+        return _merged(older, here, start, end)
 
     def _read(self, ask: Callable[[Any], Any], nothing: Any) -> Any:
         """What the disk, or what stands in its place, answers; `nothing` when it cannot."""
@@ -306,3 +321,17 @@ class HistoryStore:
 
     def _dropped(self) -> int:
         return self._lost + (0 if self._disk is None else self._disk.dropped)
+
+
+def _reaches_back(here: Sequence[tuple[float, Any]], start: float) -> bool:
+    """Whether there may be more before what is in memory."""
+    return start < min((at for at, _ in here), default=float("inf"))
+
+
+def _merged(
+    older: Sequence[tuple[float, Any]], here: Sequence[tuple[float, Any]], start: float, end: float
+) -> list[tuple[float, Any]]:
+    """Both, oldest first; of what is in both, memory counts."""
+    found: dict[float, Any] = dict(older)
+    found.update(point for point in here if start <= point[0] <= end)
+    return sorted(found.items(), key=itemgetter(0))  # nearly free where they are in order; clocks are set back

@@ -124,6 +124,8 @@ class Open:
         more = len(self.series) - 1
         value = "no value" if math.isnan(first.value) else f"{first.value:.4g}"
         band = f"{value}, expected {first.low:.4g} to {first.high:.4g}"
+        if first.channel.startswith("flatline"):
+            band = f"stays at {value}, expected to move between {first.low:.4g} and {first.high:.4g}"
         text = f"{series_text(first)} is off ({first.channel}): {band}"
         return text + (f"; {more} more series" if more > 0 else "")
 

@@ -18,7 +18,7 @@ from pydantic import ConfigDict
 
 from agent.config.explain import nearest
 from agent.config.load import LoadedConfig
-from agent.config.locate import format_key, parse_key
+from agent.config.locate import format_key, parse_path
 from agent.config.models import PluginConfig
 from agent.errors import PredisError, Problem
 from agent.metrics.model import MetricSpec
@@ -357,8 +357,8 @@ class PluginManager:
         if problem.file is not None:
             return problem
         try:
-            path = parse_key(problem.key)
-        except ValueError:  # of an item in a list
+            path = parse_path(problem.key)
+        except ValueError:
             path = ("plugins", name)
         place = config.sources.place(path)
         return problem if place is None else replace(problem, file=place.file, line=place.line)

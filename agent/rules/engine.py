@@ -379,6 +379,9 @@ class _NoHistory:
     def points(self, key: Any, start: float, end: float) -> list[Any]:
         return []
 
+    def points_of(self, keys: Any, start: float, end: float) -> Iterator[Any]:
+        return iter(())
+
     def histogram_points(self, key: Any, start: float, end: float) -> list[Any]:
         return []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Histogram, MetricSpec, Sample, SeriesKey, Snapshot
@@ -39,6 +39,11 @@ class Recorded:
 
     def points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, float]]:
         return [(time, number(value)) for time, value in self._between(key, start, end)]
+
+    def points_of(
+        self, keys: Iterable[SeriesKey], start: float, end: float
+    ) -> Iterator[tuple[SeriesKey, Sequence[tuple[float, float]]]]:
+        return ((key, self.points(key, start, end)) for key in keys)
 
     def histogram_points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, Histogram]]:
         found = self._between(key, start, end)

@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from agent.api import Anomaly as Found
 from agent.api import (
@@ -23,12 +23,14 @@ from agent.api import (
     PluginConfig,
     PredisError,
     Sample,
+    Section,
     Snapshot,
     duration_between,
     hookimpl,
 )
 from plugins.anomaly.cause import evaluation as cause
 from plugins.anomaly.cause.explain import explain
+from plugins.anomaly.cause.learning import Learned
 from plugins.anomaly.cause.signatures import load as load_signatures
 from plugins.anomaly.cause.topology import Topology
 from plugins.anomaly.engine import evaluate as univariate
@@ -51,7 +53,23 @@ OPENED = MetricSpec("predis_anomaly_opened_total", Kind.counter, "Anomalies that
 TESTS = MetricSpec("predis_anomaly_tests_total", Kind.counter, "Values that were compared with what was expected.")
 SECONDS = MetricSpec("predis_anomaly_seconds_total", Kind.counter, "CPU time of the detection.", "seconds")
 STATE_BYTES = MetricSpec("predis_anomaly_state_bytes", Kind.gauge, "Memory of what is known of series.", "bytes")
-CHANNELS = ("deviation", "shift", "difference", "season", "variance", "absence", "host")
+CHANNELS = ("deviation", "shift", "difference", "season", "variance", "flatline", "absence", "host")
+
+
+Component = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Edge(Section):
+    """`[[plugins.anomaly.edge]]`: what suffers, and what it depends on. Shell patterns of components."""
+
+    source: Component = Field(alias="from")
+    to: tuple[Component, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _is_no_loop(self) -> Self:
+        if self.source in self.to:
+            raise ValueError(f"{self.source} would depend on itself: name something else in to")
+        return self
 
 
 class AnomalyConfig(PluginConfig):
@@ -62,6 +80,7 @@ class AnomalyConfig(PluginConfig):
     ignore: tuple[str, ...] = ()
     limit: int = Field(default=20_000, ge=1, le=1_000_000, description="numbers that are watched at most")
     forget_after: Annotated[Duration, duration_between("1m", "52w")] = 86400.0
+    edge: tuple[Edge, ...] = Field(default=(), max_length=1000, description="what depends on what, for causes")
     save_every: Annotated[Duration, duration_between("10s", "1d")] = 900.0
 
 
@@ -81,7 +100,9 @@ class Anomaly:
         self._saved = time.monotonic()
         self._seconds = 0.0
         self._specs: Mapping[str, MetricSpec] = {}
-        self._topology, self._signatures = Topology.load(), load_signatures()
+        links = [(edge.source, to) for edge in config.edge for to in edge.to]
+        self._topology, self._signatures = Topology.load().with_links(links), load_signatures()
+        self._learned = Learned()
         self.note = ""
 
     def _new(self) -> Watch:
@@ -104,14 +125,16 @@ class Anomaly:
         self._logger = host.logger
         self._path = host.data_dir / STATE_FILE
         with self._lock:
-            self._watch = self._new()
+            self._watch, self._learned = self._new(), Learned()
             try:
                 found = state.load(self._path)
+                if found is not None:
+                    self._learned = Learned.restore(found[0].get("learned", Learned().dump()))
                 if found is not None and found[0]["method"] == self._config.method:
                     self._watch.restore(*found)
             except (ValueError, KeyError, TypeError, OSError) as error:
                 # What was learnt is not worth failing for: it is learnt again.
-                self._watch = self._new()
+                self._watch, self._learned = self._new(), Learned()
                 self.note = f"learning anew, the state could not be read ({error})"
                 self._logger.warning("anomaly: starts with nothing learnt: %s", error)
             self._saved = time.monotonic()
@@ -123,6 +146,7 @@ class Anomaly:
             self._watch.take(snapshot)
             self._specs = snapshot.specs
             found = list(self._watch.anomalies())
+            self._learned.settle(snapshot.time, {one.series for one in found}, self._watch.interval)
             if time.monotonic() - self._saved >= self._config.save_every:
                 self._save()
             self._seconds += time.thread_time() - began
@@ -146,7 +170,16 @@ class Anomaly:
 
     @hookimpl
     def predis_causes(self, incident: Incident, history: History) -> Iterable[Cause]:
-        return explain(incident, history, self._specs, topology=self._topology, signatures=self._signatures)
+        components = {
+            one.series: self._topology.component(one.series[0], dict(zip(one.labels, one.series[1], strict=False)))
+            for one in incident.anomalies
+        }
+        with self._lock:
+            self._learned.see(incident, components)
+            learned = self._learned.edges(incident.opened)
+        return explain(
+            incident, history, self._specs, topology=self._topology, signatures=self._signatures, learned=learned
+        )
 
     @hookimpl
     def predis_evaluate(self, kind: str, source: Path, target: Path, options: Mapping[str, str]) -> None:
@@ -170,7 +203,7 @@ class Anomaly:
             return
         about, arrays = self._watch.dump()
         try:
-            state.save(self._path, {"method": self._config.method, **about}, arrays)
+            state.save(self._path, {"method": self._config.method, "learned": self._learned.dump(), **about}, arrays)
             self.note = ""
         except OSError as error:
             self.note = f"the state cannot be saved ({error})"

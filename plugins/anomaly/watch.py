@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from agent.api import Anomaly, Histogram, Kind, Sample, Snapshot
+from plugins.anomaly.engine import flatline
 from plugins.anomaly.engine.alarms import Alarm, Alarms
 from plugins.anomaly.engine.channels import DAY, HOUR
 from plugins.anomaly.engine.engine import Judgement
@@ -19,8 +20,11 @@ from plugins.anomaly.host import HostWatch, Watched
 POINTS: Final = 60  # of history that an anomaly shows
 ABSENT_AFTER: Final = 3  # intervals without a value
 ABSENT_ROWS: Final = 360  # rows without such a gap, before a gap is remarkable
+LONGEST_STEP: Final = 3.0  # intervals: longer ones count for as much
 CHURN: Final = 0.1  # a metric of which a larger share of series has vanished before is one whose series come and go
 WHOLE, RATE, MEAN = "", ".rate", ".mean"  # what of a sample a watched number is
+
+SINCE_LATER: Final = frozenset(flatline.FIELDS)  # a state of before they were there is taken up without them
 
 HOST_FIELDS: Final = {
     "seen": Field(np.int64),  # the look at which it had a value last
@@ -92,7 +96,9 @@ class Watch:
         time = snapshot.time
         elapsed = time - self._time
         if elapsed > 0:
-            self._interval = elapsed if np.isnan(self._interval) else self._interval + 0.1 * (elapsed - self._interval)
+            known = elapsed if np.isnan(self._interval) else self._interval
+            # A day without the agent is a gap, and not how often it looks.
+            self._interval = known + 0.1 * (min(elapsed, LONGEST_STEP * known) - known)
         self._time = time
         rows = self._rows(snapshot)
         slots = np.array(rows.slots, np.intp)
@@ -110,13 +116,18 @@ class Watch:
             arrays["points"][slots, place] = values
         judged = self.detector.step(slots, np.full(len(slots), time), values)
         self.tests += int(judged.usable.sum())
-        interval = self._interval if self._interval > 0 else 10.0
+        interval = self.interval
         self.alarms.update(slots, time, values, judged, len(slots) * DAY / interval)
         self._look_for_absent(time, interval)
         if self.host is not None and elapsed > 0:
             self.host.take(
                 {key: float(arrays["points"][slot, place]) for key, slot in self._of_host.items()}, time, interval
             )
+
+    @property
+    def interval(self) -> float:
+        """Seconds between snapshots."""
+        return self._interval if self._interval > 0 else 10.0
 
     def anomalies(self) -> Iterator[Anomaly]:
         """Those that last."""
@@ -317,12 +328,14 @@ class Watch:
         keys = [(name, tuple(labels), part) for name, labels, part in about["keys"]]
         table = self.detector.table
         for name, field in table.fields.items():
+            if name in SINCE_LATER and name not in arrays:
+                continue
             array = arrays[name]
             shape = (len(keys),) if field.width == 1 else (len(keys), field.width)
             if array.shape != shape or array.dtype != field.dtype:
                 raise ValueError(f"its array {name} is {array.dtype}{array.shape}, not {field.dtype}{shape}")
         slots = table.take(len(keys))
-        for name in table.fields:
+        for name in table.fields.keys() & arrays.keys():
             table.arrays[name][slots] = arrays[name]
         self.slots = dict(zip(keys, slots.tolist(), strict=True))
         self.keys = {slot: key for key, slot in self.slots.items()}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.config.locate import KeyPath, format_key, locate_keys, parse_key
+from agent.config.locate import KeyPath, format_key, locate_keys, parse_key, parse_path
 
 EXAMPLE = '''# comment with [brackets] and a = 1
 top = 1
@@ -84,6 +84,18 @@ keys = st.one_of(st.text("abc-_9", min_size=1, max_size=4), st.text(max_size=5))
 def test_a_formatted_key_parses_to_itself(parts: list[str]) -> None:
     path = tuple(part for part in parts if part.isprintable() and not set(part) & set("\t\x7f")) or ("a",)
     assert parse_key(format_key(path)) == path
+
+
+@given(st.lists(st.one_of(keys, st.integers(0, 99)), max_size=5), keys)
+def test_a_formatted_path_with_indexes_parses_to_itself(parts: list[str | int], first: str) -> None:
+    path = tuple(part for part in (first, *parts) if isinstance(part, int) or part.isprintable()) or ("a",)
+    assert parse_path(format_key(path)) == path
+
+
+@pytest.mark.parametrize("text", ["a..b", "a[b]", "a[0", 'a"b', "a."])
+def test_what_is_no_path_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="key"):
+        parse_path(text)
 
 
 tricky = st.sampled_from(

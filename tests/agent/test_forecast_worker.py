@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,11 @@ class Recorded:
 
     def points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, float]]:
         return [point for point in self.series[key] if start <= point[0] <= end]
+
+    def points_of(
+        self, keys: Iterable[SeriesKey], start: float, end: float
+    ) -> Iterator[tuple[SeriesKey, Sequence[tuple[float, float]]]]:
+        return ((key, self.points(key, start, end)) for key in keys)
 
     def histogram_points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, Histogram]]:
         return []

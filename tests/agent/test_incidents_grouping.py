@@ -178,3 +178,12 @@ def test_what_is_absent_has_a_title_without_a_number() -> None:
     look(grouper, 1020, gone)
     (one,) = grouper.open.values()
     assert one.incident().title == "predis_cache_load is off (absence): no value, expected 3 to 3"
+
+
+def test_a_flatline_has_a_title_that_says_that_nothing_moves() -> None:
+    grouper = Grouper()
+    for at in (1010, 1020):
+        look(grouper, at, dataclasses.replace(anomaly(channel="flatline"), value=0.5))
+    (one,) = grouper.open.values()
+    title = one.incident().title
+    assert title == "predis_cache_load is off (flatline): stays at 0.5, expected to move between 0 and 1"

@@ -68,6 +68,8 @@ DETECTOR = """
             key = incident.anomalies[0].series
             points = history.points(key, 0, 1e10)
             newest = history.latest([key])
+            together = dict(history.points_of([*history.keys(key[0]), ("nobody", ())], 0, 1e10))
+            assert together == {**{k: history.points(k, 0, 1e10) for k in history.keys(key[0])}, ("nobody", ()): []}
             took = history.histogram_points(("predis_test_took_seconds", ()), 0, 1e10)
             why = f"{len(history.keys(key[0]))} series, {len(points)} points, newest {newest[key][1]:g}"
             yield Cause("tenant:shop", 2.5, why, (key,), took[0][1].counts.__repr__() if took else "")

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,11 @@ class NoHistory:
 
     def points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, float]]:
         return ()
+
+    def points_of(
+        self, keys: Iterable[SeriesKey], start: float, end: float
+    ) -> Iterator[tuple[SeriesKey, Sequence[tuple[float, float]]]]:
+        return iter(())
 
     def latest(self, keys: Iterable[SeriesKey]) -> dict[SeriesKey, tuple[float, float]]:
         return {}

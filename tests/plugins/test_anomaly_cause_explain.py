@@ -1,6 +1,6 @@
 """From an incident and the history to causes: which series are read, and what is said of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from agent.api import Anomaly, Incident, Kind, MetricSpec
 from agent.metrics.docs import shipped_entry_points, specs_of
@@ -26,6 +26,11 @@ class Kept:
     def points(self, key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, float]]:
         rows = [(START + 10 * row, value) for row, value in enumerate(self._values.get(key, []))]
         return [(time, value) for time, value in rows if start <= time <= end]
+
+    def points_of(
+        self, keys: Iterable[SeriesKey], start: float, end: float
+    ) -> Iterator[tuple[SeriesKey, Sequence[tuple[float, float]]]]:
+        return ((key, self.points(key, start, end)) for key in keys)
 
     def latest(self, keys: Iterable[SeriesKey]) -> dict[SeriesKey, tuple[float, float]]:
         return {key: self.points(key, 0, 1e12)[-1] for key in keys}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,11 @@ class Past:
 
     def points(self, key: tuple[str, tuple[str, ...]], start: float, end: float) -> Sequence[tuple[float, float]]:
         return [point for point in self.rows.get(key, []) if start <= point[0] <= end]
+
+    def points_of(
+        self, keys: Iterable[tuple[str, tuple[str, ...]]], start: float, end: float
+    ) -> Iterator[tuple[tuple[str, tuple[str, ...]], Sequence[tuple[float, float]]]]:
+        return ((key, self.points(key, start, end)) for key in keys)
 
     def latest(
         self, keys: Iterable[tuple[str, tuple[str, ...]]]

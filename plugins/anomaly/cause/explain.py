@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
+from types import MappingProxyType
 
 from agent.api import Anomaly, Cause, History, Incident, Kind, MetricSpec
 from plugins.anomaly.cause.graph import Graph
@@ -12,6 +14,7 @@ from plugins.anomaly.cause.rank import rank
 from plugins.anomaly.cause.signatures import Signature, matches
 from plugins.anomaly.cause.topology import Topology
 
+NOTHING: Mapping[tuple[str, str], int] = MappingProxyType({})
 LOOK_BACK = 3600.0  # seconds before an incident that tell what is usual
 MOST_SERIES = 2000
 
@@ -24,12 +27,14 @@ def explain(
     topology: Topology,
     signatures: Sequence[Signature],
     edges: Iterable[tuple[str, str]] = (),
+    learned: Mapping[tuple[str, str], int] = NOTHING,
     look_back: float = LOOK_BACK,
     limit: int = 5,
 ) -> list[Cause]:
     """The probable causes, best first: signatures that were found, then components by `rank`, each component once.
 
     specs: the metrics that there are, by name. edges: (what suffers, what it depends on), beside the topology's own.
+    learned: more of them, from so many incidents each; they count for components of which those tell nothing.
     At most MOST_SERIES series are looked at, those of the incident first.
     """
     if not incident.anomalies:
@@ -37,20 +42,39 @@ def explain(
     start = min(anomaly.since for anomaly in incident.anomalies)
     end = max(anomaly.time for anomaly in incident.anomalies)
     keys = _keys(incident, history, specs)
-    series = [o for key in keys if (o := _observed(key, history, specs[key[0]], topology, start, end, look_back))]
+    series = _observed(keys, history, specs, topology, start, end, look_back)
     components = dict.fromkeys(observed.component for observed in series)
     links = [*topology.edges(components), *edges]
     named = [
         (topology.component(a.series[0], dict(zip(a.labels, a.series[1], strict=False))), a) for a in incident.anomalies
     ]
-    alarmed, anomaly = _alarmed(named, Graph(links))
+    known = Graph(links)
+    supposed = {
+        (one, other): count
+        for (one, other), count in learned.items()
+        if {one, other} <= components.keys() and not known.path(one, other) and not known.path(other, one)
+    }
+    graph = Graph([*links, *supposed])
+    alarmed, anomaly = _alarmed(named, graph)
     meaning = topology.meaning(anomaly.series[0])
-    known = matches(signatures, series)
-    ranked = rank(series, links, alarmed, alarm=anomaly.since, meaning=meaning)
+    patterns = matches(signatures, series)
+    ranked = rank(series, links, alarmed, alarm=anomaly.since, meaning=meaning, learned=supposed)
     causes: dict[str, Cause] = {}
-    for cause in [*known, *ranked]:
+    for cause in [
+        *patterns,
+        *(_with_source(cause, graph.path(alarmed, cause.component), supposed) for cause in ranked),
+    ]:
         causes.setdefault(cause.component, cause)
     return list(causes.values())[:limit]
+
+
+def _with_source(cause: Cause, way: Sequence[str], learned: Mapping[tuple[str, str], int]) -> Cause:
+    """The cause, which says from how many incidents it is known, if so, that what suffers depends on it."""
+    counts = [learned[edge] for edge in pairwise(way) if edge in learned]
+    if not counts:
+        return cause
+    why = f"{cause.why.rstrip('.')}; that {way[0]} depends on it is learned from {min(counts)} incidents."
+    return replace(cause, why=why)
 
 
 def _alarmed(named: Sequence[tuple[str, Anomaly]], graph: Graph) -> tuple[str, Anomaly]:
@@ -68,23 +92,31 @@ def _keys(incident: Incident, history: History, specs: Mapping[str, MetricSpec])
 
 
 def _observed(
-    key: SeriesKey, history: History, spec: MetricSpec, topology: Topology, start: float, end: float, look_back: float
-) -> Observed | None:
-    labels = dict(zip(spec.labels, key[1], strict=False))
-    if topology.is_harmless(key[0], labels):
-        return None
-    points: Sequence[Point] = history.points(key, start - look_back, end)
-    meaning = topology.meaning(key[0])
-    if spec.kind in (Kind.counter, Kind.histogram):
-        points = _rates(points)
-        # The history gives the counts of histograms: how often, not how long.
-        meaning = Meaning.state if spec.kind is Kind.histogram else meaning
-    before = [point for point in points if point[0] < start]
-    during = [point for point in points if point[0] >= start]
-    if not before or not during:
-        return None
-    unit = spec.unit if spec.kind is Kind.gauge else f"{spec.unit}/s"
-    return Observed(key, topology.component(key[0], labels), meaning, before, during, unit, spec.labels)
+    keys: Sequence[SeriesKey],
+    history: History,
+    specs: Mapping[str, MetricSpec],
+    topology: Topology,
+    start: float,
+    end: float,
+    look_back: float,
+) -> list[Observed]:
+    """What is known of the series before and during the incident, in the order of the keys."""
+    labels = {key: dict(zip(specs[key[0]].labels, key[1], strict=False)) for key in keys}
+    telling = [key for key in keys if not topology.is_harmless(key[0], labels[key])]
+    found: dict[SeriesKey, Observed] = {}
+    for key, points in history.points_of(telling, start - look_back, end):
+        spec, meaning = specs[key[0]], topology.meaning(key[0])
+        if spec.kind in (Kind.counter, Kind.histogram):
+            points = _rates(points)
+            # The history gives the counts of histograms: how often, not how long.
+            meaning = Meaning.state if spec.kind is Kind.histogram else meaning
+        before = [point for point in points if point[0] < start]
+        during = [point for point in points if point[0] >= start]
+        if before and during:
+            unit = spec.unit if spec.kind is Kind.gauge else f"{spec.unit}/s"
+            component = topology.component(key[0], labels[key])
+            found[key] = Observed(key, component, meaning, before, during, unit, spec.labels)
+    return [found[key] for key in telling if key in found]
 
 
 def _rates(points: Sequence[Point]) -> list[Point]:

@@ -20,6 +20,11 @@ class Graph:
     def __bool__(self) -> bool:
         return bool(self._callees)
 
+    @property
+    def edges(self) -> list[tuple[str, str]]:
+        """All of them."""
+        return [(caller, callee) for caller, callees in self._callees.items() for callee in callees]
+
     def callees(self, component: str) -> list[str]:
         """What a component calls itself."""
         return self._callees.get(component, [])
@@ -27,6 +32,14 @@ class Graph:
     def callers(self, component: str) -> list[str]:
         """Who calls a component."""
         return self._callers.get(component, [])
+
+    def path(self, component: str, other: str) -> list[str]:
+        """A shortest way from a component to something that it depends on, both included; empty if it does not."""
+        steps = self.distances(component)
+        way = [other] if other in steps else []
+        while way and way[0] != component:
+            way.insert(0, next(caller for caller in self.callers(way[0]) if steps.get(caller) == steps[way[0]] - 1))
+        return way
 
     def distances(self, component: str) -> dict[str, int]:
         """Steps to everything that a component depends on, itself at 0."""

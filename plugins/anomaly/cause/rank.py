@@ -31,13 +31,14 @@ def rank(
     *,
     alarm: float,
     meaning: Meaning = Meaning.state,
+    learned: Iterable[tuple[str, str]] = (),
     limit: int = 10,
 ) -> list[Cause]:
     """The components that are probably behind an alarm, most probable first.
 
-    series: what is known of all components, those of the alarmed one too. edges: (caller, callee). alarmed: the
-    component that shows the incident, `meaning`: of its alarmed series, `alarm`: when, in Unix seconds. limit: at most
-    so many causes.
+    series: what is known of all components, those of the alarmed one too. edges: (caller, callee); `learned`: more of
+    them that are only probable, which bring a component into reach and do nothing else. alarmed: the component that
+    shows the incident, `meaning`: of its alarmed series, `alarm`: when, in Unix seconds. limit: at most so many causes.
 
     A component is suspect for what it adds to the alarmed one's extra time or failures (account.py), for requests
     that no longer reach it, and for how far its series moved, in units of their usual spread. It is the less suspect
@@ -58,7 +59,7 @@ def rank(
         if (shift := shift_of(observed, aligned)) is not None:
             shifts.setdefault(observed.component, []).append(shift)
     strengths = {name: max((_strength(shift) for shift in found), default=0.0) for name, found in shifts.items()}
-    distances = graph.distances(alarmed)
+    reach = Graph([*graph.edges, *learned]).distances(alarmed)
     starts = [shift.onset for shift in shifts.get(alarmed, ()) if shift.onset is not None]
     began = min(starts, default=alarm)
     causes = []
@@ -79,7 +80,7 @@ def rank(
         score += gone
         if name == alarmed:
             score *= ALARMED
-        if graph and name not in distances:
+        if graph and name not in reach:
             score *= OUT_OF_REACH
         if best.onset is not None and best.onset > max(began, alarm):
             score *= LATE

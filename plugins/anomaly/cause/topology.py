@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,10 @@ class Topology:
             raise ValueError(f"{path}: {error}") from error
         except KeyError as error:
             raise ValueError(f"{path}: an entry has no key {error}") from error
+
+    def with_links(self, links: Iterable[tuple[str, str]]) -> Topology:
+        """The same with more edges, whose ends may be patterns."""
+        return replace(self, links=tuple(dict.fromkeys((*self.links, *links))))
 
     def component(self, metric: str, labels: Mapping[str, str]) -> str:
         """The component of a series; the metric's own name where no rule fits."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from plugins.anomaly.engine.channels import CHANNELS, HOUR
+from plugins.anomaly.engine.channels import FLATLINE, HOUR, KINDS
 from plugins.anomaly.engine.engine import Judgement
 from plugins.anomaly.engine.table import Array, Slots
 
@@ -48,7 +49,7 @@ def discoveries(p_values: Array, rate: float) -> Array:
 
 class Alarms:
     """The anomalies that last, by slot. An anomaly begins when its probability is believed, and ends after CALM_ROWS
-    rows well within the band that it broke out of, or after LONGEST seconds."""
+    rows well within the band that it broke out of (a flatline: with a new value each), or after LONGEST seconds."""
 
     def __init__(self, false_alerts_per_day: float) -> None:
         self._per_day = false_alerts_per_day
@@ -74,22 +75,25 @@ class Alarms:
             if slot not in self.open:
                 self.opened += 1
                 self.open[slot] = Alarm(
-                    CHANNELS[judged.channel[index]],
+                    KINDS[judged.channel[index]],
                     time,
                     float(value[index]),
                     float(judged.low[index]),
                     float(judged.high[index]),
-                    float(judged.score[index]),
+                    _score(judged, index),
                     float(judged.p_value[index]),
                 )
 
     def _go_on(self, slot: int, alarm: Alarm, time: float, value: float, judged: Judgement, index: int) -> None:
+        if alarm.channel == KINDS[FLATLINE]:
+            calm = value != alarm.value
+        else:
+            inside = MARGIN * (alarm.high - alarm.low)
+            calm = alarm.low + inside <= value <= alarm.high - inside
         alarm.value = value
-        inside = MARGIN * (alarm.high - alarm.low)
-        calm = alarm.low + inside <= value <= alarm.high - inside
         alarm.calm = alarm.calm + 1 if calm else 0
         if judged.p_value[index] < alarm.p_value:
-            alarm.p_value, alarm.score = float(judged.p_value[index]), float(judged.score[index])
+            alarm.p_value, alarm.score = float(judged.p_value[index]), _score(judged, index)
         if alarm.calm >= CALM_ROWS or not 0 <= time - alarm.since <= LONGEST:
             del self.open[slot]
 
@@ -97,3 +101,10 @@ class Alarms:
         """The series in these slots are gone."""
         for slot in slots:
             self.open.pop(slot, None)
+
+
+def _score(judged: Judgement, index: int) -> float:
+    """That of the row; a flatline, which has one at its beginning only, has that of its probability at any time."""
+    if judged.channel[index] == FLATLINE:
+        return 1 - math.sqrt(math.sqrt(judged.p_value[index]))
+    return float(judged.score[index])

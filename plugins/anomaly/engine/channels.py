@@ -1,7 +1,8 @@
 """The channels of evidence: what is watched of a series, and the state that each of them needs.
 
 Every channel is a number that is computed from the rows so far and the new one, and that has a band in which it was
-before (bands.py). A channel's number minus the band's edge tells how far a row is from everything that was.
+before (bands.py). A channel's number minus the band's edge tells how far a row is from everything that was. One kind of
+evidence is none of these and has a file of its own: that nothing changes any more (flatline.py).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ CHANNELS: Final = (
     "variance",  # the mean size of differences within the hour
 )
 VALUE, FAST, SLOW, DIFFERENCE, LEVEL, DAILY, WEEKLY, DAILY_MEAN, VARIANCE = range(len(CHANNELS))
+FLATLINE: Final = len(CHANNELS)  # what comes after the channels among the kinds of evidence
+KINDS: Final = (*CHANNELS, "flatline")
 PROVEN: Final = 0.95  # a profile counts when its loss is below this share of the level's
 
 # Which horizons, in seconds, and how many rows at least where rows are rare.

@@ -85,6 +85,17 @@ def test_series_points_and_histograms_are_read_as_they_were_scraped(prometheus: 
     assert {value for _, value in read.points((TOOK.name, ()), time.time() - 600, time.time())} == {7.0}
 
 
+def test_many_series_asked_for_together_have_the_points_that_each_has(prometheus: PrometheusServer) -> None:
+    reader = history(prometheus)
+    keys = [key for name in SPECS for key in reader.keys(name)]
+    assert len({key[0] for key in keys}) < len(keys)
+    start, end = time.time() - 600, time.time()
+    found = reader.points_of([*keys, ("nobody", ())], start, end)
+    for key in keys:
+        points = [point for point in reader.points(key, start, end) if point[0] <= max(at for at, _ in found[key])]
+        assert found[key] == points != []
+
+
 def test_long_spans_come_at_even_steps(prometheus: PrometheusServer) -> None:
     read = PrometheusHistory(f"http://127.0.0.1:{prometheus.port}", "", SPECS.get, 30 * 86_400.0)
     points = read.points((GAUGE.name, ("plain", "h")), 0, time.time())

@@ -41,6 +41,19 @@ def test_every_point_is_found_whether_it_is_in_memory_or_on_the_disk(tmp_path: P
     assert len(kept.store.keys("predis_test_level")) == 20
 
 
+@pytest.mark.parametrize("turns", [3, 200, 1000])  # in memory alone, on the disk, too, and in rollups
+def test_many_series_asked_for_together_have_the_points_that_each_has(tmp_path: Path, turns: int) -> None:
+    kept = Kept(tmp_path, Bounds(1800.0, 35 * DAY, 1 << 30))
+    kept.run(turns)
+    kept.store._prune_at = 0.0
+    kept.run(1)
+    keys = [level(number) for number in range(20)] + [COUNT, TOOK, ("nobody", ())]
+    for start, end in ((0.0, 1e10), (START + 95.0, START + 1500.0), (kept.clock.now - 900.0, kept.clock.now)):
+        found = dict(kept.store.points_of([*keys, level(0)], start, end))
+        assert found == {key: kept.store.points(key, start, end) for key in keys}
+    assert len(found[level(3)]) == min(turns + 1, 90)
+
+
 def test_it_survives_a_new_start(tmp_path: Path) -> None:
     before = Kept(tmp_path)
     before.run(77)

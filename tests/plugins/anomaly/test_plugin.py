@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from agent.api import Anomaly, CacheAddress, Histogram, Host, Kind, MetricSpec, Sample, Snapshot
+from agent.api import Anomaly, CacheAddress, Histogram, Host, Incident, Kind, MetricSpec, Sample, Snapshot
 from agent.plugin import wire_analysis
+from plugins.anomaly.engine import flatline, state
 from plugins.anomaly.plugin import STATE_FILE, AnomalyConfig
 from plugins.anomaly.plugin import Anomaly as Plugin
+from tests.plugins.remediation import NoHistory
 
 GAUGE = MetricSpec("predis_level", Kind.gauge, "A level.", labels=("part",))
 COUNTER = MetricSpec("predis_done_total", Kind.counter, "A count.")
@@ -223,3 +227,55 @@ def test_rubbish_in_values_and_times_breaks_nothing(host: Host) -> None:
             assert 0 <= found.score <= 1
     detector.predis_stop()
     assert plugin(host).note == ""
+
+
+def test_a_sensor_that_froze_is_told_with_its_evidence_until_it_moves_again(host: Host) -> None:
+    detector, value = plugin(host), quiet()
+    rows = 30.0 * np.arange(464)  # five minutes apart
+    for number in rows[:400]:  # a day and nine hours
+        assert list(detector.predis_detect(snapshot(number, level(value())))) == []
+    found = [list(detector.predis_detect(snapshot(number, level(101.5)))) for number in rows[400:460]]
+    assert [len(one) for one in found] == [0] * 15 + [1] * 45
+    (frozen,) = found[-1]
+    assert (frozen.channel, frozen.value, frozen.since) == ("flatline", 101.5, START + rows[415] * STEP)
+    assert 70 < frozen.low < 100 < frozen.high < 130
+    assert frozen.score > 0.8
+    assert [value for _, value in frozen.history[-20:]] == [101.5] * 20
+    assert own(detector)["predis_anomaly_open", ("flatline",)] == 1
+    moving = [list(detector.predis_detect(snapshot(number, level(value())))) for number in rows[460:]]
+    assert [len(one) for one in moving] == [1, 1, 0, 0]
+
+
+def test_what_incidents_taught_survives_a_restart(host: Host) -> None:
+    for day in range(3):
+        # given an incident a day, in which part b is off half a minute after part a
+        detector = plugin(host)
+        at = START + day * 86400
+        found = tuple(
+            Anomaly((GAUGE.name, (part,)), ("part",), since, since, "deviation", 1.0, 0.0, 0.0, 0.9, 1e-6)
+            for part, since in (("a", at), ("b", at + 30))
+        )
+        detector._topology = replace(detector._topology, components=((("predis_level",), "part:{part}", ""),))
+        detector.predis_causes(Incident(f"i{day}", at, "off", found), NoHistory())
+        for number in range(20):
+            detector.predis_detect(snapshot(day * 8640 + number, level(1.0)))
+        detector.predis_stop()
+    again = plugin(host)
+    assert again._learned.edges(START + 2 * 86400) == {("part:b", "part:a"): 3}
+    assert 10 <= again._watch.interval < 11  # the days between are no intervals
+
+
+def test_a_state_of_before_flatlines_were_watched_is_taken_up(host: Host) -> None:
+    detector = plugin(host)
+    for number in range(50):
+        detector.predis_detect(snapshot(number, level(100.0 + number % 7)))
+    detector.predis_stop()
+    found = state.load(host.data_dir / STATE_FILE)
+    assert found is not None
+    about, arrays = found
+    state.save(host.data_dir / STATE_FILE, about, {n: a for n, a in arrays.items() if n not in flatline.FIELDS})
+    again = plugin(host)
+    assert again.note == ""
+    assert own(again)["predis_anomaly_series", ()] == 1
+    (found_now,) = again.predis_detect(snapshot(50, level(900.0)))
+    assert found_now.channel == "deviation"
