@@ -22,6 +22,7 @@ def summary(incident: Incident) -> dict[str, Any]:
         "components": incident.attributes.get("components", ""),
         "cause": None if first is None else first.component,
         "why": None if first is None else first.why,
+        "signature": None if first is None else first.signature,
     }
 
 

@@ -39,7 +39,15 @@ def incident(
 
 def test_the_patterns_of_the_issue_are_there() -> None:
     names = {signature.name for signature in SHIPPED}
-    wanted = {"memory pressure", "cold cache after restart", "hot key", "noisy tenant", "gpu throttling", "gpu error"}
+    wanted = {
+        "memory pressure",
+        "cold cache after restart",
+        "hot key",
+        "noisy tenant",
+        "gpu throttling",
+        "gpu error",
+        "origin slow",
+    }
     assert names >= wanted | {"model regression"}
 
 
@@ -72,6 +80,20 @@ def test_a_signature_is_not_found_if_part_of_it_is_missing_or_spoilt(signature: 
     assert matches([signature], []) == []
 
 
+def test_an_origin_is_slow_once_people_notice() -> None:
+    (signature,) = [signature for signature in SHIPPED if signature.name == "origin slow"]
+    key = ("predis_origin_probe_duration_seconds", ("shop",))
+
+    def found(slowest: float) -> list[str]:
+        before = [(10.0 * row, 0.001 + 1e-5 * (row % 3)) for row in range(60)]
+        during = [(600.0, slowest), (610.0, 0.001)]  # it was mended since
+        series = Observed(key, "x", Meaning.state, before, during, labels=("origin",))
+        return [cause.component for cause in matches([signature], [series])]
+
+    assert found(0.3) == ["origin:shop"]
+    assert found(0.05) == [], "fifty times as long, and nobody minds"
+
+
 def test_conditions_are_about_one_and_the_same_gpu() -> None:
     signature = next(s for s in SHIPPED if s.name == "gpu throttling")
     throttled, clock = incident(signature)
@@ -96,6 +118,12 @@ def test_conditions_are_about_one_and_the_same_gpu() -> None:
             '[[signature]]\nname = "a"\ncomponent = "c"\nwhy = "w"\nall = [{ metric = "m", is = "above" }]\n',
             5,
             "needs a number",
+        ),
+        (
+            '[[signature]]\nname = "a"\ncomponent = "c"\nwhy = "w"\n'
+            'all = [{ metric = "m", is = "above", by = 1, to = 2 }]\n',
+            5,
+            "'to' = 2: write a number, and only for what rises or falls",
         ),
         ('[[signature]]\nname = "a"\ncomponent = "c"\nwhyy = "w"\nall = []\n', 4, "'whyy' is not known"),
     ],

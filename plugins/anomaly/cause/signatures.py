@@ -31,6 +31,7 @@ class Condition:
     by: float
     labels: Mapping[str, str]
     of: str = ""
+    to: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,10 @@ def _judge(condition: Condition, seen: Observed) -> str:
             return f"{name} is {values[-1]:.3g}{unit}"
         return ""
     shift = shift_of(seen)
-    if shift is None or (shift.spreads if condition.move == "rises" else -shift.spreads) < condition.by:
+    sign = 1 if condition.move == "rises" else -1
+    if shift is None or sign * shift.spreads < condition.by:
+        return ""
+    if condition.to is not None and sign * shift.now < sign * condition.to:
         return ""
     verb = "rose" if condition.move == "rises" else "fell"
     return f"{name} {verb} from {shift.usual:.3g} to {shift.now:.3g}{unit}"
@@ -158,7 +162,7 @@ def _signature(entry: Mapping[str, Any]) -> Signature:
 
 
 def _condition(table: Mapping[str, Any]) -> Condition:
-    _only(table, ("metric", "is", "by", "labels", "of"))
+    _only(table, ("metric", "is", "by", "labels", "of", "to"))
     move = table["is"]
     if move not in MOVES:
         raise ValueError(f"is = {move!r} is not known; it can be {', '.join(MOVES)}")
@@ -167,7 +171,11 @@ def _condition(table: Mapping[str, Any]) -> Condition:
     by = table.get("by", USUAL_SPREADS)
     if not isinstance(by, (int, float)) or isinstance(by, bool):
         raise ValueError(f"by = {by!r} is no number")
-    return Condition(str(table["metric"]), move, float(by), dict(table.get("labels", {})), str(table.get("of", "")))
+    to = table.get("to")
+    if to is not None and (not isinstance(to, (int, float)) or isinstance(to, bool) or move not in ("rises", "falls")):
+        raise ValueError(f"'to' = {to!r}: write a number, and only for what rises or falls")
+    labels, of = dict(table.get("labels", {})), str(table.get("of", ""))
+    return Condition(str(table["metric"]), move, float(by), labels, of, None if to is None else float(to))
 
 
 def _only(table: Mapping[str, Any], keys: Sequence[str]) -> None:
