@@ -205,7 +205,9 @@ class World:
     def close(self) -> None:
         """End everything that was started."""
         self.slowing.set()
-        started = [*self._others.values(), *([self._agent] if self._agent is not None else [])]
+        started: list[subprocess.Popen[str] | subprocess.Popen[bytes]] = [*self._others.values()]
+        if self._agent is not None:
+            started.append(self._agent)
         for process in started:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -246,8 +248,8 @@ class World:
             threading.Thread(target=_read, args=(process, told), name=name, daemon=True).start()
 
     def _take_second(self, told: dict[str, float]) -> None:
-        counts = (int(told[name]) for name in ("reads", "hits", "errors", "wrong"))
-        self._seconds.put(Second(time.time(), *counts, told["p99"], told["fetch"], self._tenant))
+        reads, hits, errors, wrong = (int(told[name]) for name in ("reads", "hits", "errors", "wrong"))
+        self._seconds.put(Second(time.time(), reads, hits, errors, wrong, told["p99"], told["fetch"], self._tenant))
 
     def _take_tenant(self, told: dict[str, float]) -> None:
         self._tenant = int(told["commands"])

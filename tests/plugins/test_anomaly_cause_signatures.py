@@ -84,14 +84,15 @@ def test_an_origin_is_slow_once_people_notice() -> None:
     (signature,) = [signature for signature in SHIPPED if signature.name == "origin slow"]
     key = ("predis_origin_probe_duration_seconds", ("shop",))
 
-    def found(slowest: float) -> list[str]:
+    def found(slowest: float, rows: int = 3) -> list[str]:
         before = [(10.0 * row, 0.001 + 1e-5 * (row % 3)) for row in range(60)]
-        during = [(600.0, slowest), (610.0, 0.001)]  # it was mended since
+        during = [*((600.0 + 10 * row, slowest) for row in range(rows)), (640.0, 0.001)]  # it was mended since
         series = Observed(key, "x", Meaning.state, before, during, labels=("origin",))
         return [cause.component for cause in matches([signature], [series])]
 
     assert found(0.3) == ["origin:shop"]
     assert found(0.05) == [], "fifty times as long, and nobody minds"
+    assert found(0.3, rows=2) == [], "two probes may have had bad luck"
 
 
 def test_conditions_are_about_one_and_the_same_gpu() -> None:
@@ -124,6 +125,11 @@ def test_conditions_are_about_one_and_the_same_gpu() -> None:
             'all = [{ metric = "m", is = "above", by = 1, to = 2 }]\n',
             5,
             "'to' = 2: write a number, and only for what rises or falls",
+        ),
+        (
+            '[[signature]]\nname = "a"\ncomponent = "c"\nwhy = "w"\nall = [{ metric = "m", is = "rises", rows = 0 }]\n',
+            5,
+            "'rows' = 0: write a whole number",
         ),
         ('[[signature]]\nname = "a"\ncomponent = "c"\nwhyy = "w"\nall = []\n', 4, "'whyy' is not known"),
     ],

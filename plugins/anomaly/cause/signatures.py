@@ -32,6 +32,7 @@ class Condition:
     labels: Mapping[str, str]
     of: str = ""
     to: float | None = None
+    rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +133,11 @@ def _judge(condition: Condition, seen: Observed) -> str:
         if values and (values[-1] > condition.by if condition.move == "above" else values[-1] < condition.by):
             return f"{name} is {values[-1]:.3g}{unit}"
         return ""
-    shift = shift_of(seen)
     sign = 1 if condition.move == "rises" else -1
+    if condition.rows > 1:  # it moved as far as the last of so many rows that moved farthest
+        farthest = sorted(seen.during, key=lambda point: -sign * point[1])[condition.rows - 1 :]
+        seen = replace(seen, during=sorted(farthest))
+    shift = shift_of(seen)
     if shift is None or sign * shift.spreads < condition.by:
         return ""
     if condition.to is not None and sign * shift.now < sign * condition.to:
@@ -162,7 +166,7 @@ def _signature(entry: Mapping[str, Any]) -> Signature:
 
 
 def _condition(table: Mapping[str, Any]) -> Condition:
-    _only(table, ("metric", "is", "by", "labels", "of", "to"))
+    _only(table, ("metric", "is", "by", "labels", "of", "to", "rows"))
     move = table["is"]
     if move not in MOVES:
         raise ValueError(f"is = {move!r} is not known; it can be {', '.join(MOVES)}")
@@ -174,8 +178,11 @@ def _condition(table: Mapping[str, Any]) -> Condition:
     to = table.get("to")
     if to is not None and (not isinstance(to, (int, float)) or isinstance(to, bool) or move not in ("rises", "falls")):
         raise ValueError(f"'to' = {to!r}: write a number, and only for what rises or falls")
+    rows = table.get("rows", 1)
+    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1 or (rows > 1 and move not in ("rises", "falls")):
+        raise ValueError(f"'rows' = {rows!r}: write a whole number, and only for what rises or falls")
     labels, of = dict(table.get("labels", {})), str(table.get("of", ""))
-    return Condition(str(table["metric"]), move, float(by), labels, of, None if to is None else float(to))
+    return Condition(str(table["metric"]), move, float(by), labels, of, None if to is None else float(to), rows)
 
 
 def _only(table: Mapping[str, Any], keys: Sequence[str]) -> None:
