@@ -20,7 +20,8 @@ svg{width:100%;height:auto;display:block}svg text{font:11px system-ui,sans-serif
 .line{fill:none;stroke:#2b6cb0;stroke-width:1.6}figure{margin:1rem 0}figcaption{font-size:.9em}
 .causes{padding-left:1.2rem}.causes li{margin:.8rem 0;padding-left:.3rem}.causes p{margin:.15rem 0 .4rem}
 .tag{border:1px solid var(--line);border-radius:.6rem;padding:0 .5rem;font-size:.85em;margin:0 .4rem}
-.charts{display:flex;flex-wrap:wrap;gap:1.2rem}.charts figure{margin:0;flex:0 1 26rem}
+.charts{display:flex;flex-wrap:wrap;gap:1.2rem}
+.charts figure{margin:0;width:26rem;max-width:100%;overflow-wrap:anywhere}
 </style>"""
 
 
@@ -73,7 +74,8 @@ def _cause(cause: Mapping[str, Any], since: float) -> str:
         for one in cause.get("evidence", ())
     )
     charts = f'<div class="charts">{pictures}</div>' if pictures else ""
-    return f"<li><b>{escape(cause['component'])}</b>{known}{score}<p>{escape(cause['why'])}</p>{charts}</li>"
+    why = cause["why"].removeprefix(f"{cause['component']}: ")  # it stands above already
+    return f"<li><b>{escape(cause['component'])}</b>{known}{score}<p>{escape(why)}</p>{charts}</li>"
 
 
 def _unit(unit: str) -> str:

@@ -25,7 +25,8 @@ class Evidence:
 
     def of(self, cause: Cause, incident: Incident) -> list[dict[str, Any]]:
         """The first series that speak for a cause: `series` as people write it, `unit`, and `history` as (Unix seconds,
-        value), oldest first, of counters the rate per second. Those of which nothing is known any more are left out."""
+        value), oldest first, of counters and histograms how much they count a second. Those that did not move are
+        left out."""
         starts = [anomaly.since for anomaly in incident.anomalies] or [incident.opened]
         start = min(starts) - BEFORE
         end = time.time() if incident.closed is None else incident.closed + AFTER
@@ -35,10 +36,10 @@ class Evidence:
             if spec is None or spec.kind is Kind.info or len(found) == SHOWN:
                 continue
             points = self._history.points(key, start, end)
-            unit = spec.unit
+            unit = {Kind.gauge: spec.unit, Kind.histogram: "/s"}.get(spec.kind, f"{spec.unit}/s")
             if spec.kind is not Kind.gauge:
-                points, unit = rates(points), f"{unit}/s"
-            if len(points) > 1:
+                points = rates(points)
+            if len({value for _, value in points}) > 1:
                 found.append({"series": _text(key, spec), "unit": unit, "history": thinned(points, POINTS)})
         return found
 

@@ -85,7 +85,7 @@ def _observed(
     during = [point for point in points if point[0] >= seen]
     if not before or not during:
         return None
-    unit = spec.unit if spec.kind is Kind.gauge else f"{spec.unit}/s"
+    unit = {Kind.gauge: spec.unit, Kind.histogram: "/s"}.get(spec.kind, f"{spec.unit}/s")
     return Observed(key, topology.component(key[0], labels), meaning, before, during, unit, spec.labels)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from plugins.anomaly.cause.model import Cause, Observed
+from plugins.anomaly.cause.model import Cause, Observed, shown
 from plugins.anomaly.cause.shift import shift_of
 
 SHIPPED = Path(__file__).with_name("signatures.toml")
@@ -131,7 +131,7 @@ def _judge(condition: Condition, seen: Observed) -> str:
     if condition.move in ("above", "below"):
         values = [value for _, value in seen.during if math.isfinite(value)]
         if values and (values[-1] > condition.by if condition.move == "above" else values[-1] < condition.by):
-            return f"{name} is {values[-1]:.3g}{unit}"
+            return f"{name} is {shown(values[-1])}{unit}"
         return ""
     sign = 1 if condition.move == "rises" else -1
     if condition.rows > 1:  # it moved as far as the last of so many rows that moved farthest
@@ -143,7 +143,7 @@ def _judge(condition: Condition, seen: Observed) -> str:
     if condition.to is not None and sign * shift.now < sign * condition.to:
         return ""
     verb = "rose" if condition.move == "rises" else "fell"
-    return f"{name} {verb} from {shift.usual:.3g} to {shift.now:.3g}{unit}"
+    return f"{name} {verb} from {shown(shift.usual)} to {shown(shift.now)}{unit}"
 
 
 def _ratio(part: Observed, rest: Observed) -> Observed:
