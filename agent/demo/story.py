@@ -15,6 +15,7 @@ from agent.errors import PredisError
 
 TICK = 0.2
 DETECTION = 30.0  # seconds from the onset within which it must be noticed
+EXPLAINED = 35.0  # for so long it is waited for a cause that is a known pattern
 RECOVERY = 150.0  # and within which it must be over
 NOTICED = {("audit", "fired"), ("incident", "opened"), ("supervisor", "restarted")}
 SPAN = 5  # seconds over which the application's numbers are averaged
@@ -116,11 +117,12 @@ class Story:
         elif measured.recovered is None:
             measured.recovered = span[0].at - measured.onset
         done = fault.action is None or measured.verified is not None
-        return done and measured.recovered is not None and measured.detected is not None
+        explained = measured.signature or time.time() > measured.onset + EXPLAINED
+        return bool(done and explained and measured.recovered is not None and measured.detected is not None)
 
     def _note(self, measured: Measured, moment: Moment, fault: Fault) -> None:
-        since = max(0.0, moment.at - measured.onset)
-        noticed = (moment.source, moment.kind) in NOTICED
+        since = moment.at - measured.onset
+        noticed = (moment.source, moment.kind) in NOTICED and since > 0  # else it is of something before
         if noticed and measured.detected is None:
             measured.detected = since
         if moment.source == "audit" and moment.kind == "acted":

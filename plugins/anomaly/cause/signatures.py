@@ -14,7 +14,7 @@ from plugins.anomaly.cause.model import Cause, Observed, shown
 from plugins.anomaly.cause.shift import shift_of
 
 SHIPPED = Path(__file__).with_name("signatures.toml")
-MOVES = ("rises", "falls", "above", "below")
+MOVES = ("rises", "falls", "above", "below", "changes")
 USUAL_SPREADS = 4.0
 
 
@@ -133,6 +133,9 @@ def _judge(condition: Condition, seen: Observed) -> str:
         if values and (values[-1] > condition.by if condition.move == "above" else values[-1] < condition.by):
             return f"{name} is {shown(values[-1])}{unit}"
         return ""
+    if condition.move == "changes":
+        before = {value for _, value in seen.before}
+        return f"{name} changed" if any(value not in before for _, value in seen.during) else ""
     sign = 1 if condition.move == "rises" else -1
     if condition.rows > 1:  # it moved as far as the last of so many rows that moved farthest
         farthest = sorted(seen.during, key=lambda point: -sign * point[1])[condition.rows - 1 :]
