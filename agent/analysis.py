@@ -23,6 +23,7 @@ from agent.history import settings
 from agent.history.document import history_document
 from agent.history.store import HistoryStore
 from agent.incidents.document import incident_document
+from agent.incidents.evidence import Evidence
 from agent.incidents.manager import Incidents
 from agent.incidents.model import Incident
 from agent.metrics.catalogue import Catalogue
@@ -51,6 +52,7 @@ class Analysis:
         self._loaded: LoadedConfig | None = None
         self.history = HistoryStore()
         self.incidents = Incidents(emit, self._explain, self._detectors)
+        self._evidence = Evidence(self.history, catalogue.get)
         self.forecasts = ForecastKeeper(self.history, catalogue.get, self._forecaster)
         self.rules = Rules(
             Parts(
@@ -114,7 +116,7 @@ class Analysis:
     def incident_document(self, identifier: str) -> dict[str, Any] | None:
         """The answer of /api/v1/incidents/ID; None where there is no such incident."""
         incident = self.incidents.get(identifier)
-        return None if incident is None else incident_document(incident)
+        return None if incident is None else incident_document(incident, self._evidence.of)
 
     def _explain(self, incident: Incident) -> None:
         if self._collection is not None:

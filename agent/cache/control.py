@@ -28,15 +28,23 @@ class SupervisedCache:
     def facts(self) -> CacheFacts:
         supervisor = self._supervisor
         settings = supervisor.settings
-        tenants = {tenant.name: CacheTenant(tenant.prefix, tenant.quota) for tenant in _tenants(settings)}
+        tenants = {
+            tenant.name: CacheTenant(tenant.prefix, tenant.quota, tenant.ops_per_second)
+            for tenant in _tenants(settings)
+        }
         state, memory = str(supervisor.state), settings.memory
         return CacheFacts(state, supervisor.pid, memory, supervisor.capacity, settings.policy, tenants)
 
     def check(
-        self, *, memory: int | None = None, policy: str | None = None, quotas: Mapping[str, int] | None = None
+        self,
+        *,
+        memory: int | None = None,
+        policy: str | None = None,
+        quotas: Mapping[str, int] | None = None,
+        limits: Mapping[str, int] | None = None,
     ) -> bool:
         current = self._supervisor.settings
-        changes = current.changes(_changed(current, memory, policy, quotas or {}))
+        changes = current.changes(_changed(current, memory, policy, quotas or {}, limits or {}))
         return not changes.keys() <= LIVE.keys() or changes.get("memory", 0) > self._supervisor.capacity
 
     def change(
@@ -45,9 +53,10 @@ class SupervisedCache:
         memory: int | None = None,
         policy: str | None = None,
         quotas: Mapping[str, int] | None = None,
+        limits: Mapping[str, int] | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> str:
-        wanted = self._supervisor.adjust(lambda current: _changed(current, memory, policy, quotas or {}))
+        wanted = self._supervisor.adjust(lambda current: _changed(current, memory, policy, quotas or {}, limits or {}))
         return _wait(wanted, cancelled)
 
     def restart(self, cancelled: Callable[[], bool] = lambda: False) -> None:
@@ -81,7 +90,11 @@ def _wait(answer: Future[str], cancelled: Callable[[], bool]) -> str:
 
 
 def _changed(
-    current: CacheSettings, memory: int | None, policy: str | None, quotas: Mapping[str, int]
+    current: CacheSettings,
+    memory: int | None,
+    policy: str | None,
+    quotas: Mapping[str, int],
+    limits: Mapping[str, int],
 ) -> CacheSettings:
     """Raises PredisError for what no cache can run with."""
     memory = current.memory if memory is None else memory
@@ -91,10 +104,16 @@ def _changed(
     if policy not in POLICIES:
         raise PredisError(f'"{policy}" is no eviction policy; known are {", ".join(POLICIES)}')
     tenants = _tenants(current)
-    if unknown := quotas.keys() - {tenant.name for tenant in tenants}:
+    if unknown := (quotas.keys() | limits.keys()) - {tenant.name for tenant in tenants}:
         known = ", ".join(sorted(tenant.name for tenant in tenants)) or "none"
         raise PredisError(f"the cache has no tenant {sorted(unknown)[0]}; it has {known}")
-    tenants = [tenant._replace(quota=quotas.get(tenant.name, tenant.quota)) for tenant in tenants]
+    tenants = [
+        tenant._replace(
+            quota=quotas.get(tenant.name, tenant.quota),
+            ops_per_second=limits.get(tenant.name, tenant.ops_per_second),
+        )
+        for tenant in tenants
+    ]
     if wrong := find_wrong(tenants, memory, policy, current.auth):
         raise PredisError(str(wrong))
     return replace(current, memory=memory, policy=policy, tenants=to_json(tenants) if tenants else "")

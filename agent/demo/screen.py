@@ -84,7 +84,7 @@ class Screen:
         return text
 
 
-def show_results(console: Console, results: Sequence[Measured], audit: str) -> None:
+def show_results(console: Console, results: Sequence[Measured], audits: Sequence[str]) -> None:
     """The numbers at the end."""
     table = Table(title="What was measured", title_justify="left")
     table.add_column("")
@@ -99,6 +99,8 @@ def show_results(console: Console, results: Sequence[Measured], audit: str) -> N
     row("verified after", [_seconds(result.verified) for result in results])
     row("recovered after", [_seconds(result.recovered) for result in results])
     row("hit ratio before, worst, after", [f"{r.before:.1%} {r.worst:.1%} {r.after:.1%}" for r in results])
+    row("fetch from the origin, ms", [_three(*(1e3 * seconds for seconds in result.fetch)) for result in results])
+    row("tenant's commands/s", [_three(*result.tenant) for result in results])
     row("commands that failed", [str(result.errors) for result in results])
     row("wrong values", [str(result.wrong) for result in results])
     row("actions", [", ".join(result.actions) or "none" for result in results])
@@ -108,7 +110,12 @@ def show_results(console: Console, results: Sequence[Measured], audit: str) -> N
             console.print(f"{result.fault}: probable cause: {result.cause}")
         for problem in result.problems:
             console.print(f"{result.fault}: [red]{problem}[/red]")
-    console.print(f"audit log: {audit}")
+    for result, audit in zip(results, audits, strict=True):
+        console.print(f"{result.fault}: audit log: {audit}")
+
+
+def _three(before: float, worst: float, after: float) -> str:
+    return f"{before:,.0f} {worst:,.0f} {after:,.0f}"
 
 
 def _seconds(value: float | None) -> str:

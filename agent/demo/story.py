@@ -8,17 +8,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from statistics import fmean
 
-import redis
-
-from agent.demo.faults import Fault, connect
+from agent.demo.faults import Fault
 from agent.demo.watch import Moment, Watch
 from agent.demo.world import Second, World
 from agent.errors import PredisError
 
 TICK = 0.2
 DETECTION = 30.0  # seconds from the onset within which it must be noticed
+EXPLAINED = 35.0  # for so long it is waited for a cause that is a known pattern
 RECOVERY = 150.0  # and within which it must be over
-GOOD = 0.95  # of the hit ratio before, that counts as recovered
 NOTICED = {("audit", "fired"), ("incident", "opened"), ("supervisor", "restarted")}
 SPAN = 5  # seconds over which the application's numbers are averaged
 
@@ -37,10 +35,14 @@ class Measured:
     before: float = 0.0  # hit ratio
     worst: float = 1.0
     after: float = 0.0
+    fetch: tuple[float, float, float] = (0.0, 0.0, 0.0)  # from the origin: before, worst, after
+    tenant: tuple[int, int, int] = (0, 0, 0)  # commands a second of the other one: before, most, after
     errors: int = 0
     wrong: int = 0
     cause: str = ""
-    changed: list[str] = field(default_factory=list)  # settings that are not what they were
+    signature: str = ""  # of the probable cause
+    changed: list[str] = field(default_factory=list)  # that were not to be
+    unchanged: list[str] = field(default_factory=list)  # that were to be
     actions: list[str] = field(default_factory=list)
 
     @property
@@ -55,6 +57,8 @@ class Measured:
             found.append(f"{self.wrong} reads gave a wrong value")
         if self.changed:
             found.append(f"settings are not what they were: {', '.join(self.changed)}")
+        if self.unchanged:
+            found.append(f"settings are still what they were: {', '.join(self.unchanged)}")
         if len(self.actions) > 1:
             found.append(f"more was done than was called for: {', '.join(self.actions)}")
         return found
@@ -83,38 +87,42 @@ class Story:
     def run(self, fault: Fault) -> Measured:
         """Break something and watch until it is well again, or for RECOVERY seconds."""
         measured = Measured(fault.name, 0.0, before=self._ratio())
-        settings = self._settings()
+        settings, calm = self._world.settings(), self._usual()
         self._say("fault", fault.what)
         measured.onset = time.time()
-        fault.inject(self._world.data_dir)
+        seconds: list[Second] = []
+        fault.inject(self._world)
         while time.time() < measured.onset + RECOVERY and not self._over(measured, fault):
             for second in self._look(lambda moment: self._note(measured, moment, fault)):
+                seconds.append(second)
                 measured.errors += second.errors
-                measured.felt = measured.felt or not self._is_good(second, measured)
+                measured.felt = measured.felt or not fault.is_well(second, measured.before)
                 if second.reads:
                     measured.worst = min(measured.worst, second.hit_ratio or 0.0)
-        measured.after = self._ratio()
+        measured.after, end = self._ratio(), self._usual()
+        measured.fetch = (calm[0], max((second.fetch for second in seconds), default=0.0), end[0])
+        measured.tenant = (calm[1], max((second.tenant for second in seconds), default=0), end[1])
         measured.wrong = self._recent[-1].wrong if self._recent else 0
-        measured.changed = [name for name, value in self._settings().items() if settings.get(name) != value]
+        changed = {name for name, value in self._world.settings().items() if settings.get(name) != value}
+        measured.changed, measured.unchanged = sorted(changed - fault.leaves), sorted(fault.leaves - changed)
+        fault.lift(self._world)
         return measured
 
     def _over(self, measured: Measured, fault: Fault) -> bool:
         """Whether it was felt and has been well for SPAN seconds, and what was to be done is done and verified."""
         span = list(self._recent)
         well = len(span) == SPAN and span[0].at > measured.onset
-        if not (measured.felt and well and all(self._is_good(second, measured) for second in span)):
+        if not (measured.felt and well and all(fault.is_well(second, measured.before) for second in span)):
             measured.recovered = None
         elif measured.recovered is None:
             measured.recovered = span[0].at - measured.onset
         done = fault.action is None or measured.verified is not None
-        return done and measured.recovered is not None and measured.detected is not None
-
-    def _is_good(self, second: Second, measured: Measured) -> bool:
-        return not second.errors and (second.hit_ratio or 0.0) >= GOOD * measured.before
+        explained = measured.signature or time.time() > measured.onset + EXPLAINED
+        return bool(done and explained and measured.recovered is not None and measured.detected is not None)
 
     def _note(self, measured: Measured, moment: Moment, fault: Fault) -> None:
-        since = max(0.0, moment.at - measured.onset)
-        noticed = (moment.source, moment.kind) in NOTICED
+        since = moment.at - measured.onset
+        noticed = (moment.source, moment.kind) in NOTICED and since > 0  # else it is of something before
         if noticed and measured.detected is None:
             measured.detected = since
         if moment.source == "audit" and moment.kind == "acted":
@@ -124,7 +132,7 @@ class Story:
         if moment.source == "audit" and moment.kind == "verified" and measured.verified is None:
             measured.verified = since
         if moment.source == "incident" and moment.kind == "cause":  # the newest: it knows most
-            measured.cause = moment.text
+            measured.cause, measured.signature = moment.text, str(moment.fields.get("signature") or "")
 
     def _look(self, note: Callable[[Moment], None] = lambda moment: None) -> Iterable[Second]:
         """One turn: what was said, and how the application does."""
@@ -142,12 +150,11 @@ class Story:
         ratios = [second.hit_ratio for second in self._recent if second.hit_ratio is not None]
         return fmean(ratios) if ratios else 0.0
 
-    def _settings(self) -> dict[str, str]:
-        with connect(self._world.data_dir) as client:
-            try:
-                return dict(client.config_get("*"))
-            except redis.RedisError as error:
-                raise PredisError(f"the cache of the demonstration does not answer: {error}") from None
+    def _usual(self) -> tuple[float, int]:
+        """How long a fetch takes, and what the other tenant sends a second."""
+        fetches = [second.fetch for second in self._recent if second.fetch]
+        tenant = round(fmean(second.tenant for second in self._recent)) if self._recent else 0
+        return (fmean(fetches) if fetches else 0.0, tenant)
 
     def _say(self, kind: str, text: str) -> None:
         self._show(Moment(time.time(), "story", kind, text))

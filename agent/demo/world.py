@@ -1,4 +1,4 @@
-"""What the demonstration runs in: a folder of its own, an agent, and an application that uses its cache."""
+"""What the demonstration runs in: a folder of its own, an agent, applications that use its cache, and their origin."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import secrets
 import shutil
 import signal
 import socket
@@ -14,15 +15,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import redis
 
 from agent.config.load import LoadedConfig, load_config
 from agent.errors import PredisError
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 25.0
+TENANT = "reports"
+LIMIT = 2000  # commands a second that a rule leaves to a tenant that floods
 TRACE = Path(__file__).with_name("trace.npz")
 CONFIG = """\
 [agent]
@@ -33,6 +39,10 @@ interval = "1s"
 port = {cache_port}
 memory = "64MiB"
 
+[cache.tenants.{tenant}]
+prefix = "{tenant}:"
+memory = "1MiB"
+
 [http]
 port = {http_port}
 
@@ -42,12 +52,22 @@ folder = "rules.d"
 
 [plugins.prometheus]
 enabled = false
+
+[plugins.origin_metrics.origins]
+shop = {{ url = "http://127.0.0.1:{balancer_port}/health" }}
+standby = {{ url = "http://127.0.0.1:{standby_port}/health" }}
+
+[plugins.remediation.webhooks.balancer]
+url = "http://127.0.0.1:{control_port}/origin"
+secret = "${{file:balancer.secret}}"
 """
+PORTS = ("cache", "http", "main", "standby", "balancer", "control")
 
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """How the application fared in one second. `at` is Unix time; `p99` of its reads, in seconds."""
+    """How the application fared in one second. `at` is Unix time; `p99` of the cache's answers and the mean `fetch`
+    from the origin are in seconds; `tenant`: commands of the other one's newest second."""
 
     at: float
     reads: int
@@ -55,6 +75,8 @@ class Second:
     errors: int
     wrong: int
     p99: float
+    fetch: float
+    tenant: int
 
     @property
     def hit_ratio(self) -> float | None:
@@ -70,9 +92,12 @@ class World:
         self.folder = Path(tempfile.mkdtemp(prefix="predis-demo-"))
         self._keep, self._trace, self._rate = keep, trace, rate
         self._agent: subprocess.Popen[bytes] | None = None
-        self._load: subprocess.Popen[str] | None = None
+        self._others: dict[str, subprocess.Popen[str]] = {}
         self._seconds: queue.SimpleQueue[Second] = queue.SimpleQueue()
+        self._tenant = 0
+        self._ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
         self.loaded: LoadedConfig | None = None
+        self.slowing = threading.Event()  # set: nobody makes the origin slow any more
 
     @property
     def config_file(self) -> Path:
@@ -90,10 +115,54 @@ class World:
         assert self.loaded is not None
         return f"http://127.0.0.1:{self.loaded.config.http.port}/status"
 
+    @property
+    def origin_pid(self) -> int:
+        """The process that has the values, and that is not the standby."""
+        return self._others["main"].pid
+
+    def connect(self) -> redis.Redis:
+        """A client of the cache that may do everything."""
+        password = (self.data_dir / "cache.password").read_text().strip()
+        return redis.Redis(
+            unix_socket_path=str(self.data_dir / "cache.sock"),
+            password=password,
+            socket_timeout=5.0,
+            decode_responses=True,
+        )
+
+    def settings(self) -> dict[str, str]:
+        """All that an action could have changed, as it is now. Raises PredisError."""
+        try:
+            with self.connect() as client:
+                found = dict(client.config_get("*"))
+        except redis.RedisError as error:
+            raise PredisError(f"the cache of the demonstration does not answer: {error}") from None
+        for name, tenant in json.loads((self.data_dir / "cache.tenants.json").read_text()).items():
+            found |= {f"{name}.{key}": str(tenant.get(key, 0)) for key in ("prefix", "quota", "ops_per_second")}
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._ports['control']}/origin", timeout=5.0) as answer:
+            return {**found, "origin": json.load(answer)["origin"]}
+
+    def start_origin(self) -> None:
+        """Starts the origin, its standby, and the balancer in front of them; waits until they answer."""
+        secret = self.folder / "balancer.secret"
+        secret.touch(0o600)
+        secret.write_text(secrets.token_urlsafe(32))
+        for name in ("main", "standby"):
+            self._start(name, "agent.demo.origin", str(self._ports[name]))
+        servers = [f"{name}={self._ports[name]}" for name in ("main", "standby")]
+        own = [str(self._ports["balancer"]), str(self._ports["control"])]
+        self._start("balancer", "agent.demo.balancer", *own, str(secret), *servers)
+        deadline = time.monotonic() + START_TIMEOUT
+        for name in ("main", "standby", "control", "balancer"):
+            while not _is_open(self._ports[name]):
+                if time.monotonic() > deadline:
+                    raise PredisError(f"{name} of the demonstration's origin does not start")
+                time.sleep(0.05)
+
     def start_agent(self, rules: str) -> None:
         """Starts the agent with these rules, and waits until it is ready. Raises PredisError with its log's end."""
-        cache_port, http_port = _free_ports(2)
-        self.config_file.write_text(CONFIG.format(cache_port=cache_port, http_port=http_port))
+        ports = {f"{name}_port": port for name, port in self._ports.items()}
+        self.config_file.write_text(CONFIG.format(tenant=TENANT, **ports))
         (self.folder / "rules.d").mkdir()
         (self.folder / "rules.d" / "demo.toml").write_text(rules)
         self.loaded = load_config(self.config_file)
@@ -109,30 +178,41 @@ class World:
             time.sleep(0.2)
 
     def start_load(self) -> None:
-        """Starts the application."""
-        where = [str(self.data_dir / "cache.sock"), str(self.data_dir / "cache.password"), str(self._trace)]
-        command = [sys.executable, "-m", "agent.demo.load", *where, str(self._rate)]
-        self._load = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
-        threading.Thread(target=self._read_load, name="application", daemon=True).start()
+        """Starts the application, and the one of the tenant."""
+        unix_socket, data = str(self.data_dir / "cache.sock"), self.data_dir
+        password = str(data / "tenants" / f"{TENANT}.password")
+        self._start("tenant", "agent.demo.tenant", unix_socket, TENANT, password, told=self._take_tenant)
+        origin = str(self._ports["balancer"])
+        arguments = [unix_socket, str(data / "cache.password"), origin, str(self._trace), str(self._rate)]
+        self._start("application", "agent.demo.load", *arguments, told=self._take_second)
+
+    def tell_tenant(self, word: str) -> None:
+        """What the tenant's application is to do; see agent/demo/tenant.py."""
+        pipe = self._others["tenant"].stdin
+        assert pipe is not None
+        pipe.write(f"{word}\n")
+        pipe.flush()
 
     def seconds(self) -> Iterator[Second]:
         """What the application told since the last call."""
-        if self._load is not None and self._load.poll() is not None:
-            raise PredisError(f"the application of the demonstration ended with status {self._load.returncode}")
+        for name, process in self._others.items():
+            if process.poll() is not None:
+                raise PredisError(f"{name} of the demonstration ended with status {process.returncode}")
         with contextlib.suppress(queue.Empty):
             while True:
                 yield self._seconds.get_nowait()
 
     def close(self) -> None:
         """End everything that was started."""
-        for process in (self._load, self._agent):
-            if process is not None and process.poll() is None:
+        self.slowing.set()
+        started: list[subprocess.Popen[str] | subprocess.Popen[bytes]] = [*self._others.values()]
+        if self._agent is not None:
+            started.append(self._agent)
+        for process in started:
+            if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-        for process in (self._load, self._agent):
-            if process is None:
-                continue
+                process.send_signal(signal.SIGCONT)  # it may be stopped, to be slow
+        for process in started:
             try:
                 process.wait(STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
@@ -151,12 +231,39 @@ class World:
         except (PredisError, KeyError):
             return False
 
-    def _read_load(self) -> None:
-        assert self._load is not None
-        for line in self._load.stdout or ():
-            told = json.loads(line)
-            names = ("reads", "hits", "errors", "wrong", "p99")
-            self._seconds.put(Second(time.time(), *(told[name] for name in names)))
+    def _start(
+        self, name: str, module: str, *arguments: str, told: Callable[[dict[str, float]], None] | None = None
+    ) -> None:
+        """Starts a process that ends with its standard input; `told` gets each line of JSON that it writes."""
+        out = subprocess.DEVNULL if told is None else subprocess.PIPE
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=out,
+            text=True,
+            start_new_session=True,
+        )
+        self._others[name] = process
+        if told is not None:
+            threading.Thread(target=_read, args=(process, told), name=name, daemon=True).start()
+
+    def _take_second(self, told: dict[str, float]) -> None:
+        reads, hits, errors, wrong = (int(told[name]) for name in ("reads", "hits", "errors", "wrong"))
+        self._seconds.put(Second(time.time(), reads, hits, errors, wrong, told["p99"], told["fetch"], self._tenant))
+
+    def _take_tenant(self, told: dict[str, float]) -> None:
+        self._tenant = int(told["commands"])
+
+
+def _read(process: subprocess.Popen[str], told: Callable[[dict[str, float]], None]) -> None:
+    for line in process.stdout or ():
+        told(json.loads(line))
+
+
+def _is_open(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+        return True
+    return False
 
 
 def _free_ports(count: int) -> list[int]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from agent.config.units import format_duration
 from agent.http.chart import chart, short
-from agent.http.page import Html, document, pairs_list, state, table
+from agent.http.page import Html, document, pairs_list, state
 
 MOST_PICTURES = 30
 REFRESH = 10  # seconds, while it lasts
-_CAUSES = ("component", "#score", "why")
+SMALL = (420, 110)  # pixels of the pictures of a cause
 _STYLE = """<style>
 svg{width:100%;height:auto;display:block}svg text{font:11px system-ui,sans-serif;fill:currentColor;opacity:.75}
 .band{fill:#2f855a;opacity:.18}.grid{stroke:currentColor;opacity:.12}.onset{stroke:#c0392b;stroke-dasharray:4 3}
 .line{fill:none;stroke:#2b6cb0;stroke-width:1.6}figure{margin:1rem 0}figcaption{font-size:.9em}
+.causes{padding-left:1.2rem}.causes li{margin:.8rem 0;padding-left:.3rem}.causes p{margin:.15rem 0 .4rem}
+.tag{border:1px solid var(--line);border-radius:.6rem;padding:0 .5rem;font-size:.85em;margin:0 .4rem}
+.charts{display:flex;flex-wrap:wrap;gap:1.2rem}
+.charts figure{margin:0;width:26rem;max-width:100%;overflow-wrap:anywhere}
 </style>"""
 
 
@@ -28,6 +32,7 @@ def incident_page(incident: Mapping[str, Any]) -> str:
     seconds = (closed if closed is not None else time.time()) - incident["opened"]
     lasted = f"{_clock(incident['opened'])}, for {format_duration(max(0, round(seconds)))}"
     causes, anomalies = incident["causes"], incident["anomalies"]
+    since = min((anomaly["since"] for anomaly in anomalies), default=incident["opened"])
     parts = [
         _STYLE,
         f"<h1>Incident {escape(incident['id'])}: {state(over)}</h1>",
@@ -41,7 +46,7 @@ def incident_page(incident: Mapping[str, Any]) -> str:
             ]
         ),
         "<h2>Probable cause</h2>",
-        table(_CAUSES, map(_cause, causes)) if causes else '<p class="remark">none is known yet</p>',
+        _causes(causes, since) if causes else '<p class="remark">none is known yet</p>',
         "<h2>What is off</h2>",
         *map(_picture, anomalies[:MOST_PICTURES]),
     ]
@@ -56,10 +61,25 @@ def incident_page(incident: Mapping[str, Any]) -> str:
     )
 
 
-def _cause(cause: Mapping[str, Any]) -> list[str]:
-    known = f'<div class="remark">{escape(cause["signature"])}</div>' if cause["signature"] else ""
-    score = "–" if cause["score"] is None else f"{cause['score']:.3g}"
-    return [escape(cause["component"]), score, escape(cause["why"]) + known]
+def _causes(causes: Sequence[Mapping[str, Any]], since: float) -> str:
+    return f'<ol class="causes">{"".join(_cause(cause, since) for cause in causes)}</ol>'
+
+
+def _cause(cause: Mapping[str, Any], since: float) -> str:
+    known = f'<span class="tag">{escape(cause["signature"])}</span>' if cause["signature"] else " "
+    score = "" if cause["score"] is None else f'<span class="remark">score {cause["score"]:.3g}</span>'
+    pictures = "".join(
+        f"<figure><figcaption>{escape(one['series'])}{escape(_unit(one['unit']))}</figcaption>"
+        f"{chart(one['history'], None, None, since, one['series'], SMALL)}</figure>"
+        for one in cause.get("evidence", ())
+    )
+    charts = f'<div class="charts">{pictures}</div>' if pictures else ""
+    why = cause["why"].removeprefix(f"{cause['component']}: ")  # it stands above already
+    return f"<li><b>{escape(cause['component'])}</b>{known}{score}<p>{escape(why)}</p>{charts}</li>"
+
+
+def _unit(unit: str) -> str:
+    return f", {unit}" if unit else ""
 
 
 def _picture(anomaly: Mapping[str, Any]) -> str:

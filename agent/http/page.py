@@ -30,6 +30,7 @@ _EXPORTERS = (
     *("exporter", "circuit", "last delivery", "#lag"),
     *("#produced", "#delivered", "#queued", "#spooled", "spool", "#dropped"),
 )
+_RULES = ("rule", "state", "last result", "why")
 _INCIDENTS = ("incident", "severity", "since", "#series", "what it is")
 _GOOD = {"active", "running", "closed", "ready"}
 _WARN = {"warning", "backing off", "starting", "half-open", "disabled"}
@@ -60,6 +61,8 @@ def status_page(status: Mapping[str, Any]) -> str:
         "<h2>Plugins</h2>",
         table(_PLUGINS, map(_plugin, plugins)),
     ]
+    if under_way := (status.get("rules") or {}).get("under_way") or ():
+        parts[2:2] = ["<h2>Rules at work</h2>", table(_RULES, map(_rule, under_way))]
     incidents = (status.get("incidents") or {}).get("open") or ()
     if incidents:
         parts[2:2] = ["<h2>Open incidents</h2>", table(_INCIDENTS, map(_incident, incidents))]
@@ -118,6 +121,17 @@ def _incident(incident: Mapping[str, Any]) -> list[str]:
         escape(time.strftime("%H:%M:%S UTC", time.gmtime(incident.get("opened") or 0))),
         _number(incident.get("series")),
         _named({"name": incident.get("title")}, why),
+    ]
+
+
+def _rule(rule: Mapping[str, Any]) -> list[str]:
+    at = rule.get("last_result_at")
+    when = [time.strftime("%H:%M:%S UTC", time.gmtime(at))] if isinstance(at, (int, float)) else []
+    return [
+        _named({"name": rule.get("rule")}, [rule.get("subject"), *(rule.get("plan") or ())]),
+        escape(str(rule.get("state"))),
+        _named({"name": rule.get("last_result") or "–"}, when),
+        _named({"name": rule.get("why")}, [rule.get("reason")]),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from agent.incidents.grouping import component_of, series_text
@@ -22,26 +23,32 @@ def summary(incident: Incident) -> dict[str, Any]:
         "components": incident.attributes.get("components", ""),
         "cause": None if first is None else first.component,
         "why": None if first is None else first.why,
+        "signature": None if first is None else first.signature,
     }
 
 
-def incident_document(incident: Incident) -> dict[str, Any]:
-    """All of an incident: its causes, and its anomalies with evidence and history. JSON has no infinity: null."""
+Evidence = Callable[[Cause, Incident], list[dict[str, Any]]]
+"""What the series of a cause were; see Evidence.of in agent/incidents/evidence.py."""
+
+
+def incident_document(incident: Incident, evidence: Evidence = lambda cause, incident: []) -> dict[str, Any]:
+    """All of an incident: its causes and its anomalies, with evidence and history. JSON has no infinity: null."""
     return {
         **summary(incident),
         "attributes": dict(incident.attributes),
-        "causes": [_cause(cause) for cause in incident.causes],
+        "causes": [_cause(cause, evidence(cause, incident)) for cause in incident.causes],
         "anomalies": [_anomaly(anomaly) for anomaly in incident.anomalies],
     }
 
 
-def _cause(cause: Cause) -> dict[str, Any]:
+def _cause(cause: Cause, evidence: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "component": cause.component,
         "score": _finite(cause.score),
         "why": cause.why,
         "signature": cause.signature,
         "series": [{"metric": name, "labels": list(labels)} for name, labels in cause.series],
+        "evidence": [{**one, "history": [[at, _finite(value)] for at, value in one["history"]]} for one in evidence],
     }
 
 

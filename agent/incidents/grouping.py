@@ -120,7 +120,8 @@ class Open:
     def _title(self, anomalies: Sequence[Anomaly]) -> str:
         if not anomalies:
             return "an anomaly"
-        first = anomalies[0]
+        # What is back within its band already, as after a jump, would say little.
+        first = next((one for one in anomalies if not one.low <= one.value <= one.high), anomalies[0])
         more = len(self.series) - 1
         value = "no value" if math.isnan(first.value) else f"{first.value:.4g}"
         band = f"{value}, expected {first.low:.4g} to {first.high:.4g}"

@@ -25,7 +25,7 @@ from agent.incidents.store import FILE, IncidentStore, is_broken
 from agent.metrics.model import Kind, MetricSpec, Sample
 
 TICK = 10.0  # seconds
-ASK_AGAIN = (5.0, 15.0, 60.0, 180.0)  # seconds after the opening: more is known by then of what came when
+ASK_AGAIN = (5.0, 15.0, 30.0, 60.0, 180.0)  # seconds after the opening: more is known by then of what came when
 GROWN = 1.5  # times as many series, for which causes are asked anew
 RETRY = 30.0
 EARLIER = ""  # whose causes they are that were found before the agent was started again

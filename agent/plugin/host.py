@@ -29,10 +29,11 @@ class CacheAddress:
 
 @dataclass(frozen=True, slots=True)
 class CacheTenant:
-    """A tenant of the hosted cache: its keys begin with `prefix`; `quota` is in bytes."""
+    """A tenant of the hosted cache: its keys begin with `prefix`; `quota` is in bytes; `ops_per_second` 0: no limit."""
 
     prefix: str
     quota: int
+    ops_per_second: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,12 @@ class CacheControl(Protocol):
         """As of now; returns at once."""
 
     def check(
-        self, *, memory: int | None = None, policy: str | None = None, quotas: Mapping[str, int] | None = None
+        self,
+        *,
+        memory: int | None = None,
+        policy: str | None = None,
+        quotas: Mapping[str, int] | None = None,
+        limits: Mapping[str, int] | None = None,
     ) -> bool:
         """Whether `change` would have to restart the cache, warm, for this; PredisError where it cannot be at all."""
 
@@ -73,10 +79,11 @@ class CacheControl(Protocol):
         memory: int | None = None,
         policy: str | None = None,
         quotas: Mapping[str, int] | None = None,
+        limits: Mapping[str, int] | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> str:
-        """Runs it with another memory, policy and tenants' quotas (by tenant), as far as given; says how it was done:
-        "unchanged", "changed while running" or "restarted"."""
+        """Runs it with another memory, policy, tenants' quotas and their commands per second (both by tenant; 0 for no
+        limit), as far as given; says how it was done: "unchanged", "changed while running" or "restarted"."""
 
     def restart(self, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Ends the cache process, once it has answered what it received, and starts it again. Its keys stay."""

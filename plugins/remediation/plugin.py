@@ -9,6 +9,7 @@ from plugins.remediation.action import Action
 from plugins.remediation.aws import ScaleAws
 from plugins.remediation.cache_drain import CacheDrain
 from plugins.remediation.cache_keys import CacheEvict, CacheFlushNamespace
+from plugins.remediation.cache_limit import CacheTenantLimit
 from plugins.remediation.cache_process import CacheRestart, CacheUpgrade
 from plugins.remediation.cache_settings import CacheMemory, CachePolicy, CacheTenantQuota
 from plugins.remediation.clock import Clock
@@ -34,6 +35,7 @@ class Remediation:
             CacheMemory(),
             CachePolicy(),
             CacheTenantQuota(),
+            CacheTenantLimit(),
             CacheEvict(),
             CacheFlushNamespace(),
             CacheWarmUp(servers),

@@ -67,11 +67,25 @@ def test_a_tenants_quota_is_changed_and_nothing_else_of_it(cache: Cache) -> None
     assert b"tenant_shop:keys=0,bytes=0,quota=5242880" in cache.command("INFO", "tenants")
 
 
+def test_a_tenants_limit_is_changed_and_nothing_else_of_it(cache: Cache) -> None:
+    supervisor = cache.running(with_tenants(cache))
+    control = SupervisedCache(supervisor)
+    assert control.check(limits={"shop": 500}) is True
+    assert control.change(limits={"shop": 500}) == "restarted"
+    assert supervisor.settings.tenants == to_json([SHOP._replace(ops_per_second=500), SEARCH])
+    assert {name: tenant.ops_per_second for name, tenant in control.facts().tenants.items()} == {
+        "shop": 500,
+        "search": 0,
+    }
+
+
 @pytest.mark.parametrize(
     ("wanted", "why"),
     [
         ({"quotas": {"shop": 12 * MIB}}, "more than 7/8 of the memory"),
         ({"quotas": {"attic": 2 * MIB}}, "no tenant attic; it has search, shop"),
+        ({"limits": {"attic": 5}}, "no tenant attic; it has search, shop"),
+        ({"limits": {"shop": -5}}, "it is negative"),
         ({"policy": "lru"}, "may evict one tenant's for another's"),
         ({"policy": "mru"}, "no eviction policy"),
         ({"memory": MIB}, "too little"),

@@ -23,7 +23,9 @@ __all__ = ["foreign"]
 
 MAIN = "import sys; sys.argv[0] = 'predis-agent'; from agent.cli import main; main()"
 SHIPPED_PLUGINS = {
-    **dict.fromkeys(("cache_metrics", "gpu_metrics", "host_metrics", "prometheus", "redis_metrics"), "active"),
+    **dict.fromkeys(
+        ("cache_metrics", "gpu_metrics", "host_metrics", "prometheus", "redis_metrics", "origin_metrics"), "active"
+    ),
     **dict.fromkeys(("anomaly", "forecasting", "remediation"), "active"),
     **dict.fromkeys(("cloudwatch", "datadog", "newrelic", "otlp"), "disabled"),
 }

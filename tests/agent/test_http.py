@@ -36,6 +36,11 @@ INCIDENT = Incident(
     "i1", 1700000000.0, "load <is> off, says hunter2", (ANOMALY,), (Cause("origin", 2.0, "it is <slow>"),),
     attributes={"series": "1", "components": "test"},
 )  # fmt: skip
+EVIDENCE = {
+    "series": 'queue{shop="<b>"}',
+    "unit": "jobs/s",
+    "history": [(1700000000.0 + turn, math.inf if turn == 1 else 2.0 * turn) for turn in range(4)],
+}
 
 
 class View:
@@ -87,7 +92,7 @@ class View:
         return [summary(INCIDENT)]
 
     def incident(self, identifier: str) -> dict[str, Any] | None:
-        return incident_document(INCIDENT) if identifier == INCIDENT.id else None
+        return incident_document(INCIDENT, lambda cause, incident: [EVIDENCE]) if identifier == INCIDENT.id else None
 
     def history(self, query: Iterable[tuple[str, str]]) -> dict[str, Any]:
         asked = dict(query)
@@ -431,6 +436,11 @@ def test_incidents_are_listed_and_shown_without_secrets(tmp_path: Path) -> None:
         found = client.get("/api/v1/incidents/i1").json()
         assert (found["anomalies"][0]["low"], found["anomalies"][0]["high"]) == (None, 3.0)
         assert found["anomalies"][0]["history"][0] == [1699999900.0, -10.0]
+        assert found["causes"][0]["evidence"][0]["history"][:3] == [
+            [1700000000, 0],
+            [1700000001, None],
+            [1700000002, 4],
+        ]
         assert client.get("/api/v1/incidents/nobody").status_code == 404
 
 
@@ -441,6 +451,7 @@ def test_an_incident_is_a_page_with_a_picture_and_nothing_in_it_is_taken_for_htm
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "load &lt;is&gt; off, says ***" in answer.text
         assert "it is &lt;slow&gt;" in answer.text
-        assert answer.text.count("<polyline") == 1
+        assert answer.text.count("<polyline") == 2, "one of the series, one of the cause"
+        assert "queue{shop=&quot;&lt;b&gt;&quot;}, jobs/s" in answer.text
         assert "expected −∞ to 3" in answer.text
         assert client.get("/incidents/<b>").status_code == 404

@@ -55,6 +55,17 @@ def test_the_numbers_of_plugins_and_exporters_are_there() -> None:
     assert "about 1,234.50 USD a month by list prices" in words
 
 
+def test_what_rules_do_is_there() -> None:
+    rule = {"rule": "tenant-floods", "subject": "tenant:shop", "state": "resting", "why": "12 > <5>", "reason": "",
+            "plan": ["would limit it"], "last_result": "verified", "last_result_at": 1700000000.0}  # fmt: skip
+    page = status_page({**STATUS, "rules": {"under_way": [rule, {"rule": "young", "state": "pending", "why": "x"}]}})
+    words = Text(page).words
+    for word in ("tenant-floods", "tenant:shop", "would limit it", "resting", "verified", "22:13:20 UTC", "12 > <5>"):
+        assert word in words
+    assert words.index("Rules at work") < words.index("Cache")
+    assert "Rules at work" not in Text(status_page(STATUS)).words
+
+
 def test_what_plugins_say_is_text_and_nothing_comes_from_elsewhere() -> None:
     page = Text(status_page(STATUS))
     assert "<script>alert(1)</script>" in page.words

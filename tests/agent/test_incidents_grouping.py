@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.incidents.grouping import FORSAKEN, QUIET, SHOWN, TOGETHER, YOUNG, Grouper, component_of
+from agent.incidents.grouping import FORSAKEN, QUIET, SHOWN, TOGETHER, YOUNG, Grouper, Open, component_of
 from agent.incidents.model import Anomaly
 
 
@@ -169,6 +169,15 @@ def test_an_incident_of_a_clock_that_was_ahead_is_over_once_it_was_quiet() -> No
     assert len(grouper.open) == 1
     look(grouper, 1010)  # the clock is right again
     assert look(grouper, 1010 + QUIET + 10) == (0, 0, 1)
+
+
+def test_the_title_tells_of_what_is_off_still() -> None:
+    back = dataclasses.replace(anomaly("load", score=0.9), value=0.5)
+    one = Open("i1", 0.0, {})
+    one.take("seer", back)
+    assert one.incident().title == "load is off (shift): 0.5, expected 0 to 1"
+    one.take("seer", anomaly("heat", score=0.8))
+    assert one.incident().title == "heat is off (shift): 5, expected 0 to 1; 1 more series"
 
 
 def test_what_is_absent_has_a_title_without_a_number() -> None:

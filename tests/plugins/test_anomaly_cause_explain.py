@@ -1,6 +1,7 @@
 """From an incident and the history to causes: which series are read, and what is said of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from agent.api import Anomaly, Incident, Kind, MetricSpec
 from agent.metrics.docs import shipped_entry_points, specs_of
@@ -109,6 +110,21 @@ def test_a_tenant_that_floods_is_told_from_one_that_suffers() -> None:
         "tenant:shop",
         "noisy tenant",
     )
+
+
+def test_the_row_in_which_it_began_is_no_part_of_what_is_usual() -> None:
+    """A detector looks a moment after the row was collected; the row in which most is evicted is the first."""
+    evicted = [*[0.0] * (ROWS - 6), 20_000.0, *[300.0] * 5]
+    kept = Kept(
+        {
+            ("predis_memory_max_bytes", ()): from_opening(64e6, 8e6),
+            ("predis_evicted_keys_total", ("capacity",)): counted(evicted),
+        }
+    )
+    alarm = anomaly("predis_memory_max_bytes")
+    for late in (0.0, 4.0):
+        found = incident(replace(alarm, since=OPENED + late, time=OPENED + 50 + late))
+        assert causes(found, kept)[0] == ("cache", "memory limit lowered")
 
 
 def test_a_counter_that_starts_anew_is_no_move() -> None:

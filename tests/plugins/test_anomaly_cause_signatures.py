@@ -16,8 +16,12 @@ SPECS = {spec.name: spec for point in shipped_entry_points() for spec in specs_o
 
 def series(condition: Condition, moved: bool) -> list[Observed]:
     """Series for which a condition holds, or does not."""
-    level = {"above": condition.by + 1, "below": condition.by - 1, "rises": 300.0, "falls": 30.0}[condition.move]
-    calm = {"above": condition.by, "below": condition.by, "rises": 100.0, "falls": 100.0}[condition.move]
+    level = {"above": condition.by + 1, "below": condition.by - 1, "rises": 300.0, "falls": 30.0, "changes": 100.5}[
+        condition.move
+    ]
+    calm = {"above": condition.by, "below": condition.by, "rises": 100.0, "falls": 100.0, "changes": 100.0}[
+        condition.move
+    ]
 
     def one(metric: str, now: float) -> Observed:
         spec = SPECS[metric]
@@ -39,7 +43,15 @@ def incident(
 
 def test_the_patterns_of_the_issue_are_there() -> None:
     names = {signature.name for signature in SHIPPED}
-    wanted = {"memory pressure", "cold cache after restart", "hot key", "noisy tenant", "gpu throttling", "gpu error"}
+    wanted = {
+        "memory pressure",
+        "cold cache after restart",
+        "hot key",
+        "noisy tenant",
+        "gpu throttling",
+        "gpu error",
+        "origin slow",
+    }
     assert names >= wanted | {"model regression"}
 
 
@@ -72,6 +84,36 @@ def test_a_signature_is_not_found_if_part_of_it_is_missing_or_spoilt(signature: 
     assert matches([signature], []) == []
 
 
+def test_a_restart_is_seen_in_a_time_as_it_is() -> None:
+    """A Unix time is large: a minute is no spread of it."""
+    (signature,) = [signature for signature in SHIPPED if signature.name == "cache restarted"]
+    key = ("predis_cache_start_time_seconds", ())
+
+    def found(now: float) -> list[str]:
+        before = [(1.7e9 + 10 * row, 1.6999e9) for row in range(60)]
+        series = Observed(key, "x", Meaning.state, before, [(1.7e9 + 600, now)])
+        return [cause.why for cause in matches([signature], [series])]
+
+    assert found(1.6999e9) == []
+    (why,) = found(1.7e9 + 599)
+    assert why.endswith("predis_cache_start_time_seconds changed.")
+
+
+def test_an_origin_is_slow_once_people_notice() -> None:
+    (signature,) = [signature for signature in SHIPPED if signature.name == "origin slow"]
+    key = ("predis_origin_probe_duration_seconds", ("shop",))
+
+    def found(slowest: float, rows: int = 2) -> list[str]:
+        before = [(10.0 * row, 0.001 + 1e-5 * (row % 3)) for row in range(60)]
+        during = [*((600.0 + 10 * row, slowest) for row in range(rows)), (640.0, 0.001)]  # it was mended since
+        series = Observed(key, "x", Meaning.state, before, during, labels=("origin",))
+        return [cause.component for cause in matches([signature], [series])]
+
+    assert found(0.3) == ["origin:shop"]
+    assert found(0.05) == [], "fifty times as long, and nobody minds"
+    assert found(0.3, rows=1) == [], "one probe may have had bad luck"
+
+
 def test_conditions_are_about_one_and_the_same_gpu() -> None:
     signature = next(s for s in SHIPPED if s.name == "gpu throttling")
     throttled, clock = incident(signature)
@@ -96,6 +138,17 @@ def test_conditions_are_about_one_and_the_same_gpu() -> None:
             '[[signature]]\nname = "a"\ncomponent = "c"\nwhy = "w"\nall = [{ metric = "m", is = "above" }]\n',
             5,
             "needs a number",
+        ),
+        (
+            '[[signature]]\nname = "a"\ncomponent = "c"\nwhy = "w"\n'
+            'all = [{ metric = "m", is = "above", by = 1, to = 2 }]\n',
+            5,
+            "'to' = 2: write a number, and only for what rises or falls",
+        ),
+        (
+            '[[signature]]\nname = "a"\ncomponent = "c"\nwhy = "w"\nall = [{ metric = "m", is = "rises", rows = 0 }]\n',
+            5,
+            "'rows' = 0: write a whole number",
         ),
         ('[[signature]]\nname = "a"\ncomponent = "c"\nwhyy = "w"\nall = []\n', 4, "'whyy' is not known"),
     ],

@@ -45,6 +45,7 @@ def test_there_are_the_actions_of_the_issue() -> None:
         "cache.memory",
         "cache.policy",
         "cache.tenant_quota",
+        "cache.tenant_limit",
         "cache.evict",
         "cache.flush_namespace",
         "cache.warm_up",

@@ -3,6 +3,7 @@
 import itertools
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from agent.api import Host, Outcome, Plan, PlanOutdated, PredisError
 from agent.cache.control import SupervisedCache
 from agent.cache.settings import CacheSettings
 from core_cache.resp_client import RespClient, RespError
-from core_cache.tenants import Tenant, to_json
+from core_cache.tenants import Tenant, hash_of, to_json
 from plugins.remediation.cache_settings import CacheMemory
 from plugins.remediation.notes import Notes
 from plugins.remediation.warm_up import _set as copy_of
@@ -247,6 +248,53 @@ def test_a_tenants_quota_is_changed_and_put_back(supervised: Any) -> None:
         Used(action_of("cache.tenant_quota"), host, tenant="shap", to="6MiB", restart=True).plan()
     with pytest.raises(PredisError, match="7/8 of the memory"):
         Used(action_of("cache.tenant_quota"), host, tenant="shop", to="15MiB", restart=True).plan()
+
+
+def test_a_tenant_is_held_to_its_limit_and_let_go_again(tmp_path: Path, cache: Cache) -> None:
+    # given a tenant that may send what it likes
+    shop = SHOP._replace(password_sha256=hash_of("of the shop"))
+    settings = CacheSettings(**{**vars_of(cache.settings), "tenants": to_json([shop])})
+    supervisor = cache.running(settings)
+    host = host_in(tmp_path, None, SupervisedCache(supervisor))
+
+    def seconds_for_hundred() -> float:
+        with RespClient(Path(settings.unix_socket), "of the shop", timeout=10.0, user="shop") as client:
+            began = time.monotonic()
+            for _ in range(100):
+                client.command("GET", "shop:1")
+            return time.monotonic() - began
+
+    with pytest.raises(PredisError, match="restart = true"):
+        Used(action_of("cache.tenant_limit"), host, tenant="shop", ops_per_second=200).plan()
+    with pytest.raises(PredisError, match=r"no tenant shap \(did you mean shop\?\)"):
+        Used(action_of("cache.tenant_limit"), host, tenant="shap", ops_per_second=200, restart=True).plan()
+    used = Used(action_of("cache.tenant_limit"), host, tenant="shop", ops_per_second=200, restart=True)
+    assert used.action.target(used.params) == "tenant:shop"
+    assert used.plan() == (
+        "would change the limit of the tenant shop from none to 200 commands/s; the cache process would be "
+        "restarted, warm"
+    )
+    cache.command("SET", "shop:1", "x")
+    # when the action runs, then a hundred commands take as long as the limit says: a twentieth of it comes at once
+    outcome = used.run()
+    assert outcome.done
+    assert used.done_before() == replace(
+        outcome, detail="changed the limit of the tenant shop from none to 200 commands/s"
+    )
+    assert seconds_for_hundred() >= 0.9 * (100 - 10) / 200
+    assert cache.command("GET", "shop:1") == b"x"
+    # and its quota is what it was
+    assert b"quota=4194304" in cache.command("INFO", "tenants")
+    # when it is taken back, then they do not
+    assert used.undo(outcome).done
+    assert supervisor.settings == settings
+    with pytest.raises(PredisError, match="is none already"):
+        Used(action_of("cache.tenant_limit"), host, tenant="shop", ops_per_second=0, restart=True).plan()
+
+
+def test_a_limit_without_a_supervisor_is_refused_in_a_sentence(host: Host) -> None:
+    with pytest.raises(PredisError, match="by the agent that supervises the cache, and here is none"):
+        Used(action_of("cache.tenant_limit"), host, tenant="shop", ops_per_second=200, restart=True).plan()
 
 
 def run_id(cache: Cache) -> str:

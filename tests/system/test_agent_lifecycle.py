@@ -110,7 +110,9 @@ def test_the_status_document_names_cache_and_plugins(agent: Server) -> None:
     )
     assert status["health"] == {"live": True, "ready": True, "reasons": []}
     assert {plugin["name"]: plugin["state"] for plugin in status["plugins"]} == {
-        **dict.fromkeys(("cache_metrics", "gpu_metrics", "host_metrics", "prometheus", "redis_metrics"), "active"),
+        **dict.fromkeys(
+            ("cache_metrics", "gpu_metrics", "host_metrics", "prometheus", "redis_metrics", "origin_metrics"), "active"
+        ),
         "remediation": "active",
         "anomaly": "active",
         "forecasting": "active",

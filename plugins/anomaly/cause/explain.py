@@ -110,10 +110,12 @@ def _observed(
             points = _rates(points)
             # The history gives the counts of histograms: how often, not how long.
             meaning = Meaning.state if spec.kind is Kind.histogram else meaning
-        before = [point for point in points if point[0] < start]
-        during = [point for point in points if point[0] >= start]
+        # A detector looks at what was collected last: what it has seen at `start` is the newest row up to then.
+        seen = max((time for time, _ in points if time <= start), default=start)
+        before = [point for point in points if point[0] < seen]
+        during = [point for point in points if point[0] >= seen]
         if before and during:
-            unit = spec.unit if spec.kind is Kind.gauge else f"{spec.unit}/s"
+            unit = {Kind.gauge: spec.unit, Kind.histogram: "/s"}.get(spec.kind, f"{spec.unit}/s")
             component = topology.component(key[0], labels[key])
             found[key] = Observed(key, component, meaning, before, during, unit, spec.labels)
     return [found[key] for key in telling if key in found]

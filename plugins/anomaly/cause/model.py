@@ -12,6 +12,14 @@ SeriesKey = tuple[str, tuple[str, ...]]
 Point = tuple[float, float]
 
 
+def shown(value: float) -> str:
+    """A number for people: three digits, and k, M, G or T for what is large."""
+    for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g}{letter}"
+    return f"{value:.3g}"
+
+
 class Meaning(StrEnum):
     """What a series tells of its component: what can be added up over components, and what cannot."""
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from plugins.anomaly.cause.account import NOISE, Account, Burden, account, lost
 from plugins.anomaly.cause.graph import Graph
-from plugins.anomaly.cause.model import Cause, Meaning, Observed
+from plugins.anomaly.cause.model import Cause, Meaning, Observed, shown
 from plugins.anomaly.cause.shift import Shift, shift_of
 
 STRONG = 6.0  # spreads at which a move counts half of what it can count
@@ -117,7 +117,7 @@ def _why(
     observed = shift.observed
     label = observed.meaning.value if observed.meaning is not Meaning.state else observed.name
     verb = "rose" if shift.now > shift.usual else "fell"
-    moved = f"its {label} {verb} from {shift.usual:.3g} to {shift.now:.3g}{observed.unit and ' ' + observed.unit}"
+    moved = f"its {label} {verb} from {shown(shift.usual)} to {shown(shift.now)}{observed.unit and ' ' + observed.unit}"
     moved += f", {abs(shift.spreads):.1f} times its usual spread"
     if shift.onset is not None:
         moved += f", from {datetime.fromtimestamp(shift.onset, UTC):%H:%M:%S} on"

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from plugins.anomaly.cause.model import Cause, Observed
+from plugins.anomaly.cause.model import Cause, Observed, shown
 from plugins.anomaly.cause.shift import shift_of
 
 SHIPPED = Path(__file__).with_name("signatures.toml")
-MOVES = ("rises", "falls", "above", "below")
+MOVES = ("rises", "falls", "above", "below", "changes")
 USUAL_SPREADS = 4.0
 
 
@@ -31,6 +31,8 @@ class Condition:
     by: float
     labels: Mapping[str, str]
     of: str = ""
+    to: float | None = None
+    rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +131,22 @@ def _judge(condition: Condition, seen: Observed) -> str:
     if condition.move in ("above", "below"):
         values = [value for _, value in seen.during if math.isfinite(value)]
         if values and (values[-1] > condition.by if condition.move == "above" else values[-1] < condition.by):
-            return f"{name} is {values[-1]:.3g}{unit}"
+            return f"{name} is {shown(values[-1])}{unit}"
         return ""
+    if condition.move == "changes":
+        before = {value for _, value in seen.before}
+        return f"{name} changed" if any(value not in before for _, value in seen.during) else ""
+    sign = 1 if condition.move == "rises" else -1
+    if condition.rows > 1:  # it moved as far as the last of so many rows that moved farthest
+        farthest = sorted(seen.during, key=lambda point: -sign * point[1])[condition.rows - 1 :]
+        seen = replace(seen, during=sorted(farthest))
     shift = shift_of(seen)
-    if shift is None or (shift.spreads if condition.move == "rises" else -shift.spreads) < condition.by:
+    if shift is None or sign * shift.spreads < condition.by:
+        return ""
+    if condition.to is not None and sign * shift.now < sign * condition.to:
         return ""
     verb = "rose" if condition.move == "rises" else "fell"
-    return f"{name} {verb} from {shift.usual:.3g} to {shift.now:.3g}{unit}"
+    return f"{name} {verb} from {shown(shift.usual)} to {shown(shift.now)}{unit}"
 
 
 def _ratio(part: Observed, rest: Observed) -> Observed:
@@ -158,7 +169,7 @@ def _signature(entry: Mapping[str, Any]) -> Signature:
 
 
 def _condition(table: Mapping[str, Any]) -> Condition:
-    _only(table, ("metric", "is", "by", "labels", "of"))
+    _only(table, ("metric", "is", "by", "labels", "of", "to", "rows"))
     move = table["is"]
     if move not in MOVES:
         raise ValueError(f"is = {move!r} is not known; it can be {', '.join(MOVES)}")
@@ -167,7 +178,14 @@ def _condition(table: Mapping[str, Any]) -> Condition:
     by = table.get("by", USUAL_SPREADS)
     if not isinstance(by, (int, float)) or isinstance(by, bool):
         raise ValueError(f"by = {by!r} is no number")
-    return Condition(str(table["metric"]), move, float(by), dict(table.get("labels", {})), str(table.get("of", "")))
+    to = table.get("to")
+    if to is not None and (not isinstance(to, (int, float)) or isinstance(to, bool) or move not in ("rises", "falls")):
+        raise ValueError(f"'to' = {to!r}: write a number, and only for what rises or falls")
+    rows = table.get("rows", 1)
+    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1 or (rows > 1 and move not in ("rises", "falls")):
+        raise ValueError(f"'rows' = {rows!r}: write a whole number, and only for what rises or falls")
+    labels, of = dict(table.get("labels", {})), str(table.get("of", ""))
+    return Condition(str(table["metric"]), move, float(by), labels, of, None if to is None else float(to), rows)
 
 
 def _only(table: Mapping[str, Any], keys: Sequence[str]) -> None:

@@ -1,0 +1,1 @@
+"""How fast the origins behind the cache answer, from probing them."""
