@@ -220,9 +220,24 @@ def test_native_histograms_can_be_switched_off(host: Host) -> None:
 def test_what_changed_since_the_last_page_is_on_the_next() -> None:
     writer, fresh = Protobuf(native=True), Protobuf(native=True)
     other = Sample("predis_visit_duration_seconds", Histogram((2.5, 7.0), (4, 1, 0), 1e12), ("a",))
-    for samples in (SAMPLES, tuple(reversed(SAMPLES)), (*SAMPLES[:3], other), (), SAMPLES):
+    same_keys = (*SAMPLES[:3], other, *SAMPLES[4:])
+    for samples in (SAMPLES, tuple(reversed(SAMPLES)), (*SAMPLES[:3], other), (), SAMPLES, same_keys, SAMPLES):
         assert writer.write(snapshot_of(*samples)) == Protobuf(native=True).write(snapshot_of(*samples))
     assert fresh.write(snapshot_of()) == b""
+    # also of the declaration of a metric
+    key = ("predis_shelf_bytes", ("top", "x"))
+    for labels in (("shelf", "kind"), ("kind", "shelf")):
+        spec = MetricSpec(key[0], Kind.gauge, f"Labels: {labels}.", "bytes", labels)
+        ((family,),) = (read(writer.write(Snapshot(1.0, {key: Sample(key[0], 1, key[1])}, {key[0]: spec}))),)
+        assert family.help == spec.help
+        assert [pair.name for pair in family.metric[0].label] == list(labels)
+
+
+def test_neighbours_share_a_span() -> None:
+    buckets = Buckets(1.0, (-3, -2, -2, 5, 6, 9))
+    assert buckets.spread((9, 1, 2, 3, 4, 5, 6)) == ([(-3, 2), (6, 2), (2, 1)], [1, 5, 4, 5, 6])
+    assert buckets.spread((9, 0, 0, 0, 0, 5, 0)) == ([(6, 1)], [5])
+    assert buckets.spread((9, 0, 0, 0, 0, 0, 0)) == ([], [])
 
 
 def test_a_page_of_ten_thousand_series_is_quick() -> None:
