@@ -4,7 +4,9 @@ import itertools
 import math
 import random
 import time
+from typing import Any
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +33,7 @@ STATED = 1.143  # of the cache's latencies, in the README
 ONE = MetricSpec("predis_wait_seconds", Kind.histogram, "Waits.", "seconds")
 
 
-def histogram_of(value: Histogram, native: bool = True) -> object:
+def histogram_of(value: Histogram, native: bool = True) -> Any:
     """A histogram as the library reads it from a page."""
     sample = Sample(ONE.name, value)
     ((family,),) = (read(Protobuf(native).write(Snapshot(1.0, {sample.key: sample}, {ONE.name: ONE}))),)
@@ -125,6 +127,19 @@ def test_no_native_bucket_ever_shrinks(grown: list[tuple[int, int]]) -> None:
         native = native_buckets(histogram_of(Histogram(bounds, tuple(counts), 1.0)))
         assert all(native[index] >= count for index, count in before.items())
         before = native
+
+
+@pytest.mark.parametrize("counts", [(2.0, 200.0, 3.0), tuple(numpy.array([2, 200, 3]))])
+def test_counts_that_are_no_integers_of_python_break_no_page(counts: Any) -> None:
+    found = histogram_of(Histogram((1.0, 2.0), counts, 5.0))
+    assert [bucket.cumulative_count for bucket in found.bucket] == [2, 202, 205]
+    assert (found.zero_count, list(native_buckets(found).values())) == (2, [200, 3])
+
+
+def test_the_largest_counts_fit() -> None:
+    counts = (0, 2**63 - 2, 1)
+    found = histogram_of(Histogram((1.0, 2.0), counts, 5.0))
+    assert (found.sample_count, list(native_buckets(found).values())) == (2**63 - 1, [2**63 - 2, 1])
 
 
 @pytest.mark.parametrize("bounds", [(), (0.0, 1.0), (-1.0, 1.0)])
