@@ -37,6 +37,10 @@ MAX_LABEL_CHARS = 512
 MAX_EXEMPLAR_CHARS = 128  # of all labels of one, names and values, by OpenMetrics
 
 
+_MOST_OBSERVATIONS = 2**63  # exporters write counts as integers of 64 bits
+_LATEST = 253_402_300_800.0  # Unix time, the year 10000: from here on vendors' timestamps have no more room
+
+
 class CatalogueError(PredisError):
     """A metric's declaration that cannot be accepted: one sentence per problem."""
 
@@ -199,6 +203,7 @@ def _sound(histogram: Histogram) -> bool:
     return (
         len(counts) == len(histogram.bounds) + 1
         and min(counts) >= 0
+        and sum(counts) < _MOST_OBSERVATIONS
         and math.isfinite(histogram.sum)
         and _ascending(histogram.bounds)
         and (not histogram.exemplars or all(map(_good_exemplar, histogram.exemplars)))
@@ -217,7 +222,7 @@ def _is_fine(fine: object, histogram: Histogram) -> bool:
 
 
 def _good_exemplar(given: object) -> bool:
-    if not isinstance(given, Exemplar) or not (math.isfinite(given.value) and math.isfinite(given.time)):
+    if not isinstance(given, Exemplar) or not (math.isfinite(given.value) and 0 <= given.time < _LATEST):
         return False
     texts = [text for label in given.labels for text in label]
     return (

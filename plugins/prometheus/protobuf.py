@@ -119,7 +119,7 @@ class Protobuf:
         if bounds is not head.bounds:
             head.bounds = bounds
             head.edges = [_UPPER_BOUND + _double(bound) for bound in (*bounds, math.inf)]
-        totals = list(accumulate(histogram.counts))
+        totals = list(accumulate(map(int, histogram.counts)))  # numpy's numbers and floats are no integers to write
         out = [_SAMPLE_COUNT, _varint(totals[-1]), _SAMPLE_SUM, _double(histogram.sum)]
         exemplars = by_bucket(histogram) if histogram.exemplars else {}
         for number, (total, edge) in enumerate(zip(totals, head.edges, strict=True)):
@@ -139,17 +139,17 @@ class Protobuf:
                 head.native = schema + _tag(6, _FIXED64) + _double(head.buckets.zero_threshold) + _ZERO_COUNT
         if head.buckets is None:
             return
-        spans, counts = head.buckets.spread(histogram.counts)
-        yield head.native + _varint(histogram.counts[0])
+        every = list(map(int, histogram.counts))
+        spans, counts = head.buckets.spread(every)
+        yield head.native + _varint(every[0])
         for offset, length in spans:
             span = _OFFSET + _signed(offset) + _SPAN_LENGTH + _varint(length)
             yield _SPAN + _varint(len(span)) + span
         if counts:
             deltas = b"".join(map(_signed, map(sub, counts, (0, *counts[:-1]))))
             yield _DELTAS + _varint(len(deltas)) + deltas
-        for exemplar in sorted(
-            exemplars, key=lambda one: one.time
-        ):  # Prometheus takes none that is older than the last
+        # by time: Prometheus takes none that is older than the last
+        for exemplar in sorted(exemplars, key=lambda one: one.time):
             yield _message(16, _exemplar(exemplar))
 
 

@@ -136,6 +136,9 @@ def test_something_else_than_a_spec_is_named() -> None:
         (Sample("predis_visit_duration_seconds", Histogram((2.0, 1.0), (1, 1, 1), 1.0)), "value"),
         (Sample("predis_visit_duration_seconds", Histogram((1.0, float("inf")), (1, 1, 1), 1.0)), "value"),
         (Sample("predis_visit_duration_seconds", Histogram((1.0,), (1, 1), float("nan"))), "value"),
+        (Sample("predis_visit_duration_seconds", Histogram((1.0,), (1, 2**63 - 2), 1.0)), None),
+        (Sample("predis_visit_duration_seconds", Histogram((1.0,), (1, 2**63 - 1), 1.0)), "value"),
+        (Sample("predis_visit_duration_seconds", Histogram((1.0,), (1, float("nan")), 1.0)), "value"),  # type: ignore[arg-type]
         *(
             (Sample("predis_visit_duration_seconds", Histogram((1.0,), (1, 2), 9.0, (exemplar,))), reason)
             for exemplar, reason in (
@@ -146,7 +149,9 @@ def test_something_else_than_a_spec_is_named() -> None:
                 (Exemplar((("Not a name", "1"),), 0.5, 1.5e9), "value"),
                 (Exemplar((("id", 1),), 0.5, 1.5e9), "value"),  # type: ignore[arg-type]
                 (Exemplar((), float("nan"), 1.5e9), "value"),
-                (Exemplar((), 0.5, float("inf")), "value"),
+                (Exemplar((), 0.5, float("nan")), "value"),
+                (Exemplar((), 0.5, -1.0), "value"),
+                (Exemplar((), 0.5, 1e12), "value"),
                 ("an exemplar", "value"),
             )
         ),

@@ -161,6 +161,8 @@ def test_a_page_is_what_prometheus_client_writes_whatever_changed_since_the_last
         SAMPLES,
         tuple(reversed(SAMPLES)),
         (*SAMPLES[:3], other_bounds, SAMPLES[5]),
+        SAMPLES,
+        (*SAMPLES[:3], other_bounds, *SAMPLES[4:]),
         (SAMPLES[0], WITH_EXEMPLARS, with_quotes),
         (Sample("predis_shelf_bytes", -1e9, ("top", "x")), *SAMPLES),
         (Sample("predis_visits_total", True),),

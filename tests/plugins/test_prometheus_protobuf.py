@@ -4,7 +4,9 @@ import itertools
 import math
 import random
 import time
+from typing import Any
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +33,7 @@ STATED = 1.143  # of the cache's latencies, in the README
 ONE = MetricSpec("predis_wait_seconds", Kind.histogram, "Waits.", "seconds")
 
 
-def histogram_of(value: Histogram, native: bool = True) -> object:
+def histogram_of(value: Histogram, native: bool = True) -> Any:
     """A histogram as the library reads it from a page."""
     sample = Sample(ONE.name, value)
     ((family,),) = (read(Protobuf(native).write(Snapshot(1.0, {sample.key: sample}, {ONE.name: ONE}))),)
@@ -127,6 +129,19 @@ def test_no_native_bucket_ever_shrinks(grown: list[tuple[int, int]]) -> None:
         before = native
 
 
+@pytest.mark.parametrize("counts", [(2.0, 200.0, 3.0), tuple(numpy.array([2, 200, 3]))])
+def test_counts_that_are_no_integers_of_python_break_no_page(counts: Any) -> None:
+    found = histogram_of(Histogram((1.0, 2.0), counts, 5.0))
+    assert [bucket.cumulative_count for bucket in found.bucket] == [2, 202, 205]
+    assert (found.zero_count, list(native_buckets(found).values())) == (2, [200, 3])
+
+
+def test_the_largest_counts_fit() -> None:
+    counts = (0, 2**63 - 2, 1)
+    found = histogram_of(Histogram((1.0, 2.0), counts, 5.0))
+    assert (found.sample_count, list(native_buckets(found).values())) == (2**63 - 1, [2**63 - 2, 1])
+
+
 @pytest.mark.parametrize("bounds", [(), (0.0, 1.0), (-1.0, 1.0)])
 def test_a_histogram_of_what_may_be_negative_stays_a_classic_one(bounds: tuple[float, ...]) -> None:
     found = histogram_of(Histogram(bounds, (1,) * (len(bounds) + 1), 1.0))
@@ -220,9 +235,24 @@ def test_native_histograms_can_be_switched_off(host: Host) -> None:
 def test_what_changed_since_the_last_page_is_on_the_next() -> None:
     writer, fresh = Protobuf(native=True), Protobuf(native=True)
     other = Sample("predis_visit_duration_seconds", Histogram((2.5, 7.0), (4, 1, 0), 1e12), ("a",))
-    for samples in (SAMPLES, tuple(reversed(SAMPLES)), (*SAMPLES[:3], other), (), SAMPLES):
+    same_keys = (*SAMPLES[:3], other, *SAMPLES[4:])
+    for samples in (SAMPLES, tuple(reversed(SAMPLES)), (*SAMPLES[:3], other), (), SAMPLES, same_keys, SAMPLES):
         assert writer.write(snapshot_of(*samples)) == Protobuf(native=True).write(snapshot_of(*samples))
     assert fresh.write(snapshot_of()) == b""
+    # also of the declaration of a metric
+    key = ("predis_shelf_bytes", ("top", "x"))
+    for labels in (("shelf", "kind"), ("kind", "shelf")):
+        spec = MetricSpec(key[0], Kind.gauge, f"Labels: {labels}.", "bytes", labels)
+        ((family,),) = (read(writer.write(Snapshot(1.0, {key: Sample(key[0], 1, key[1])}, {key[0]: spec}))),)
+        assert family.help == spec.help
+        assert [pair.name for pair in family.metric[0].label] == list(labels)
+
+
+def test_neighbours_share_a_span() -> None:
+    buckets = Buckets(1.0, (-3, -2, -2, 5, 6, 9))
+    assert buckets.spread((9, 1, 2, 3, 4, 5, 6)) == ([(-3, 2), (6, 2), (2, 1)], [1, 5, 4, 5, 6])
+    assert buckets.spread((9, 0, 0, 0, 0, 5, 0)) == ([(6, 1)], [5])
+    assert buckets.spread((9, 0, 0, 0, 0, 0, 0)) == ([], [])
 
 
 def test_a_page_of_ten_thousand_series_is_quick() -> None:
