@@ -189,7 +189,7 @@ class Service:
         return STOP_TIMEOUT + (LAST_SNAPSHOT_TIMEOUT if self._supervisor.settings.snapshot_on_shutdown else 0.0)
 
     def _run_plugins(self, manager: PluginManager, collection: Collection) -> None:
-        manager.load()
+        manager.load(starts=True)
         for warning in manager.warnings:
             log.warning("%s", warning)
         manager.remember()

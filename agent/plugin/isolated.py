@@ -110,27 +110,36 @@ class IsolatedPlugin(LoadedPlugin):
             load_deadline=load_deadline,
         )
 
-    def load(self) -> list[Problem]:
-        """Try whether the plugin can be used, in a process that ends with that. Gives what is wrong with it."""
+    def load(self, *, keep: bool = False) -> list[Problem]:
+        """Try whether the plugin can be used, in a process that ends with that. Gives what is wrong with it.
+
+        keep: where it can be used the process stays, for `start`.
+        """
         mend = f"mend or uninstall {self.distribution or 'its package'}, or set plugins.{self.name}.enabled = false"
         key = f"plugins.{self.name}"
+        limit, child = self.config.memory_limit, None
         try:
             child, described = self._spawn()
-            child.close()
             self.specs = wire.load_specs(described["specs"])
             model = ExportConfig if "queue" in described["config"] else PluginConfig
             self.config = model.model_validate(described["config"])
             self._hooks = frozenset(map(str, described["hooks"])) & _CALLED
             self.state = "active" if described["state"] == "active" else "failed"
             problems = [_problem(**problem) for problem in described["problems"]]
+            if not self.config.enabled:
+                self.state = "disabled"
+            # Its own default of the limit was not known before.
+            if keep and self.state == "active" and not problems and self.config.memory_limit == limit:
+                self._child, child = child, None
         except Told as told:
             self.state = "failed"
             return [Problem(None, None, key, f"cannot be loaded: {told}", mend)]
         except (wire.WireError, KeyError, TypeError, ValueError):
             self.state = "failed"
             return [Problem(None, None, key, "cannot be loaded: its process gives no sensible answer", mend)]
-        if not self.config.enabled:
-            self.state = "disabled"
+        finally:
+            if child is not None:
+                child.close()
         return problems
 
     def implements(self, hook: str) -> bool:

@@ -94,10 +94,16 @@ class PluginManager:
         self._given = None if entry_points is None else list(entry_points)
         self._deadline, self._isolate, self._mark = load_deadline, isolate, mark
         self._only = only
+        self._starts = False
 
-    def load(self) -> None:
-        """Load every installed plugin that is enabled. Never raises for a plugin's sake."""
+    def load(self, *, starts: bool = False) -> None:
+        """Load every installed plugin that is enabled. Never raises for a plugin's sake.
+
+        starts: they are started next, and so those with a process of their own keep the one that they were tried in.
+        """
+        self._starts = starts
         self.plugins = self._load(self.config, {})
+        self._starts = False
 
     @property
     def active(self) -> list[LoadedPlugin]:
@@ -298,7 +304,7 @@ class PluginManager:
         isolated = IsolatedPlugin.of(plugin, keys, config, self._deadline)
         if running is not None and running.instance == isolated.instance:
             return running
-        problems = isolated.load()
+        problems = isolated.load(keep=self._starts)
         plugin.problems = [self._located(config, plugin.name, problem) for problem in problems]
         if plugin.problems or isolated.state != "active":
             plugin.state, plugin.config = isolated.state, isolated.config

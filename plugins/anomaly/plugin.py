@@ -43,6 +43,7 @@ from plugins.anomaly.multivariate import evaluation as multivariate
 from plugins.anomaly.watch import Detector, Watch
 
 STATE_FILE = "anomaly.state"
+READING = 0.5  # of the deadline: then what is read is ranked
 OWN = ("predis_anomal*", "predis_incident*")  # what was found is no reason to find more
 METHODS: dict[str, type[Detector]] = {"records": Engine, "zscore": ZScore}
 
@@ -178,7 +179,13 @@ class Anomaly:
             self._learned.see(incident, components)
             learned = self._learned.edges(incident.opened)
         return explain(
-            incident, history, self._specs, topology=self._topology, signatures=self._signatures, learned=learned
+            incident,
+            history,
+            self._specs,
+            topology=self._topology,
+            signatures=self._signatures,
+            learned=learned,
+            within=READING * self._config.deadline,
         )
 
     @hookimpl

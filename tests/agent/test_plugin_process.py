@@ -295,6 +295,58 @@ def test_mistakes_in_its_table_are_told_with_their_lines(foreign: Foreign, tmp_p
     assert 'did you mean "value"?' in typo.mend
 
 
+@pytest.mark.parametrize(
+    ("starts", "table", "own", "processes"),
+    [
+        (True, "", "", 1),
+        (False, "", "", 2),  # tried by a command, which starts nothing
+        (True, "", "memory_limit: int = 300 << 20", 2),  # a default of its own, not known before
+        (True, "memory_limit = 314572800\n", "memory_limit: int = 310 << 20", 1),
+    ],
+)
+def test_what_is_started_next_keeps_the_process_that_it_was_tried_in(
+    foreign: Foreign, tmp_path: Path, starts: bool, table: str, own: str, processes: int
+) -> None:
+    notes = tmp_path / "pids"
+    code = textwrap.dedent(GOOD).replace(
+        "    value: int = 1", f"    value: int = 1\n    {own}" if own else "    value: int = 1"
+    )
+    foreign.package("weather", f"import os\nopen({str(notes)!r}, 'a').write(f'{{os.getpid()}}\\n')\n{code}")
+    (tmp_path / "agent.toml").write_text(TABLE + table)
+    plugins = PluginManager(load_config(tmp_path / "agent.toml", (), {}), only=("weather",))
+    plugins.load(starts=starts)
+    weather = plugins.plugins["weather"]
+    assert isinstance(weather, IsolatedPlugin), weather.error
+    (tried,) = map(int, notes.read_text().split())
+    assert gone(tried) == (processes == 2)
+    weather.start(host(tmp_path))
+    try:
+        pids = list(map(int, notes.read_text().split()))
+        assert len(pids) == processes
+        assert pid_of(weather) == pids[-1]
+        assert weather.restarts == 0
+        assert [sample.name for sample in weather.collect()] == ["predis_foreign_value"]
+        if own or table:
+            limit = Path(f"/proc/{pids[-1]}/limits").read_text()
+            assert f"{weather.config.memory_limit} " in limit
+    finally:
+        weather.abandon()
+    wait_until(lambda: gone(pids[-1]), 5, "the process is gone")
+
+
+def test_one_that_cannot_be_used_leaves_no_process(foreign: Foreign, tmp_path: Path) -> None:
+    notes = tmp_path / "pids"
+    foreign.package(
+        "weather", f"import os\nopen({str(notes)!r}, 'a').write(f'{{os.getpid()}}\\n')\n" + textwrap.dedent(GOOD)
+    )
+    (tmp_path / "agent.toml").write_text(TABLE + 'value = "many"\n')
+    plugins = PluginManager(load_config(tmp_path / "agent.toml", (), {}), only=("weather",))
+    plugins.load(starts=True)
+    assert plugins.plugins["weather"].state == "failed"
+    (tried,) = map(int, notes.read_text().split())
+    assert gone(tried)
+
+
 def test_a_reload_keeps_the_process_of_an_unchanged_table(foreign: Foreign, tmp_path: Path) -> None:
     foreign.package("weather")
     plugins = manager(tmp_path, TABLE + "value = 2\n")

@@ -150,6 +150,22 @@ def test_edges_of_the_user_count() -> None:
     assert first([("bank", "shop_latency")]) == "shop_latency"
 
 
+def test_when_there_is_no_more_time_what_is_read_is_ranked_that_of_the_incident_first() -> None:
+    kept = history(predis_host_cpu_busy_ratio=from_opening(0.3, 0.99))
+    asked: list[SeriesKey] = []
+    whole, late = incident(anomaly("predis_host_cpu_busy_ratio")), kept.points
+
+    def points(key: SeriesKey, start: float, end: float) -> Sequence[tuple[float, float]]:
+        asked.append(key)
+        return late(key, start, end)
+
+    kept.points = points  # type: ignore[method-assign]
+    assert causes(whole, kept, within=0.0) == [("host", "")]
+    assert asked == [("predis_host_cpu_busy_ratio", ())]
+    assert causes(whole, kept) == [("host", "")]
+    assert len(asked) > 10
+
+
 def test_an_incident_without_anomalies_has_no_causes() -> None:
     assert causes(incident(), history()) == []
 

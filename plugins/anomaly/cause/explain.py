@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -29,20 +31,29 @@ def explain(
     edges: Iterable[tuple[str, str]] = (),
     learned: Mapping[tuple[str, str], int] = NOTHING,
     look_back: float = LOOK_BACK,
+    within: float = math.inf,
     limit: int = 5,
 ) -> list[Cause]:
     """The probable causes, best first: signatures that were found, then components by `rank`, each component once.
 
     specs: the metrics that there are, by name. edges: (what suffers, what it depends on), beside the topology's own.
     learned: more of them, from so many incidents each; they count for components of which those tell nothing.
-    At most MOST_SERIES series are looked at, those of the incident first.
+    At most MOST_SERIES series are looked at, those of the incident first; no others are read after `within` seconds.
     """
     if not incident.anomalies:
         return []
     start = min(anomaly.since for anomaly in incident.anomalies)
     end = max(anomaly.time for anomaly in incident.anomalies)
     keys = _keys(incident, history, specs)
-    series = _observed(keys, history, specs, topology, start, end, look_back)
+    own = {anomaly.series for anomaly in incident.anomalies}
+    series = [
+        observed
+        for some, until in (
+            ([key for key in keys if key in own], math.inf),
+            ([key for key in keys if key not in own], time.monotonic() + within),
+        )
+        for observed in _observed(some, history, specs, topology, start, end, look_back, until)
+    ]
     components = dict.fromkeys(observed.component for observed in series)
     links = [*topology.edges(components), *edges]
     named = [
@@ -99,12 +110,14 @@ def _observed(
     start: float,
     end: float,
     look_back: float,
+    until: float,
 ) -> list[Observed]:
-    """What is known of the series before and during the incident, in the order of the keys."""
+    """What is known of the series before and during the incident, in the order of the keys; of those that could be read
+    until that monotonic time."""
     labels = {key: dict(zip(specs[key[0]].labels, key[1], strict=False)) for key in keys}
     telling = [key for key in keys if not topology.is_harmless(key[0], labels[key])]
     found: dict[SeriesKey, Observed] = {}
-    for key, points in history.points_of(telling, start - look_back, end):
+    for key, points in history.points_of(telling, start - look_back, end) if time.monotonic() < until else ():
         spec, meaning = specs[key[0]], topology.meaning(key[0])
         if spec.kind in (Kind.counter, Kind.histogram):
             points = _rates(points)
@@ -118,6 +131,8 @@ def _observed(
             unit = {Kind.gauge: spec.unit, Kind.histogram: "/s"}.get(spec.kind, f"{spec.unit}/s")
             component = topology.component(key[0], labels[key])
             found[key] = Observed(key, component, meaning, before, during, unit, spec.labels)
+        if time.monotonic() >= until:
+            break
     return [found[key] for key in telling if key in found]
 
 
