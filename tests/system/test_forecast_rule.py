@@ -66,8 +66,7 @@ def test_what_will_be_full_is_made_larger_before_it_is(world: World, tmp_path: P
     world.rules("")
     agent = world.start("cache.memory=64MiB", "agent.interval=500ms", "plugins.forecasting.metrics=[]")
     with filling(agent):
-        began, _ = used(agent)[-1]
-        wait_until(lambda: used(agent)[-1][0] - began > HISTORY, 60, "half a minute of history")
+        wait_until(lambda: used(agent)[-1][0] - used(agent)[0][0] > HISTORY, 60, "half a minute of history")
         # when there is a rule on what is to come
         world.rules(RULE)
         assert world.reload()["success"] is True
@@ -79,7 +78,7 @@ def test_what_will_be_full_is_made_larger_before_it_is(world: World, tmp_path: P
     assert kinds[-1] == "ended"
     assert "verified" in kinds
     fired = next(record for record in records(log_path(agent.data_dir)) if record["kind"] == "fired")
-    assert "predis_memory_used_bytes is expected to reach 57.6MiB in" in fired["why"]
+    assert "predis_memory_used_bytes is expected to reach 57.6 MiB in" in fired["why"]
     assert ask(agent, "/api/v1/status")["cache"]["memory"] == 256 * MIB
     with agent.client() as client:
         assert client.command("GET", "key:0") == b"x" * 8000, "nothing was evicted"
