@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +52,7 @@ def demo(
     for name in names:
         if name not in FAULTS:
             raise PredisError(f"--fault {name}: there is no such fault; choose from {', '.join(FAULTS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended, too
     console = Console(stderr=as_json)
     rules = Path(worlds.__file__).with_name("rules.toml").read_text()
     results: list[Measured] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import queue
@@ -15,7 +16,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +139,7 @@ class World:
             raise PredisError(f"the cache of the demonstration does not answer: {error}") from None
         for name, tenant in json.loads((self.data_dir / "cache.tenants.json").read_text()).items():
             found |= {f"{name}.{key}": str(tenant.get(key, 0)) for key in ("prefix", "quota", "ops_per_second")}
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._ports['control']}/origin", timeout=5.0) as answer:
-            return {**found, "origin": json.load(answer)["origin"]}
+        return {**found, "origin": self._active_origin()}
 
     def start_origin(self) -> None:
         """Starts the origin, its standby, and the balancer in front of them; waits until they answer."""
@@ -230,6 +229,17 @@ class World:
             return bool(get_json(self.loaded.config, "/api/v1/status")["health"]["ready"])
         except (PredisError, KeyError):
             return False
+
+    def _active_origin(self) -> str:
+        """To which server the balancer sends clients."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._ports["control"], timeout=5.0)
+        try:
+            connection.request("GET", "/origin")
+            return str(json.load(connection.getresponse())["origin"])
+        except (OSError, http.client.HTTPException) as error:
+            raise PredisError(f"the balancer of the demonstration does not answer: {error}") from None
+        finally:
+            connection.close()
 
     def _start(
         self, name: str, module: str, *arguments: str, told: Callable[[dict[str, float]], None] | None = None

@@ -98,13 +98,13 @@ def test_causes_are_asked_for_as_it_opens_as_it_grows_and_once_more_is_known(tmp
         ("tenant:shop", incident.attributes["span_id"])
     ]
     world.look("shop")
-    assert len(world.asked) == 1
+    assert len(world.asked) == 2, "half a minute has gone"
     world.look("shop", "b")
-    assert len(world.asked) == 2
+    assert len(world.asked) == 3, "it has grown"
     world.now = 1065
     world.look("shop", "b")
     world.look("shop", "b")
-    assert len(world.asked) == 3
+    assert len(world.asked) == 4, "a minute has gone"
     assert world.incidents.newest()[0]["cause"] == "tenant:shop"
     world.incidents.stop()
 

@@ -97,7 +97,7 @@ def test_a_restart_is_seen_in_a_time_as_it_is() -> None:
 
     assert found(1.6999e9) == []
     (why,) = found(1.7e9 + 599)
-    assert why.endswith("predis_cache_start_time_seconds changed.")
+    assert why.endswith("predis_cache_start_time_seconds changed 1 time.")
 
 
 def test_an_origin_is_slow_once_people_notice() -> None:

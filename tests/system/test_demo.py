@@ -52,3 +52,18 @@ def test_a_fault_is_noticed_explained_mended_verified_and_on_record(fault: str, 
         before, worst, after = measured["fetch"]
         assert worst > 0.1 > max(before, after)
     assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
+
+
+def test_whoever_ends_it_early_finds_nothing_left(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "agent", "demo", "--fault", "kill"]
+    environment = dict(os.environ, TMPDIR=str(tmp_path), COLUMNS="200")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as run:
+        assert run.stdout is not None
+        assert "learning" in run.stdout.readline()  # all of it runs by now
+        (folder,) = tmp_path.iterdir()
+        cache = int((folder / "data" / "cache.pid").read_text())
+        run.terminate()
+        run.communicate(timeout=60)
+    assert run.returncode == 128 + 15
+    assert list(tmp_path.iterdir()) == []
+    assert not Path(f"/proc/{cache}").exists()

@@ -134,8 +134,8 @@ def _judge(condition: Condition, seen: Observed) -> str:
             return f"{name} is {shown(values[-1])}{unit}"
         return ""
     if condition.move == "changes":
-        before = {value for _, value in seen.before}
-        return f"{name} changed" if any(value not in before for _, value in seen.during) else ""
+        new = {value for _, value in seen.during} - {value for _, value in seen.before}
+        return f"{name} changed {len(new)} time{'s' if len(new) > 1 else ''}" if new else ""
     sign = 1 if condition.move == "rises" else -1
     if condition.rows > 1:  # it moved as far as the last of so many rows that moved farthest
         farthest = sorted(seen.during, key=lambda point: -sign * point[1])[condition.rows - 1 :]
