@@ -166,6 +166,8 @@ def start_agent(folder: Path, *overrides: str, wait: bool = True, packages: Path
         f"http.port={ports['http']}",
         f"plugins.prometheus.port={ports['prometheus']}",
         "cache.memory=64MiB",
+        # A sanitizer reserves terabytes of addresses, more than any limit of a process of its own allows.
+        *(["plugins.anomaly.isolation=thread"] if PATIENCE > 1 else []),
         *overrides,
     ]
     # Not by the script beside the interpreter: `make sanitize` runs with an interpreter that has none.

@@ -83,6 +83,8 @@ class CollectionWriter:
         state = copy.deepcopy(self.acknowledged)
         candidates = [copy.deepcopy(state)]
         for command in self.in_flight:
+            if command[0] == b"RENAME" and command[1] in state:  # the new key is made before the old one goes
+                candidates.append(copy.deepcopy({**state, command[2]: state[command[1]]}))
             apply(state, command)
             candidates.append(copy.deepcopy(state))
         for candidate in candidates:

@@ -18,7 +18,7 @@ import pytest
 from core_cache import _native
 from core_cache.resp_client import RespClient, ServerError
 from tests import servers
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 ID = bytes(range(16))
 MIB = 1024 * 1024
@@ -205,7 +205,7 @@ def test_all_keys_removed_meanwhile_begins_anew(full: _native.Engine, tmp_path: 
     def write() -> None:
         try:
             results.append(_native.write_snapshot(str(tmp_path / "arena"), str(tmp_path / "snapshot"), ID, 2 * MIB))
-        except _native.SnapshotError as error:
+        except (_native.SnapshotError, _native.ArenaError) as error:
             results.append(error)
 
     writer = threading.Thread(target=write)
@@ -214,6 +214,8 @@ def test_all_keys_removed_meanwhile_begins_anew(full: _native.Engine, tmp_path: 
     run(full, ("FLUSHALL",), ("SET", "new", 1))
     writer.join(30)
     (result,) = results
+    if PATIENCE > 1 and isinstance(result, _native.ArenaError):
+        pytest.skip(f"a sanitized engine takes longer to remove all keys than a snapshot waits for it: {result}")
     assert isinstance(result, tuple)
     assert result[0] == 1  # not one that was removed
 
