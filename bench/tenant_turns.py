@@ -11,7 +11,7 @@ from core_cache import _native
 from core_cache.tenants import Tenant, hash_of
 
 MIB = 1 << 20
-PIECE = {True: 16 << 10, False: 64 << 10}  # bytes that are read at once, with and without turns
+PIECE = {True: 8 << 10, False: 64 << 10}  # bytes that are read at once, with and without turns
 ACTIVE_EVERY = 0.2  # seconds after which A shows that it is there
 ALONE_AFTER = 0.3  # seconds: who has not logged in counts as another for 0.25
 KEYS = 60_000

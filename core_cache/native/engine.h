@@ -33,7 +33,7 @@ namespace predis {
 
 constexpr size_t kReadSize = 64 * 1024;       // of the read buffer that all clients share
 constexpr size_t kSharedHead = 32 * 1024;     // a beginning up to this size is put in front of the shared buffer
-constexpr size_t kTurnReadSize = 16 * 1024;   // of it, where a tenant is to take short turns
+constexpr size_t kTurnReadSize = 8 * 1024;    // of it, where a tenant is to take short turns
 constexpr size_t kBatch = 128;                // commands
 constexpr size_t kFlushSize = 256 * 1024;     // replies are written when there are more than this many bytes
 constexpr size_t kOutputPause = 1024 * 1024;  // a client with more unsent bytes than this is not read from

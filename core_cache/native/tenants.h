@@ -24,8 +24,8 @@
 
 namespace predis {
 
-constexpr uint64_t kTurnNs = 10'000;
-constexpr uint64_t kLongNs = 15'000;      // a turn that took longer is waited for
+constexpr uint64_t kTurnNs = 6'000;
+constexpr uint64_t kLongNs = 9'000;       // a turn that took longer is waited for
 constexpr uint64_t kLongFactor = 300;     // and at most so many times as long as it took
 constexpr uint64_t kLongestWaitNs = 2'000'000'000;
 constexpr uint64_t kLongCreditNs = 50'000'000;  // of such waiting that a tenant need not do at once

@@ -14,10 +14,10 @@ from tests.core_cache.raw_resp import encode
 from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.skipif(
-    PATIENCE > 1, reason="a turn is 10 µs, in which a sanitized engine does not get one command done"
+    PATIENCE > 1, reason="a turn is 6 µs, in which a sanitized engine does not get one command done"
 )
 MIB = 1 << 20
-MOST_COMMANDS = 200  # in 10 µs, on the fastest machine there is: a GET takes at least 50 ns
+MOST_COMMANDS = 200  # in 6 µs, on the fastest machine there is: a GET takes at least 50 ns
 
 
 def tenant(name: str) -> Tenant:

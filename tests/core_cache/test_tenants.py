@@ -325,7 +325,7 @@ def test_a_connection_that_ends_while_it_waits_is_forgotten(tmp_path: Path) -> N
     try:
         slow, other, root = login(server, "slow"), login(server, "slow"), admin(server)
         name = slow.value(b"CLIENT", b"ID")
-        slow.send_all([(b"SET", b"s:%d" % i, b"x") for i in range(500)])
+        slow.send_all([(b"SET", b"s:%d" % i, b"x") for i in range(200)])
         wait_until(lambda: numbers(server, "slow")["throttled"] > 0, 5, "a connection that is put aside")
         assert root.value(b"CLIENT", b"KILL", b"ID", str(name).encode()) == 1
         slow.read_to_end()
