@@ -224,16 +224,22 @@ import agent.service
 print(time.process_time() - began)
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    seconds, modules = result.stdout.splitlines()
+
+    def once() -> tuple[float, str]:
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        seconds, modules = result.stdout.splitlines()
+        return float(seconds), modules
+
+    # Neighbours on the machine cost processor time, too: the least of three.
+    seconds, modules = min(once() for _ in range(3))
     heavy = {"rich", "httpx", "numpy", "pandas", "scipy", "statsmodels", "sklearn", "hypothesis", "markdown_it"}
     assert heavy.isdisjoint(modules.split())
-    assert float(seconds) < 1.0, "importing the agent takes CPU time that was about 0.4 s when this was written"
+    assert seconds < 1.0, "importing the agent takes CPU time that was about 0.4 s when this was written"
