@@ -141,7 +141,9 @@ def test_a_jump_becomes_one_incident_with_a_cause_that_outlives_a_kill(
     # and the pages do
     assert f'<a href="/incidents/{line["id"]}">' in ask(agent, "/status")
     page = ask(agent, f"/incidents/{line['id']}")
-    assert page.count("<polyline") == 5
+    causes, series = page.split("<h2>What is off</h2>")
+    assert series.count("<polyline") == 5
+    assert causes.count("<polyline") > 0, "the series that speak for a cause are shown with it"
     # and it is counted
     metrics = {metric["name"]: metric["samples"] for metric in ask(agent, "/api/v1/metrics")["metrics"]}
     assert metrics["predis_incidents_total"][0]["value"] == 1
