@@ -1,4 +1,4 @@
-"""cache.memory, cache.policy and cache.tenant_quota: what the hosted cache is set to.
+"""cache.memory and cache.policy: what the hosted cache is set to.
 
 Values are read from the cache itself. They are changed by way of the supervisor, so that they stay when the cache
 process is started again; where there is none to ask, by CONFIG SET alone.
@@ -6,19 +6,16 @@ process is started again; where there is none to ask, by CONFIG SET alone.
 
 from __future__ import annotations
 
-import re
-
 from pydantic import Field
 
 from agent.api import PredisError, Task, format_size
 from core_cache.options import MAXMEMORY_POLICIES, Policy
 from core_cache.resp_client import RespClient
-from plugins.remediation.action import Dial, Effects, Params, nearest
+from plugins.remediation.action import Dial, Effects, Params
 from plugins.remediation.amount import SizeParams
-from plugins.remediation.local import hosted_cache, information, setting
+from plugins.remediation.local import hosted_cache, information, restarted, restarting, setting
 
 _POLICIES = {word: name for name, word in MAXMEMORY_POLICIES.items()}
-_QUOTA = re.compile(r"(?:^|,)quota=(\d+)")
 
 
 class MemoryParams(SizeParams):
@@ -66,13 +63,13 @@ class CacheMemory(Dial[int]):
         restarts = control.check(memory=new) if control is not None else False
         evicted = int(memory.get("used_memory", "0")) - new
         loss = f"; about {format_size(evicted)} of keys would be evicted" if evicted > 0 else ""
-        effects = _restarting(restarts)
+        effects = restarting(restarts)
         return Effects(f"{effects.text}{loss}", {**effects.facts, "evicts": evicted > 0})
 
     def set(self, params: MemoryParams, old: int, new: int, task: Task) -> str:
         how = ""
         if task.host.cache_control is not None:
-            how = _how(task.host.cache_control.change(memory=new, cancelled=task.cancelled))
+            how = restarted(task.host.cache_control.change(memory=new, cancelled=task.cancelled))
         with hosted_cache(task) as client:
             _ensure(client, "maxmemory", str(new))
         return how
@@ -114,67 +111,9 @@ class CachePolicy(Dial[str]):
     def set(self, params: PolicyParams, old: str, new: str, task: Task) -> str:
         how = ""
         if task.host.cache_control is not None:
-            how = _how(task.host.cache_control.change(policy=new, cancelled=task.cancelled))
+            how = restarted(task.host.cache_control.change(policy=new, cancelled=task.cancelled))
         with hosted_cache(task) as client:
             _ensure(client, "maxmemory-policy", MAXMEMORY_POLICIES[new])
-        return how
-
-
-class QuotaParams(SizeParams):
-    """cache.tenant_quota"""
-
-    tenant: str = Field(examples=["shop"])
-
-
-class CacheTenantQuota(Dial[int]):
-    """Changes a tenant's quota. Tenants are fixed while a cache process runs, so it is restarted, warm."""
-
-    name = "cache.tenant_quota"
-    help = "Gives a tenant more memory, or less; the cache process is restarted, warm, for that."
-    Params = QuotaParams
-    moves = ("predis_tenant_memory_max_bytes", "predis_tenant_evicted_keys_total", "predis_supervisor_restarts_total")
-    deadline = 360.0
-
-    def target(self, params: QuotaParams) -> str:
-        return f"tenant:{params.tenant}"
-
-    def what(self, params: QuotaParams) -> str:
-        return f"the quota of the tenant {params.tenant}"
-
-    def show(self, value: int) -> str:
-        return format_size(value)
-
-    def read(self, params: QuotaParams, task: Task) -> int:
-        with hosted_cache(task) as client:
-            tenants = information(client, "tenants")
-        quota = _QUOTA.search(tenants.get(f"tenant_{params.tenant}", ""))
-        if quota is None:
-            known = [name.removeprefix("tenant_") for name in tenants]
-            raise PredisError(f"the cache has no tenant {params.tenant}{nearest(params.tenant, known)}")
-        return int(quota[1])
-
-    def decide(self, params: QuotaParams, old: int, task: Task) -> int:
-        return params.from_(old)
-
-    def check(self, params: QuotaParams, old: int, new: int, task: Task) -> Effects:
-        control = task.host.cache_control
-        if control is None:
-            raise PredisError("quotas are changed by the agent that supervises the cache, and here is none")
-        restarts = control.check(quotas={params.tenant: new})
-        if restarts and not params.restart:
-            raise PredisError(
-                "a quota takes a restart of the cache process, warm, in which clients have to connect anew; allow it "
-                "with restart = true"
-            )
-        return _restarting(restarts)
-
-    def set(self, params: QuotaParams, old: int, new: int, task: Task) -> str:
-        control = task.host.cache_control
-        if control is None:
-            raise PredisError("quotas are changed by the agent that supervises the cache, and here is none")
-        how = _how(control.change(quotas={params.tenant: new}, cancelled=task.cancelled))
-        if (now := self.read(params, task)) != new:
-            raise PredisError(f"{self.what(params)} is {self.show(now)} still, though the agent has changed it")
         return how
 
 
@@ -184,11 +123,3 @@ def _ensure(client: RespClient, name: str, value: str) -> None:
         client.command("CONFIG", "SET", name, value)
     if (now := setting(client, name)) != value:
         raise PredisError(f"the cache has {name} = {now} still, though it took {value}")
-
-
-def _restarting(restarts: bool) -> Effects:
-    return Effects("; the cache process would be restarted, warm" if restarts else "", {"restarts": restarts})
-
-
-def _how(how: str) -> str:
-    return "; the cache process was restarted, warm" if how == "restarted" else ""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from agent.api import PredisError, Task
 from core_cache.resp_client import RespClient, RespError
+from plugins.remediation.action import Effects
 
 CLIENT_NAME = "predis-agent"
 TIMEOUT = 10.0  # seconds for one answer
@@ -51,3 +52,13 @@ def information(client: RespClient, section: str) -> dict[str, str]:
     reply = client.command("INFO", section)
     text = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def restarting(restarts: bool) -> Effects:
+    """What comes of a change for which the cache process may have to be restarted."""
+    return Effects("; the cache process would be restarted, warm" if restarts else "", {"restarts": restarts})
+
+
+def restarted(how: str) -> str:
+    """What CacheControl.change says of a change, as an end of a sentence."""
+    return "; the cache process was restarted, warm" if how == "restarted" else ""

@@ -9,9 +9,9 @@ from plugins.remediation.action import Action
 from plugins.remediation.aws import ScaleAws
 from plugins.remediation.cache_drain import CacheDrain
 from plugins.remediation.cache_keys import CacheEvict, CacheFlushNamespace
-from plugins.remediation.cache_limit import CacheTenantLimit
 from plugins.remediation.cache_process import CacheRestart, CacheUpgrade
-from plugins.remediation.cache_settings import CacheMemory, CachePolicy, CacheTenantQuota
+from plugins.remediation.cache_settings import CacheMemory, CachePolicy
+from plugins.remediation.cache_tenant import CacheTenantLimit, CacheTenantQuota
 from plugins.remediation.clock import Clock
 from plugins.remediation.command import RunCommand
 from plugins.remediation.config import RemediationConfig
