@@ -45,10 +45,10 @@ of time. Latency "in the server" runs from A's send to the moment at which the k
 runs until A has the reply. Windows of {seconds:g} s without and with tenant B's load alternate, {pairs} pairs. A
 quantile is the median of the windows' quantiles, a ratio the median of the pairs' ratios: a machine that stands still
 for 20 ms now and then spoils some windows and not all. The interval is that median's 95 % bootstrap interval over the
-pairs; a target counts as reached when the median is below it. {where} In both kinds of window a process of the lowest
-class (SCHED_IDLE) keeps each CPU awake: an idle CPU wakes up late, and a server that is never idle would seem to gain
-by B's load. Loads: floods over {connections} connections, in pipelines of {depth}
-SETs of 500 bytes or of 1,000 GETs; whole walks with SCAN COUNT 1000000; MGETs of 1,000 keys and SETs of 1 MB over
+pairs; a target counts as reached when the whole interval is below it. {where} In both kinds of window a process of the
+lowest class (SCHED_IDLE) keeps each CPU awake: an idle CPU wakes up late, and a server that is never idle would seem to
+gain by B's load. Loads: floods over {connections} connections, in pipelines of {depth} SETs of
+500 bytes or of 1,000 GETs; whole walks with SCAN COUNT 1000000; MGETs of 1,000 keys and SETs of 1 MB over
 {connections} connections. Redis has two ACL users and allkeys-lru, and no quotas. "CPU" is the share of its CPU that
 the server used under load.
 The second table has no clients and no sockets: the engine alone, in the measuring process, gets B's commands in the
@@ -96,7 +96,7 @@ def run(workdir: Path, *, pairs: int = 32, seconds: float = 0.25) -> Result:
     targets = {}
     for load, windows in measured["ours"].items():
         ratio, (low, high) = statistics.median(_ratios(windows, 0.99)), interval(windows, 0.99)
-        targets[f"{load}: ratio of p99 ≤ {TARGET:.2f} ({ratio:.2f}, 95 %: {low:.2f} to {high:.2f})"] = ratio <= TARGET
+        targets[f"{load}: ratio of p99 ≤ {TARGET:.2f} ({ratio:.2f}, 95 %: {low:.2f} to {high:.2f})"] = high <= TARGET
     lost = sum(window.missing for pair in measured["ours"]["flood of SETs"] for window in pair)
     lost_there = sum(window.missing for pair in measured["Redis"]["flood of SETs"] for window in pair)
     targets[f"keys of A evicted: none ({evicted})"] = evicted == lost == 0

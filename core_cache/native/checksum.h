@@ -13,6 +13,9 @@ namespace predis {
 // bytes can be taken in as they arrive.
 class Digest {
  public:
+  static constexpr uint64_t k0 = 0xa0761d6478bd642f, k1 = 0xe7037ed1a0b428db, k2 = 0x8ebc6af09c88c6e3,
+                            k3 = 0x589965cc75374cc3;
+
   explicit Digest(uint64_t seed) : seed_(seed), a_(seed), b_(seed ^ k1), c_(seed ^ k2), d_(seed ^ k3) {}
 
   // Takes in what is there of `total` bytes, and has not been taken in before.
@@ -39,8 +42,6 @@ class Digest {
   }
 
  private:
-  static constexpr uint64_t k0 = 0xa0761d6478bd642f, k1 = 0xe7037ed1a0b428db, k2 = 0x8ebc6af09c88c6e3,
-                            k3 = 0x589965cc75374cc3;
   static constexpr size_t kBlock = 64;
   uint64_t seed_, a_, b_, c_, d_;
   size_t done_ = 0;
@@ -59,7 +60,7 @@ constexpr size_t checksum_bytes(Type type) { return type == Type::string ? sizeo
 // begins with it and knows no version, so that it can be made while the value arrives.
 inline uint32_t checksum_of(const Entry& entry, uint64_t value_digest, uint64_t version) {
   const uint64_t kind = entry.kind & (kTypeMask | kFlagRaw | kFlagEmbstr);
-  return static_cast<uint32_t>(fold_multiply(value_digest ^ version * 0x9e3779b97f4a7c15, (kind + 1) ^ 0xe7037ed1a0b428db));
+  return static_cast<uint32_t>(fold_multiply(value_digest ^ version * 0x9e3779b97f4a7c15, (kind + 1) ^ Digest::k1));
 }
 inline void store_checksum(Entry& entry, uint64_t value_digest, uint64_t version) {
   const uint32_t sum = checksum_of(entry, value_digest, version);

@@ -72,11 +72,10 @@ void Store::fill(char* out, std::string_view value, const Landing* landing) cons
   std::memcpy(out + done, value.data() + done, value.size() - done);
 }
 
-// The digest of an entry's value, of which the landing may have made the most.
-uint64_t Store::Impl::digest_of(const Entry& entry, uint64_t hash) {
-  const Landing* const landing = std::exchange(landed, nullptr);
-  if (landing == nullptr || landing->hash != hash) return digest(entry.value(), hash);
-  return Digest(landing->digest).end(entry.value());
+// The digest of an entry's value, of which the landing has made the most.
+uint64_t Store::Impl::landed_digest(const Entry& entry, uint64_t hash) {
+  const Landing& landing = *std::exchange(landed, nullptr);
+  return (landing.hash == hash ? Digest(landing.digest) : Digest(hash)).end(entry.value());
 }
 
 void Store::Impl::withdraw(Landing& l) {

@@ -124,8 +124,12 @@ void Store::Impl::commit(Entry* fresh, uint64_t hash, Entry* old) {
   const size_t bytes = slabs.footprint(bytes_of(fresh));
   Header& h = arena->header();
   const uint64_t version = h.next_version++;
-  if (__builtin_expect(fresh->type() == Type::string, 1)) store_checksum(*fresh, digest_of(*fresh, hash), version);
-  else head_of(log_of(fresh)).owner = owner_checksum(hash, fresh->type(), version);
+  if (__builtin_expect(fresh->type() == Type::string, 1)) {
+    const bool arrived = __builtin_expect(landed != nullptr, 0);
+    store_checksum(*fresh, arrived ? landed_digest(*fresh, hash) : digest(fresh->value(), hash), version);
+  } else {
+    head_of(log_of(fresh)).owner = owner_checksum(hash, fresh->type(), version);
+  }
   // From this store on the write survives a SIGKILL.
   store_release(fresh->version, version);
   if (const uint64_t at = fresh->expire_at()) {

@@ -77,7 +77,7 @@ struct Store::Impl {
   void withdraw(Landing& landing);
   void give_up(Landing& landing);
   bool give_up_one(uint32_t tenant);
-  uint64_t digest_of(const Entry& entry, uint64_t hash);
+  uint64_t landed_digest(const Entry& entry, uint64_t hash);
   void set_counted(Landing& landing, uint64_t bytes) {
     partitions[landing.tenant].coming += bytes - landing.counted;
     landing.counted = bytes;
