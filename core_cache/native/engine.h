@@ -290,6 +290,7 @@ class Engine {
   bool working_ = false;  // in work()
   const Client* reading_ = nullptr;  // the tenant's that read_span() was called for last, to be compared only
   uint64_t read_began_ns_ = 0;       // then, of the thread's time
+  uint64_t sending_ = 0;             // ticks that the sends of this turn took
   uint64_t started_ms_ = 0;
   uint64_t samples_ = 0;
 

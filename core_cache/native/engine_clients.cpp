@@ -226,7 +226,10 @@ bool Engine::flush(Client& client) {
   if (!out.empty()) {
     stats().net_output_bytes += out.size();
     ++total_writes;
+    const bool timed = turn_end_ != UINT64_MAX;
+    const uint64_t began = timed ? clock_.ticks() : 0;
     client.unsent = client.killed ? 0 : client.outlet->write(out);
+    if (timed) sending_ += clock_.ticks() - began;
     peak_client_output = std::max(peak_client_output, client.unsent);
     out.clear();
     if (out.capacity() > kKeepReply) out.shrink_to(0);

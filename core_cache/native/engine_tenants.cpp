@@ -54,15 +54,20 @@ size_t Engine::process_in_turn(Client& client, char* data, size_t size) {
   const uint64_t hits = all.keyspace_hits, misses = all.keyspace_misses, errors = all.error_replies,
                  out = all.net_output_bytes, commands = tenant->stats->commands;
   // Reading belongs to the turn: a large value comes in many pieces, each of which holds the others up.
-  uint64_t cpu = 0;
-  if (short_turn) cpu = reading_ == &client ? read_began_ns_ : thread_ns();
+  uint64_t cpu = 0, here = 0;
+  if (short_turn) {
+    here = thread_ns();
+    cpu = reading_ == &client ? read_began_ns_ : here;
+  }
   reading_ = nullptr;
+  sending_ = 0;
   if (short_turn && client.landing != nullptr && size > client.landing->at) {
     const uint64_t read = thread_ns() - cpu;
     land_more(client, data, size, kTurnNs - std::min(read, kTurnNs / 2));
     // Its command waits for turns in which the rest is done.
     if (size - client.landing->at >= client.landing->value_len && !client.landing->over()) {
-      tenants_->charge(*tenant, thread_ns() - cpu, 0, clock_.to_ns(clock_.ticks()));
+      const uint64_t used = thread_ns() - cpu;
+      tenants_->charge(*tenant, used, used, 0, clock_.to_ns(clock_.ticks()));
       put_aside(client);
       return 0;
     }
@@ -76,7 +81,12 @@ size_t Engine::process_in_turn(Client& client, char* data, size_t size) {
   numbers.bytes_in += consumed;
   const uint64_t done = clock_.to_ns(clock_.ticks());
   const uint64_t used = short_turn ? thread_ns() - cpu : done - now;
-  tenants_->charge(*tenant, used, numbers.commands - std::min(commands, numbers.commands), done);
+  // A read and a send of little take long when the system does others' network work in them. That is no long turn.
+  uint64_t own = used;
+  if (short_turn && consumed == size && size <= kLittle && all.net_output_bytes - std::min(out, all.net_output_bytes) <= kLittle) {
+    own -= std::min(own, here - cpu + clock_.to_ns(sending_));
+  }
+  tenants_->charge(*tenant, used, own, numbers.commands - std::min(commands, numbers.commands), done);
   if (consumed < size && !client.closing && !client.held()) {
     // Who sends a large value has had a turn with each piece of it.
     const bool piece = short_turn && !working_ && client.partial.bulk_length() > kTurnReadSize;

@@ -110,7 +110,7 @@ bool Tenants::must_wait(Tenant& tenant, uint64_t now_ns) const {
   return tenant.debt_ns > kTurnNs + (now_ns - std::min(now_ns, tenant.debt_at_ns)) / 2;
 }
 
-void Tenants::charge(Tenant& tenant, uint64_t used_ns, uint64_t commands, uint64_t now_ns) {
+void Tenants::charge(Tenant& tenant, uint64_t used_ns, uint64_t own_ns, uint64_t commands, uint64_t now_ns) {
   const uint64_t passed = (now_ns - std::min(now_ns, tenant.debt_at_ns)) / 2;
   tenant.debt_ns = tenant.debt_ns - std::min(tenant.debt_ns, passed) + used_ns;
   tenant.debt_at_ns = now_ns;
@@ -119,7 +119,7 @@ void Tenants::charge(Tenant& tenant, uint64_t used_ns, uint64_t commands, uint64
     tenant.command_ns += (cost - tenant.command_ns) / (cost > tenant.command_ns ? 2 : 16);
   }
   uint64_t wait = 0;
-  if (const uint64_t due = crowded_ ? wait_after(used_ns) : 0; due != 0) {
+  if (const uint64_t due = crowded_ ? wait_after(own_ns) : 0; due != 0) {
     // A turn that is long now and then, for a page fault or an interrupt, is paid for by the time between.
     tenant.paid_until_ns = std::min(std::max(tenant.paid_until_ns, now_ns) + due, now_ns + kLongestWaitNs);
     wait = tenant.paid_until_ns - now_ns;

@@ -29,6 +29,7 @@ constexpr uint64_t kLongNs = 9'000;       // a turn that took longer is waited f
 constexpr uint64_t kLongFactor = 300;     // and at most so many times as long as it took
 constexpr uint64_t kLongestWaitNs = 2'000'000'000;
 constexpr uint64_t kLongCreditNs = 50'000'000;  // of such waiting that a tenant need not do at once
+constexpr size_t kLittle = 1024;          // bytes of input or output: their transport is not what makes a turn long
 constexpr size_t kTurnCommands = 16;      // at most, in one batch of a turn
 constexpr size_t kTenantScanKeys = 128;   // that one SCAN of a tenant looks at
 
@@ -75,8 +76,9 @@ class Tenants {
   bool crowded() const { return crowded_; }  // as of the last note
   // Whether the tenant's input is to be put aside.
   bool must_wait(Tenant& tenant, uint64_t now_ns) const;
-  // It has used the thread for `used_ns` of its processor time, running so many commands.
-  void charge(Tenant& tenant, uint64_t used_ns, uint64_t commands, uint64_t now_ns);
+  // It has used the thread for `used_ns` of its processor time, running so many commands; `own_ns` of it were its own
+  // doing, and decide whether the turn was long.
+  void charge(Tenant& tenant, uint64_t used_ns, uint64_t own_ns, uint64_t commands, uint64_t now_ns);
   // The tenant whose turn it is; nullptr when none can have one, and then `wait_ns` says when, or -1 that nobody waits.
   Tenant* next(uint64_t now_ns, int64_t& wait_ns);
 
