@@ -9,7 +9,7 @@ import socket
 import statistics
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from bench.tenant_loads import (
     FLOOD_DEPTH,
     LOADS,
     PASSWORD,
+    PIPELINES,
     Load,
     command,
     connect,
@@ -29,6 +30,7 @@ from bench.tenant_loads import (
     real_time,
     receive,
 )
+from bench.tenant_network import elsewhere
 from bench.tenant_turns import delays
 from core_cache._native import StatsReader
 from tests.servers import Server, start_cache, start_redis
@@ -50,7 +52,9 @@ lowest class (SCHED_IDLE) keeps each CPU awake: an idle CPU wakes up late, and a
 gain by B's load. Loads: floods over {connections} connections, in pipelines of {depth} SETs of
 500 bytes or of 1,000 GETs; whole walks with SCAN COUNT 1000000; MGETs of 1,000 keys and SETs of 1 MB over
 {connections} connections. Redis has two ACL users and allkeys-lru, and no quotas. "CPU" is the share of its CPU that
-the server used under load.
+the server used under load. "Network alone" is the control: B sends the same bytes, at the rate that it reached with
+ours, to another process, which drops them and answers. What A waits longer then is the price of the kernel's work for
+two connections on shared CPUs, and no server can take it away but by letting B send less.
 The second table has no clients and no sockets: the engine alone, in the measuring process, gets B's commands in the
 pieces in which the event loop would hand them over, with turns and without (each piece is run to its end). The
 processor time of each turn tells how long a command that arrives at a random moment would wait for it to end: other
@@ -72,8 +76,8 @@ Pairs = list[tuple[Window, Window]]
 """Without load, and with it."""
 
 
-def run(workdir: Path, *, pairs: int = 32, seconds: float = 0.25) -> Result:
-    """Measures `pairs` windows without and with each load; about 6 minutes with the defaults."""
+def run(workdir: Path, *, pairs: int = 64, seconds: float = 0.25) -> Result:
+    """Measures `pairs` windows without and with each load; about 10 minutes with the defaults."""
     cpus = sorted(os.sched_getaffinity(0))
     tenants = {"a": {"prefix": "a:", "quota": QUOTA}, "b": {"prefix": "b:", "quota": QUOTA}}
     file = workdir / "tenants.json"
@@ -89,8 +93,16 @@ def run(workdir: Path, *, pairs: int = 32, seconds: float = 0.25) -> Result:
             _add_users(redis)
             for name, server in (("ours", ours), ("Redis", redis)):
                 _give_cpu(server, cpus[0])
-                fill(server)
-                measured[name] = {load: _measure(server, load, pairs, seconds, cpus) for load in LOADS}
+                measured[name] = {}
+                for load, work in LOADS.items():
+                    fill(server)  # the load before has taken some away
+                    measured[name][load] = _measure(server, work, pairs, seconds, cpus)
+            network: dict[str, Pairs] = {}
+            for load, windows in measured["ours"].items():
+                if load in PIPELINES and (rate := _rate(windows)) >= 1:
+                    with elsewhere(load, rate, cpus[0]) as work:
+                        network[load] = _measure(ours, work, pairs, seconds, cpus)
+            measured["network alone"] = network
         evicted = int(StatsReader(ours.data_dir / "cache.arena").read()["tenants"]["a"]["evicted"])
     turns = {load: {kind: delays(load, kind == "with turns") for kind in ("without", "with turns")} for load in LOADS}
     targets = {}
@@ -147,7 +159,7 @@ def _row(name: str, windows: Pairs) -> list[str]:
     return [
         name, *(f"{quantiles[key]:.0f}" for key in ((0, 0.5), (0, 0.99), (1, 0.5), (1, 0.99))),
         *(f"{statistics.median(_ratios(windows, share)):.2f}" for share in (0.5, 0.99)), f"{low:.2f} to {high:.2f}",
-        f"{client:.2f}", f"{sum(w.commands for w in loaded) / len(loaded):,.0f}",
+        f"{client:.2f}", f"{_rate(windows):,.0f}",
         f"{sum(w.cpu_share for w in loaded) / len(loaded):.2f}",
     ]  # fmt: skip
 
@@ -184,20 +196,30 @@ def interval(windows: Pairs, share: float, rounds: int = 2000) -> tuple[float, f
     return _of(medians, 0.025), _of(medians, 0.975)
 
 
-def _measure(server: Server, load: str, pairs: int, seconds: float, cpus: Sequence[int]) -> Pairs:
+def _rate(windows: Pairs) -> float:
+    """Commands a second of the load."""
+    return sum(loaded.commands for _, loaded in windows) / len(windows)
+
+
+def _measure(
+    server: Server, work: Callable[[Server], Iterator[int]], pairs: int, seconds: float, cpus: Sequence[int]
+) -> Pairs:
     found: Pairs = []
     rng = random.Random(1)
     clients = set(cpus[1:] or cpus)
-    with connect(server, "a") as connection, loading(server, load, clients) as other, _before_all_others(clients):
-        connection.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    with connect(server, "a") as connection:
         connection.sendall(b"".join(command(b"SET", b"a:%d" % number, b"x" * 100) for number in range(1000)))
-        receive(connection, 1000 * len(b"+OK\r\n"))
-        _await_stamps(connection)
-        for number in range(pairs):
-            windows = {}
-            for on in (False, True) if number % 2 else (True, False):
-                windows[on] = _window(server, connection, other, on, seconds, rng)
-            found.append((windows[False], windows[True]))
+        receive(connection, 1000 * len(b"+OK\r\n"))  # from now on, the keys of A and B are the same ones
+        with loading(work, server, clients) as other, _before_all_others(clients):
+            connection.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            _await_stamps(connection)
+            for number in range(pairs):
+                windows = {}
+                for on in (False, True) if number % 2 else (True, False):
+                    windows[on] = _window(server, connection, other, on, seconds, rng)
+                found.append((windows[False], windows[True]))
+    if not any(loaded.commands for _, loaded in found):
+        raise RuntimeError("tenant B has had nothing answered: there was no load")
     return found
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 from tests.servers import Server
@@ -48,50 +49,69 @@ def receive(connection: socket.socket, missing: int) -> None:
 def fill(server: Server) -> None:
     """B's keys, those of HOT last."""
     with connect(server, "b") as connection:
-        names = [b"b:%d" % number for number in range(KEYS)] + [b"b:hot%d" % number for number in range(HOT)] * 4
+        names = [b"b:%06d" % number for number in range(KEYS)] + [b"b:hot%d" % number for number in range(HOT)] * 4
         for start in range(0, len(names), 500):
             part = names[start : start + 500]
             connection.sendall(b"".join(command(b"SET", name, VALUE) for name in part))
             receive(connection, 5 * len(part))
 
 
+@dataclass
+class Pipeline:
+    """What is sent over each of FLOOD_CONNECTIONS, one batch after another."""
+
+    batches: list[bytes]  # of one length, each of so many commands:
+    commands: int
+    reply: int  # bytes, to each batch
+
+
+def _flood() -> Pipeline:
+    batches = [
+        b"".join(command(b"SET", b"b:%06d" % number, VALUE) for number in range(start, start + FLOOD_DEPTH))
+        for start in range(0, KEYS, FLOOD_DEPTH)
+    ]
+    return Pipeline(batches, FLOOD_DEPTH, 5 * FLOOD_DEPTH)
+
+
+def _gets() -> Pipeline:
+    return Pipeline([b"".join(command(b"GET", b"b:none%d" % number) for number in range(1000))], 1000, 5 * 1000)
+
+
+def _mgets() -> Pipeline:
+    one = command(b"MGET", *[b"b:hot%d" % number for number in range(HOT)])
+    return Pipeline([one], 1, len(b"*%d\r\n" % HOT) + HOT * len(b"$500\r\n%b\r\n" % VALUE))
+
+
+def _large() -> Pipeline:
+    return Pipeline([command(b"SET", b"b:large%d" % n, b"v" * 1_000_000) for n in range(4)], 1, 5)
+
+
+PIPELINES: dict[str, Callable[[], Pipeline]] = {
+    "flood of SETs": _flood,
+    "flood of GETs": _gets,
+    "MGETs of 1,000": _mgets,
+    "SETs of 1 MB": _large,
+}
+
+
 # --- each gives, again and again, how many commands were answered; the connections never run dry
 
 
-def _flood(server: Server) -> Iterator[int]:
-    batches = [
-        b"".join(command(b"SET", b"b:%d" % number, VALUE) for number in range(start, start + FLOOD_DEPTH))
-        for start in range(0, KEYS, FLOOD_DEPTH)
-    ]
-    return _pipelines(server, batches, [5 * FLOOD_DEPTH] * len(batches), FLOOD_DEPTH)
+def _to_server(name: str) -> Callable[[Server], Iterator[int]]:
+    return lambda server: pipelined(PIPELINES[name](), [connect(server, "b") for _ in range(FLOOD_CONNECTIONS)])
 
 
-def _gets(server: Server) -> Iterator[int]:
-    batch = b"".join(command(b"GET", b"b:none%d" % number) for number in range(1000))
-    return _pipelines(server, [batch], [5 * 1000], 1000)
-
-
-def _mgets(server: Server) -> Iterator[int]:
-    one = command(b"MGET", *[b"b:hot%d" % number for number in range(HOT)])
-    return _pipelines(server, [one], [len(b"*%d\r\n" % HOT) + HOT * len(b"$500\r\n%b\r\n" % VALUE)], 1)
-
-
-def _large(server: Server) -> Iterator[int]:
-    return _pipelines(server, [command(b"SET", b"b:large%d" % n, b"v" * 1_000_000) for n in range(4)], [5] * 4, 1)
-
-
-def _pipelines(server: Server, batches: list[bytes], sizes: list[int], commands: int) -> Iterator[int]:
-    connections = [connect(server, "b") for _ in range(FLOOD_CONNECTIONS)]
-    waiting: dict[int, int] = {}
-    number = 0
-    while True:
-        for connection in connections:
-            receive(connection, waiting.get(connection.fileno(), 0))
-            which = number % len(batches)
-            connection.sendall(batches[which])
-            waiting[connection.fileno()] = sizes[which]
-            number += 1
-            yield commands
+def pipelined(pipeline: Pipeline, connections: list[socket.socket]) -> Iterator[int]:
+    """Sends a batch over each connection that has been answered, in turn; gives the commands of each batch."""
+    sent: set[int] = set()
+    for batch in cycle(pipeline.batches):
+        connection = connections[0]
+        connections.append(connections.pop(0))
+        if connection.fileno() in sent:
+            receive(connection, pipeline.reply)
+        connection.sendall(batch)
+        sent.add(connection.fileno())
+        yield pipeline.commands
 
 
 def _scan(server: Server) -> Iterator[int]:
@@ -124,11 +144,11 @@ def _walk(connection: socket.socket) -> Iterator[tuple[bytes, int]]:
 
 
 LOADS: dict[str, Callable[[Server], Iterator[int]]] = {
-    "flood of SETs": _flood,
-    "flood of GETs": _gets,
+    "flood of SETs": _to_server("flood of SETs"),
+    "flood of GETs": _to_server("flood of GETs"),
     "SCANs": _scan,
-    "MGETs of 1,000": _mgets,
-    "SETs of 1 MB": _large,
+    "MGETs of 1,000": _to_server("MGETs of 1,000"),
+    "SETs of 1 MB": _to_server("SETs of 1 MB"),
 }
 
 
@@ -161,23 +181,27 @@ class Load:
 
 
 @contextmanager
-def loading(server: Server, name: str, cpus: set[int]) -> Iterator[Load]:
-    """Tenant B on these CPUs, behind A; it does nothing until it is switched on."""
+def loading(work: Callable[[Server], Iterator[int]], server: Server, cpus: set[int]) -> Iterator[Load]:
+    """Tenant B, who does this work on these CPUs, behind A; he has begun, and goes on when he is switched on."""
     context = multiprocessing.get_context("fork")
     go, count = context.Value("b", 0, lock=False), context.Value("q", 0, lock=False)
-    process = context.Process(target=_work, args=(server, name, go, count, cpus), daemon=True)
+    process = context.Process(target=_work, args=(work, server, go, count, cpus), daemon=True)
     process.start()
+    load = Load(go, count, process)
     try:
-        yield Load(go, count, process)
+        while count.value == 0:  # he knows what SCAN will answer; beside another it would take him long to find out
+            load.check()
+            time.sleep(0.01)
+        yield load
     finally:
         process.kill()
         process.join()
 
 
-def _work(server: Server, name: str, go: Any, count: Any, cpus: set[int]) -> None:
+def _work(work: Callable[[Server], Iterator[int]], server: Server, go: Any, count: Any, cpus: set[int]) -> None:
     os.sched_setaffinity(0, cpus)
     os.setpriority(os.PRIO_PROCESS, 0, -15 if real_time() else 19)
-    for commands in LOADS[name](server):
+    for commands in work(server):
         count.value += commands
         while not go.value:
             time.sleep(0.001)

@@ -94,7 +94,9 @@ def test_tenant_isolation_measures_each_load_in_pairs(tmp_path: Path) -> None:
     result = tenant_isolation.run(tmp_path, pairs=2, seconds=0.1)
     live, waits = result.tables
     assert [row[0] for row in live.rows][:2] == ["ours, flood of SETs", "ours, flood of GETs"]
-    assert len(live.rows) == 2 * len(tenant_loads.LOADS)
+    controls = [row[0] for row in live.rows if row[0].startswith("network alone")]
+    assert controls[0] == "network alone, flood of SETs"
+    assert len(live.rows) == 2 * len(tenant_loads.LOADS) + len(controls)
     assert len(waits.rows) == 2 * len(tenant_loads.LOADS)
     for cases in result.data["live"].values():
         for windows in cases.values():

@@ -39,6 +39,12 @@ class Loop:
         """How many commands bob has had run."""
         return int(StatsReader(self._arena).read()["tenants"]["bob"]["commands"])
 
+    def ask(self) -> bool:
+        """Whether ann is answered at once. Not so when her own last turn was long: for an interrupt in it, say."""
+        reply = self.ann.feed(encode((b"PING",)))
+        assert reply in (b"+PONG\r\n", b"")
+        return reply != b""
+
     def finish(self) -> int:
         """Gives bob turns until nothing of his waits; how many commands the longest turn had."""
         longest, before = 0, self.done()
@@ -59,13 +65,14 @@ def test_a_flood_gets_short_turns_and_another_is_answered_between_any_two(loop: 
     before = loop.done()
     loop.bob.feed(flood)
     assert loop.done() - before <= MOST_COMMANDS, "the flood ran on while ann was active"
-    turns = 0
+    turns, answered = 0, 0
     while loop.engine.work() >= 0:
         turns += 1
-        assert loop.ann.feed(encode((b"PING",))) == b"+PONG\r\n"
+        answered += loop.ask()
         assert loop.done() - before <= MOST_COMMANDS * (turns + 1)
     assert loop.done() - before == 2000
     assert turns >= 2000 // MOST_COMMANDS - 1
+    assert answered > 0.9 * turns
 
 
 def test_a_tenant_alone_has_the_thread_for_as_long_as_its_input_lasts(tmp_path: Path) -> None:
@@ -117,12 +124,19 @@ def test_a_large_value_is_stored_when_turns_have_made_its_room_and_brought_it_th
     # when a value of 2 MB has come to its last byte, which takes thousands of keys away
     loop.bob.feed(encode((b"SET", b"bob:large", b"v" * 2_000_000)))
     # then its command waits, and others are answered between the turns that it takes
-    turns = 0
+    turns, answered = 0, 0
     while loop.done() == before:
         assert loop.engine.work() >= 0, "it waits for a turn"
         turns += 1
-        assert loop.ann.feed(encode((b"PING",))) == b"+PONG\r\n"
+        answered += loop.ask()
     assert turns > 20, f"{turns}: a few microseconds each"
+    assert answered > 0.9 * turns
     loop.finish()
     assert loop.done() - before == 1
-    assert loop.bob.feed(encode((b"STRLEN", b"bob:large"))) == b":2000000\r\n"
+
+    def there() -> bool:
+        reply = loop.bob.feed(encode((b"STRLEN", b"bob:large")))
+        loop.finish()
+        return reply == b":2000000\r\n"
+
+    wait_until(there, 5, "an answer at once, for which bob may have to wait")
