@@ -360,7 +360,7 @@ def test_who_asks_little_is_not_put_aside_for_the_network_work_that_the_system_d
     with ThreadPoolExecutor(len(loaders)) as pool:
         loads = [pool.submit(load, loader) for loader in loaders]
         try:
-            for _ in range(2000):
+            for _ in range(4000):
                 ann.value(b"GET", b"a:none")
                 time.sleep(0.0005)
         finally:
@@ -368,7 +368,7 @@ def test_who_asks_little_is_not_put_aside_for_the_network_work_that_the_system_d
         for one_load in loads:
             one_load.result()
     assert numbers(cache, "bob")["throttled"] > 100
-    assert numbers(cache, "ann")["throttled"] < 100, "of 2,000 commands; it was one in five"
+    assert numbers(cache, "ann")["throttled"] < 10, "of 4,000 commands; it was up to one in five"
 
 
 def test_without_an_event_loop_nobody_waits(tmp_path: Path) -> None:
