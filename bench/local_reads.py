@@ -31,10 +31,11 @@ METHOD = """\
 Both servers run at the same time, each with {keys:,} keys of 16 bytes and values of {value} bytes. A reader
 (core_cache.attach) reads from our arena; redis-py {redis_py} with hiredis {hiredis} asks redis-server over loopback
 TCP, one connection, with the same keys: GET for `get`, MGET of {rows:,} keys for `mget_into` of {rows:,} rows into a
-numpy array. "cold" takes the keys in random order, each once a pass, out of a list of bytes objects made beforehand,
-so that key, bucket, entry and value are rarely in the processor's caches; "keys in one buffer": in a numpy array
-of dtype S16 instead. "hot" reads one key, or the same {rows:,} keys, over and over. Every read must be a hit; the loop
-around the calls counts. Measured alternately, ours first in even rounds, {rounds} rounds; {pinning}
+numpy array. "cold" takes the keys in random order, each once a pass, out of bytes objects made beforehand (for
+`mget_into` and MGET in a list for each call, made beforehand, too), so that key, bucket, entry and value are rarely in
+the processor's caches; "keys in one buffer": in numpy arrays of dtype S16 instead. "hot" reads one key, or the same
+{rows:,} keys, over and over. Every read must be a hit; the loop around the calls counts. Measured alternately, ours
+first in even rounds, {rounds} rounds; {pinning}
 A ratio is the median of the rounds' ratios, redis-py's time divided by ours.
 Two processes: each reads cold rows (keys in one buffer), then cold single keys, on a CPU of its own, for {seconds:g} s
 at a time: first one alone, then the other alone, then both from a common start. The scaling of a round is the sum of
@@ -149,11 +150,12 @@ class _Walk:
 
 def _cases(reader: core_cache.Reader, client: redis.Redis, keys: int, scale: float) -> list[Case]:
     names = _shuffled(keys, 1)
-    rows = np.array(names)
-    batches, their_batches = max(int(100 * scale), 1), max(int(10 * scale), 1)
+    lists = [names[first : first + ROWS] for first in range(0, keys, ROWS)]
+    rows = np.split(np.array(names), len(lists))
+    batches, their_batches = (min(max(int(many * scale), 1), len(lists)) for many in (100, 10))
     gets, their_gets = min(max(int(50_000 * scale), 100), keys), max(int(2000 * scale), 20)
     out, found = np.empty((ROWS, VALUE_BYTES), np.uint8), np.empty(ROWS, bool)
-    walk, their_walk, their_gets_walk, into_walk, rows_walk = (_Walk(keys) for _ in range(5))
+    walk, their_gets_walk, their_walk = _Walk(keys), _Walk(keys), _Walk(len(lists))
 
     def get_cold() -> int:
         first, get, hits = walk.next(gets), reader.get, 0
@@ -176,35 +178,31 @@ def _cases(reader: core_cache.Reader, client: redis.Redis, keys: int, scale: flo
             hits += value is not None and len(value) == VALUE_BYTES
         return hits
 
-    def into(
-        source: "Sequence[bytes] | np.ndarray[tuple[int], np.dtype[np.bytes_]]", place: _Walk
-    ) -> Callable[[], int]:
+    def into(source: "Sequence[Sequence[bytes] | np.ndarray[tuple[int], np.dtype[np.bytes_]]]") -> Callable[[], int]:
+        place = _Walk(len(source))
+
         def call() -> int:
-            hits = 0
-            for _ in range(batches):
-                first = place.next(ROWS)
-                hits += reader.mget_into(source[first : first + ROWS], out, found)
-            return hits
+            first = place.next(batches)
+            return sum([reader.mget_into(some, out, found) for some in source[first : first + batches]])
 
         return call
 
     def into_hot() -> int:
-        same = names[:ROWS]
+        same = lists[0]
         return sum([reader.mget_into(same, out, found) for _ in range(batches)])
 
     def ask_mget() -> int:
-        hits = 0
-        for _ in range(their_batches):
-            first = their_walk.next(ROWS)
-            hits += sum(value is not None for value in client.mget(names[first : first + ROWS]))
+        hits, first = 0, their_walk.next(their_batches)
+        for some in lists[first : first + their_batches]:
+            hits += sum(value is not None for value in client.mget(some))
         return hits
 
     reads, their_reads = batches * ROWS, their_batches * ROWS
     return [
         Case("get, cold", get_cold, gets, ask_get, their_gets),
         Case("get, hot", get_hot, gets, ask_get, their_gets),
-        Case("mget_into, cold", into(names, into_walk), reads, ask_mget, their_reads),
-        Case("mget_into, cold, keys in one buffer", into(rows, rows_walk), reads, ask_mget, their_reads),
+        Case("mget_into, cold", into(lists), reads, ask_mget, their_reads),
+        Case("mget_into, cold, keys in one buffer", into(rows), reads, ask_mget, their_reads),
         Case("mget_into, hot", into_hot, reads, ask_mget, their_reads),
     ]
 
