@@ -1,0 +1,162 @@
+"""What comes of a remedy's actions: they helped, or failed, are taken back and a person is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from agent.export.model import Event
+from agent.rules.extension import Now
+from agent.rules.jobs import Result, about, describe, step_of
+from agent.rules.machine import Job, Machine
+from agent.rules.model import Found, Rule, Step
+from agent.rules.scene import Scene
+
+
+class Course:
+    """From the end of an action to the end of the remedy."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    def take(self, machine: Machine, result: Result, now: Now) -> None:
+        """An action came to its end."""
+        job, machine.current, machine.job = machine.job, "", None
+        rule = self._scene.rules[machine.rule]
+        machine.acted, machine.acted_at = self._scene.clock.now(), now.time
+        if job is not None:
+            self.settle(machine, rule, job, result)
+
+    def settle(self, machine: Machine, rule: Rule, job: Job, result: Result) -> None:
+        """Take note of what came of one job, and go on from there."""
+        step, done = step_of(rule, job), result.ending == "done"
+        fields = {**about(machine), "intent": result.intent, "action": step.type.name, "detail": result.detail}
+        if result.ending == "stopped":
+            self._scene.note("stopped", fields)
+            self.finish(machine, rule, "stopped by the kill switch", None)
+        elif result.ending == "outdated":
+            self._plan_anew(machine, rule, step, fields)
+        elif job.kind == "undo":
+            self._scene.note("undone" if done else "undo failed", fields)
+            if not done:
+                machine.reason += f"; {step.type.name} could not be undone: {result.detail}"
+        elif not step.changes_state:
+            self._scene.note("told" if done else "message failed", fields)
+        elif done:
+            self._scene.note("acted", fields)
+            self._can_be_undone(machine, job, result)
+        else:
+            self._can_be_undone(machine, job, result)
+            if result.intent:
+                fields["failures"] = self._scene.ledger.failed(machine.keys[-1], self._scene.clock.now())
+            self._scene.note("failed" if result.ending == "failed" else result.ending, fields)
+            self.fail(machine, rule, f"{step.type.name}: {result.detail}")
+
+    @staticmethod
+    def _can_be_undone(machine: Machine, job: Job, result: Result) -> None:
+        if result.undo is not None:
+            machine.done.append(Job("undo", job.part, job.index, undo=dict(result.undo)))
+
+    def _plan_anew(self, machine: Machine, rule: Rule, step: Step, fields: Mapping[str, Any]) -> None:
+        """What was planned does not fit any more, and nothing else may be done in its place: a new remedy begins, with
+        a plan of its own, for which a person is asked again. Where an earlier step has changed something, it failed."""
+        machine.keys.pop()
+        if machine.keys:
+            self._scene.note("plan outdated", fields)
+            why = f"{step.type.name} was not gone on with, its plan is outdated: {fields['detail']}"
+            self.fail(machine, rule, why)
+            return
+        run, told = os.urandom(8).hex(), machine.told and not rule.approval
+        self._scene.note("plan outdated", {**fields, "plan": machine.plan, "anew": run})
+        machine.begin(run)
+        machine.told = told
+        machine.go("held", self._scene.clock.now())
+
+    def after_jobs(self, machine: Machine, rule: Rule, now: Now) -> None:
+        """Nothing of this state is left to do."""
+        time = self._scene.clock.now()
+        if machine.state == "telling":
+            machine.go(machine.next, time)
+        elif machine.state == "undoing":
+            self._escalate(machine, rule)
+        elif machine.state == "escalating":
+            self.finish(machine, rule, f"failed: {machine.reason}", now)
+        elif not machine.changed:
+            self.finish(machine, rule, "dry run" if machine.dry else "told", now)
+        elif rule.verify is not None:
+            machine.go("verifying", time)
+        else:
+            self._helped(machine, rule, "done", now)
+
+    def verify(self, machine: Machine, rule: Rule, found: Found, now: Now) -> bool:
+        """Whether it helped: gives whether that is known by now."""
+        assert rule.verify is not None
+        elapsed = self._scene.clock.now() - machine.acted
+        if elapsed <= rule.verify.after and elapsed <= rule.verify.within:
+            return False
+        if rule.verify.condition is None:
+            seen, helped = found, found.holds_for(machine.subject) is False
+        else:
+            try:
+                seen = rule.verify.condition.evaluate(now)
+            except Exception as error:  # noqa: BLE001  # a plugin's code
+                seen = Found(None, f"cannot be looked at: {describe(error)}")
+            helped = seen.holds_for(machine.subject) is True
+        if helped and elapsed <= rule.verify.within:
+            self._scene.note("verified", {**about(machine), "why": seen.why})
+            self._helped(machine, rule, "verified", now)
+            return True
+        if elapsed <= rule.verify.within:
+            return False
+        self._scene.note("not verified", {**about(machine), "why": seen.why})
+        for key in dict.fromkeys(machine.keys):
+            self._scene.ledger.failed(key, self._scene.clock.now())
+        self.fail(machine, rule, f"did not help within {rule.verify.within:g} s: {seen.why}")
+        return True
+
+    def _helped(self, machine: Machine, rule: Rule, result: str, now: Now) -> None:
+        for key in machine.keys:
+            self._scene.ledger.succeeded(key, self._scene.clock.now())
+        self.finish(machine, rule, result, now)
+
+    def fail(self, machine: Machine, rule: Rule, why: str) -> None:
+        """Take back what was done, as far as the rule wants that, then tell a person."""
+        machine.failed, machine.reason, machine.jobs, machine.coming = True, why, [], 0
+        if rule.undo and machine.done:
+            machine.jobs, machine.done = machine.done[::-1], []
+            for job in machine.jobs:
+                job.text = f"undone, since it failed: {why}"
+            machine.go("undoing", self._scene.clock.now())
+        else:
+            self._escalate(machine, rule)
+
+    def _escalate(self, machine: Machine, rule: Rule) -> None:
+        self._scene.note("escalated", {**about(machine), "why": machine.reason})
+        text = f"the rule {rule.name} needs a person: {machine.reason} ({machine.why})"
+        machine.jobs = [Job("run", "escalate", index, text) for index in range(len(rule.escalate))]
+        machine.go("escalating", self._scene.clock.now())
+
+    def finish(self, machine: Machine, rule: Rule, result: str, now: Now | None) -> None:
+        """Its end; `now` None: nobody is told of it."""
+        time = self._scene.clock.now()
+        self._scene.note("ended", {**about(machine), "result": result})
+        machine.result, machine.result_at = result, machine.fired_at if now is None else now.time
+        machine.jobs, machine.targets, machine.coming, machine.approval = [], [], 0, ""
+        machine.rest_until = time + rule.cooldown
+        if now is not None and (machine.changed or machine.failed):
+            title = f"Rule {rule.name}: {result}"
+            attributes = {"rule": rule.name, "subject": machine.subject, "result": result, "run": machine.run}
+            duration = max(0.0, time - machine.fired)
+            self._scene.events.append(
+                Event(
+                    now.time - duration,
+                    "remediation",
+                    title,
+                    machine.why,
+                    "error" if machine.failed else "info",
+                    attributes,
+                    duration,
+                )
+            )
+        machine.go("resting", time)
