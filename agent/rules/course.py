@@ -12,6 +12,9 @@ from agent.rules.jobs import Result, about, describe, step_of
 from agent.rules.machine import Job, Machine
 from agent.rules.model import Found, Rule, Step
 from agent.rules.scene import Scene
+from agent.rules.store import Intent
+
+MOST_PATIENCE = 300.0  # seconds for which an action that is overdue is waited for, to take it back once it has ended
 
 
 class Course:
@@ -47,11 +50,48 @@ class Course:
             self._scene.note("acted", fields)
             self._can_be_undone(machine, job, result)
         else:
-            self._can_be_undone(machine, job, result)
+            if rule.undo and (hangs := self._hangs(result.intent)):
+                machine.awaited, fields["patience"] = result.intent, _patience(hangs)
+                machine.done.append(Job("undo", job.part, job.index, undo=_plain(result.undo)))
+            else:
+                self._can_be_undone(machine, job, result)
             if result.intent:
                 fields["failures"] = self._scene.ledger.failed(machine.keys[-1], self._scene.clock.now())
             self._scene.note("failed" if result.ending == "failed" else result.ending, fields)
             self.fail(machine, rule, f"{step.type.name}: {result.detail}")
+
+    def awaits(self, machine: Machine) -> bool:
+        """Whether an action that is overdue is still waited for, to be taken back: not while it may be at work. As long
+        again as its deadline, MOST_PATIENCE at most; what has not ended by then is not taken back any more."""
+        hangs = self._hangs(machine.awaited)
+        if hangs is None:  # a person vouches that it is at work no more: what was planned is the way back
+            self._go_back(machine, machine.jobs[0].undo)
+            return False
+        patience = _patience(hangs)
+        if self._scene.clock.now() - machine.since <= patience:
+            return True
+        why = f"it did not end within {patience:g} s more either, and may still be at work on {hangs.target}"
+        self._scene.note("not undone", {**about(machine), "intent": hangs.id, "action": hangs.action, "why": why})
+        machine.reason += f"; {hangs.action} was not undone: {why}"
+        self._go_back(machine, None)
+        return False
+
+    def ended_late(self, machine: Machine, result: Result) -> None:
+        """What was waited for has ended, and left this to take it back with."""
+        self._go_back(machine, _plain(result.undo))
+
+    def _hangs(self, intent: str) -> Intent | None:
+        blocked = self._scene.ledger.blocked.values()
+        return next((other for other in blocked if other.id == intent), None)
+
+    @staticmethod
+    def _go_back(machine: Machine, undo: dict[str, Any] | None) -> None:
+        """The first to be undone is the one that was waited for; with None there is nothing of it to take back."""
+        machine.awaited = ""
+        if undo is None:
+            del machine.jobs[0]
+        else:
+            machine.jobs[0].undo = undo
 
     @staticmethod
     def _can_be_undone(machine: Machine, job: Job, result: Result) -> None:
@@ -142,7 +182,7 @@ class Course:
         time = self._scene.clock.now()
         self._scene.note("ended", {**about(machine), "result": result})
         machine.result, machine.result_at = result, machine.fired_at if now is None else now.time
-        machine.jobs, machine.targets, machine.coming, machine.approval = [], [], 0, ""
+        machine.jobs, machine.targets, machine.coming, machine.approval, machine.awaited = [], [], 0, "", ""
         machine.rest_until = time + rule.cooldown
         if now is not None and (machine.changed or machine.failed):
             title = f"Rule {rule.name}: {result}"
@@ -160,3 +200,11 @@ class Course:
                 )
             )
         machine.go("resting", time)
+
+
+def _patience(hangs: Intent) -> float:
+    return min(hangs.deadline, MOST_PATIENCE)
+
+
+def _plain(undo: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if undo is None else dict(undo)

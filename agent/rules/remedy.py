@@ -104,14 +104,18 @@ class Remedies:
         """Take what came of actions and plans; gives whether anything came."""
         moved = False
         current = {machine.current: place for place, machine in self.machines.items() if machine.current}
+        awaited = {machine.awaited: place for place, machine in self.machines.items() if machine.awaited}
         for result in self._jobs.results():
             moved = True
             self._asking.discard(result.intent)
             self._jobs.close(result)
             place = current.pop(result.intent, None)
-            if place is None:  # it was given up before: what it did is only written down
+            if place is None:  # it was given up before: it is taken back where that is waited for, or only written down
                 if result.ending != "unknown":
                     self.ledger.unblock(result.intent, self._clock.now())
+                    if (late := awaited.get(result.intent)) is not None:
+                        self.kept.dirty.add(late)
+                        self._course.ended_late(self.machines[late], result)
                 self._note("late", {"intent": result.intent, "outcome": result.ending, "detail": result.detail})
                 continue
             self.kept.dirty.add(place)
@@ -232,6 +236,8 @@ class Remedies:
         elif self.killed and machine.jobs:
             self._note("stopped", {**about(machine), "why": self.killed, "left": len(machine.jobs)})
             self._course.finish(machine, rule, "stopped by the kill switch", now)
+        elif machine.awaited and self._course.awaits(machine):
+            return False
         elif machine.jobs and not self._door.guarded(machine, rule, found, now):
             job = machine.jobs.pop(0)
             failure = self._jobs.begin(machine, job, rule, now)
