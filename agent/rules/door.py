@@ -6,10 +6,11 @@ import queue
 from typing import Any
 
 from agent.export.model import Event
+from agent.plugin.guard import Overdue
 from agent.rules.course import Course
 from agent.rules.extension import Now
 from agent.rules.guards import Refusal, Use, may_act, may_go_on
-from agent.rules.jobs import about, describe, plain_text, plan_name, step_of
+from agent.rules.jobs import about, describe, plan_name, step_of
 from agent.rules.machine import Job, Machine, Planned
 from agent.rules.model import Found, Rule
 from agent.rules.scene import Scene
@@ -42,7 +43,9 @@ class Door:
             self._act(machine, rule, [])
             return True
         try:
-            uses = [_use(machine, rule, index) for index, step in enumerate(rule.steps) if step.changes_state]
+            uses = self._uses(machine, rule, now)
+        except Overdue as error:
+            return self._refuse(machine, rule, Refusal("plugin", f"what it works on is not known: {error}"))
         except Exception as error:  # noqa: BLE001  # a plugin's code
             self._course.fail(machine, rule, f"cannot be done: {describe(error)}")
             return True
@@ -176,16 +179,27 @@ class Door:
                 self._course.fail(machine, rule, f"was not gone on with: {refusal.why}")
             return refusal is not None
         try:
-            uses = [_use(machine, rule, index) for index, step in enumerate(rule.steps) if step.changes_state]
+            uses = self._uses(machine, rule, now)
+        except Overdue:
+            uses = []
         except Exception as error:  # noqa: BLE001  # a plugin's code
             self._course.fail(machine, rule, f"cannot be done: {describe(error)}")
             return True
         well = found.holds_for(machine.subject) is not True or self._approval_is_over(machine, rule, now)
-        if not well and may_act(rule, machine, found, uses, self._scene.situation()) is None:
+        if uses and not well and may_act(rule, machine, found, uses, self._scene.situation()) is None:
             return False
         machine.jobs, machine.targets, machine.coming, machine.told = [], [], 0, True
         machine.go("held", self._scene.clock.now())
         return True
+
+    def _uses(self, machine: Machine, rule: Rule, now: Now) -> list[Use]:
+        """What its actions work on. Raises what a plugin raises, and Overdue when one does not say in time."""
+        found = []
+        for index, step in enumerate(rule.steps):
+            if step.changes_state:
+                _, target = self._scene.jobs.aim(machine, rule, Job("run", "then", index), now)
+                found.append(Use(step.type.name, target, step.key(machine.labels, target)))
+        return found
 
     def _approval_is_over(self, machine: Machine, rule: Rule, now: Now) -> bool:
         """By either clock: the engine's stands still while the machine is off, and the wall clock may be set back."""
@@ -193,9 +207,3 @@ class Door:
             return False
         passed = max(self._scene.clock.now() - machine.approved, now.time - machine.approved_at)
         return passed > rule.approval_timeout
-
-
-def _use(machine: Machine, rule: Rule, index: int) -> Use:
-    step = rule.steps[index]
-    target = plain_text(step.type.target(step.params(machine.labels)))
-    return Use(step.type.name, target, step.key(machine.labels, target))
