@@ -25,6 +25,7 @@ from agent.rules.store import Intent, RuleStore
 from agent.rules.timekeeping import EngineClock
 
 _FORGET_EVERY = 86400.0
+_OPEN_ONES = 20  # incidents that are named in a record
 _REMEMBERED = 86400.0  # seconds for which the last result with a subject that is gone is kept
 
 
@@ -209,7 +210,10 @@ class Remedies:
             machine.fired, machine.fired_at, machine.why, machine.version = time, now.time, found.why, rule.version
             machine.go("held", time)
             self.kept.dirty.add(place)
-            self._note("fired", {**about(machine), "why": found.why, "severity": rule.severity})
+            open_ones = [incident.id for incident in now.incidents if incident.closed is None][:_OPEN_ONES]
+            looks_at = list(rule.looks_at)
+            fired = {"why": found.why, "severity": rule.severity, "looks_at": looks_at, "incidents": open_ones}
+            self._note("fired", {**about(machine), **fired})
         if machine.state == "idle" and not holds and now.time - machine.result_at > _REMEMBERED:
             if machine.result:
                 self.kept.dirty.add(place)
