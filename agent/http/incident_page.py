@@ -14,7 +14,7 @@ from agent.http.page import Html, document, pairs_list, state, table
 MOST_PICTURES = 30
 MOST_RECORDS = 50
 SHORT_HASH = 12  # digits
-_RECORDS = ("at", "rule", "what", "action", "target", "what came of it", "#record", "hash")
+_RECORDS = ("at (UTC)", "rule", "what", "action", "target", "what came of it", "#record", "hash")
 REFRESH = 10  # seconds, while it lasts
 SMALL = (420, 110)  # pixels of the pictures of a cause
 _STYLE = """<style>
@@ -100,7 +100,7 @@ def _remediation(records: Sequence[Mapping[str, Any]]) -> list[str]:
 def _record(record: Mapping[str, Any]) -> list[str]:
     subject = f" {record['subject']}" if record["subject"] else ""
     return [
-        escape(time.strftime("%H:%M:%S UTC", time.gmtime(record["time"]))),
+        time.strftime("%H:%M:%S", time.gmtime(record["time"])),
         escape(f"{record['rule']}{subject}"),
         escape(str(record["what"])),
         escape(str(record["action"])),

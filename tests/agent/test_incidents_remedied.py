@@ -171,7 +171,7 @@ def test_the_page_shows_them_with_the_command_that_checks_them(logged: Logged) -
     assert "predis-agent audit show --rule grow" in page
     for record in records:
         assert f"<code>{record['hash'][:12]}</code>" in page
-        assert time.strftime("%H:%M:%S UTC", time.gmtime(record["time"])) in page
+        assert time.strftime("<td>%H:%M:%S</td>", time.gmtime(record["time"])) in page
     assert "thing:local" in page
     assert "&lt;b&gt;no&lt;/b&gt;" in page
     assert "<b>no</b>" not in page
