@@ -22,10 +22,12 @@ from agent.forecast.worker import ForecastWorker
 from agent.history import settings
 from agent.history.document import history_document
 from agent.history.store import HistoryStore
+from agent.incidents.audit import log_path
 from agent.incidents.document import incident_document
 from agent.incidents.evidence import Evidence
 from agent.incidents.manager import Incidents
 from agent.incidents.model import Incident
+from agent.incidents.remedied import remedied
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Sample, SeriesKey, Snapshot
 from agent.metrics.self_metrics import PLUGIN_NAME
@@ -116,7 +118,13 @@ class Analysis:
     def incident_document(self, identifier: str) -> dict[str, Any] | None:
         """The answer of /api/v1/incidents/ID; None where there is no such incident."""
         incident = self.incidents.get(identifier)
-        return None if incident is None else incident_document(incident, self._evidence.of)
+        if incident is None:
+            return None
+        records: list[dict[str, Any]] = []
+        if self._loaded is not None:
+            with suppress(OSError):  # what happened is told all the same
+                records = remedied(log_path(self._loaded.config.agent.data_dir), incident)
+        return incident_document(incident, self._evidence.of, records)
 
     def _explain(self, incident: Incident) -> None:
         if self._collection is not None:

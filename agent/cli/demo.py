@@ -54,7 +54,7 @@ def demo(
             raise PredisError(f"--fault {name}: there is no such fault; choose from {', '.join(FAULTS)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended, too
     console = Console(stderr=as_json)
-    rules = Path(worlds.__file__).with_name("rules.toml").read_text()
+    rules = worlds.RULES.read_text()
     results: list[Measured] = []
     audits: list[str] = []
     broken = False

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.demo.world import LIMIT, TENANT, Second, World
+from agent.demo.world import TENANT, Second, World, limit
 
 SQUEEZED = "8mb"
 GOOD = 0.95  # of the hit ratio before, that counts as well
@@ -57,7 +57,7 @@ def _calm(world: World) -> None:
 
 
 def _is_not_flooded(second: Second, before: float) -> bool:
-    return _reads_well(second, before) and second.tenant <= 1.2 * LIMIT
+    return _reads_well(second, before) and second.tenant <= 1.2 * limit()
 
 
 def _slow_down(world: World) -> None:

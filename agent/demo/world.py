@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +30,8 @@ from agent.errors import PredisError
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 25.0
 TENANT = "reports"
-LIMIT = 2000  # commands a second that a rule leaves to a tenant that floods
 TRACE = Path(__file__).with_name("trace.npz")
+RULES = Path(__file__).with_name("rules.toml")
 CONFIG = """\
 [agent]
 data_dir = "data"
@@ -82,6 +84,14 @@ class Second:
     def hit_ratio(self) -> float | None:
         """Hits by reads; None where nothing was read."""
         return self.hits / self.reads if self.reads else None
+
+
+@functools.cache
+def limit() -> int:
+    """The commands a second that a rule leaves to a tenant that floods."""
+    read = tomllib.loads(RULES.read_text())
+    steps = (step for rule in read["rule"] for step in rule["then"] if step["action"] == "cache.tenant_limit")
+    return int(next(steps)["ops_per_second"])
 
 
 class World:

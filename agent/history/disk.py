@@ -8,7 +8,6 @@ NORMAL): a power failure costs the newest minutes and never the file.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import time
 from collections import OrderedDict
@@ -21,7 +20,7 @@ from typing import TypeVar
 from agent.history.block import Block, BlockError, encode, encode_rollup, read_rollup
 from agent.history.ring import Point, Rows, shard_of
 from agent.metrics.model import Histogram, SeriesKey
-from agent.sqlite_file import connect
+from agent.sqlite_file import SqliteFile, WrongFile, connect
 
 Given = TypeVar("Given")
 
@@ -47,10 +46,6 @@ CREATE INDEX IF NOT EXISTS rollups_of ON rollups (shard, end);
 """
 
 
-class WrongFile(sqlite3.DatabaseError):
-    """The file was written by another agent than this one."""
-
-
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What may be kept: `raw` and `rollups` in seconds of age, `size` in bytes of the file."""
@@ -74,17 +69,17 @@ class _Pending:
         return len(self.block) + len(self.rollup)
 
 
-class Disk:
+class Disk(SqliteFile):
     """One file. Methods raise sqlite3.Error where the disk or the file is at fault; one thread at a time.
 
     What cannot be written waits in memory, up to MOST_PENDING bytes, and can be read there.
     """
 
     def __init__(self, path: Path, bounds: Bounds, clock: Callable[[], float] = time.time) -> None:
-        self.path, self.bounds = path, bounds
+        super().__init__(path)
+        self.bounds = bounds
         self.dropped = 0  # blocks that the disk did not take in time
         self._clock = clock
-        self._connection: sqlite3.Connection | None = None
         self._ids: dict[SeriesKey, int] = {}  # of the series that are being written
         self._new: dict[SeriesKey, int] = {}  # not in the file yet
         self._next = 1
@@ -112,31 +107,16 @@ class Disk:
         self._connection = connection
         self._next = max(self._next, 1 + max(self._new.values(), default=0))
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a file to write to."""
-        return self._connection is not None
-
     def close(self) -> None:
         """Close the file; what waits stays here."""
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
+        super().close()
         self._decoded.clear()
         self._decoded_size = 0
 
     def move_aside(self) -> Path:
-        """Put a file that cannot be used out of the way, for people to look at; gives where it is. Raises OSError."""
-        self.close()
         self._ids, self._new, self._next, self._seen = {}, {}, 1, {}
         self._pending.clear()  # its numbers are those of the old file
-        aside = self.path.with_name(self.path.name + ".broken")
-        os.replace(self.path, aside)
-        for suffix in ("-wal", "-shm"):
-            with suppress(OSError):
-                os.unlink(f"{self.path}{suffix}")
-        return aside
+        return super().move_aside()
 
     def add(self, source: str, rows: Rows) -> None:
         """Take a block of a plugin; `write` writes it. Raises sqlite3.Error."""
@@ -364,19 +344,6 @@ class Disk:
             "SELECT id FROM series WHERE name = ? AND labels = ?", (key[0], json.dumps(key[1]))
         ).fetchone()
         return None if row is None else int(row[0])
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise sqlite3.OperationalError("it is not open")
-        return self._connection
-
-
-def is_broken(error: sqlite3.Error) -> bool:
-    """Whether the file is of no use any more."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, WrongFile) or (
-        code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    )
 
 
 def _block(data: bytes) -> Block:

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent.errors import PredisError
-from agent.history.disk import Bounds, Disk, is_broken
+from agent.history.disk import Bounds, Disk
 from agent.history.ring import SHARDS, Point, Ring, Rows, shard_of
 from agent.metrics.model import Histogram, Kind, MetricSpec, Sample, SeriesKey
+from agent.sqlite_file import is_broken
 
 FILE = "history.sqlite"
 PRUNE_EVERY = 300.0  # seconds

@@ -10,6 +10,7 @@ from html import escape
 WIDTH, HEIGHT = 640, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 8, 22
 _TICKS = 3
+_ROOM = 9  # characters at the left
 
 
 def chart(
@@ -30,9 +31,9 @@ def chart(
     span = max(values) - min(values)
     # The band is shown as far as it is near the values: far away it would flatten them.
     edges = [edge for edge in (low, high) if edge is not None and abs(edge - values[-1]) <= 20 * (span or 1.0)]
-    bottom, top = min([*values, *edges]), max([*values, *edges])
-    margin = 0.06 * (top - bottom) or 0.5 * (abs(top) or 1.0)
-    bottom, top = bottom - margin, top + margin
+    least, most = min([*values, *edges]), max([*values, *edges])
+    margin = 0.06 * (most - least) or 0.5 * (abs(most) or 1.0)
+    bottom, top = least - margin, most + margin
     first, last = points[0][0], points[-1][0]
 
     def x(at: float) -> float:
@@ -48,26 +49,48 @@ def chart(
             f'<rect class="band" x="{_LEFT}" y="{upper:.1f}" width="{width - _LEFT - _RIGHT}"'
             f' height="{max(1.0, lower - upper):.1f}"/>'
         )
-    for number in range(_TICKS):
-        value = bottom + margin + (top - bottom - 2 * margin) * number / (_TICKS - 1)
+    # of what does not change all ticks would lie on one another, with the same text
+    ticks = [most] if least == most else [least + (most - least) * number / (_TICKS - 1) for number in range(_TICKS)]
+    for value, text in zip(ticks, _apart(ticks), strict=True):
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{escape(short(value))}</text>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{escape(text)}</text>')
     if first <= since <= last:
         parts.append(
             f'<line class="onset" x1="{x(since):.1f}" x2="{x(since):.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>'
         )
     line = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in points)
     parts.append(f'<polyline class="line" points="{line}"/>')
-    for at, anchor in ((first, "start"), (last, "end")):
-        text = time.strftime("%H:%M:%S", time.gmtime(at))
+    for at, anchor, text in zip((first, last), ("start", "end"), _clocks(first, last), strict=True):
         parts.append(f'<text x="{x(at):.1f}" y="{height - 6}" text-anchor="{anchor}">{text}</text>')
     return "".join([*parts, "</svg>"])
 
 
-def short(value: float) -> str:
-    """A number as an axis has it: 1.2M, 340k, 0.0012."""
+def _apart(ticks: Sequence[float]) -> list[str]:
+    """The texts at ticks: with more digits than usual where they would be the same, and where there is no room for so
+    many, such as at Unix times, as what they have more than the first."""
+    texts = [short(tick) for tick in ticks]
+    for more in range(1, 12):
+        if len(set(texts)) == len(texts) and all(len(text) <= _ROOM for text in texts):
+            return texts
+        texts = [short(tick, more) for tick in ticks]
+    return [short(ticks[0]), *(f"+{short(tick - ticks[0])}" for tick in ticks[1:])]
+
+
+def _clocks(first: float, last: float) -> tuple[str, str]:
+    """When a chart begins and ends: with fractions where it is that short, with the day where it is that long."""
+    if last - first >= 86_400:
+        begins, ends = (time.strftime("%m-%d %H:%M", time.gmtime(at)) for at in (first, last))
+    else:
+        begins, ends = (time.strftime("%H:%M:%S", time.gmtime(at)) for at in (first, last))
+        if last - first < 10:
+            begins, ends = (f"{text}.{at % 1 * 1000 // 1:03.0f}" for text, at in ((begins, first), (ends, last)))
+    return begins, ends
+
+
+def short(value: float, more: int = 0) -> str:
+    """A number as an axis has it: 1.2M, 340k, 0.0012. more: digits than usual."""
     size = abs(value)
     for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if size >= limit:
-            return f"{value / limit:.4g}{letter}"
-    return f"{value:.3g}"
+            return f"{value / limit:.{4 + more}g}{letter}"
+    return f"{value:.{3 + more}g}"

@@ -9,9 +9,12 @@ from typing import Any
 
 from agent.config.units import format_duration
 from agent.http.chart import chart, short
-from agent.http.page import Html, document, pairs_list, state
+from agent.http.page import Html, document, pairs_list, state, table
 
 MOST_PICTURES = 30
+MOST_RECORDS = 50
+SHORT_HASH = 12  # digits
+_RECORDS = ("at (UTC)", "rule", "what", "action", "target", "what came of it", "#record", "hash")
 REFRESH = 10  # seconds, while it lasts
 SMALL = (420, 110)  # pixels of the pictures of a cause
 _STYLE = """<style>
@@ -47,6 +50,7 @@ def incident_page(incident: Mapping[str, Any]) -> str:
         ),
         "<h2>Probable cause</h2>",
         _causes(causes, since) if causes else '<p class="remark">none is known yet</p>',
+        *_remediation(incident.get("remediation") or ()),
         "<h2>What is off</h2>",
         *map(_picture, anomalies[:MOST_PICTURES]),
     ]
@@ -76,6 +80,35 @@ def _cause(cause: Mapping[str, Any], since: float) -> str:
     charts = f'<div class="charts">{pictures}</div>' if pictures else ""
     why = cause["why"].removeprefix(f"{cause['component']}: ")  # it stands above already
     return f"<li><b>{escape(cause['component'])}</b>{known}{score}<p>{escape(why)}</p>{charts}</li>"
+
+
+def _remediation(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What rules did, as the audit log has it; nothing where they did nothing."""
+    if not records:
+        return []
+    rules = dict.fromkeys(str(record["rule"]) for record in records if record["rule"])
+    shown = " or ".join(f"<code>predis-agent audit show --rule {escape(rule)}</code>" for rule in rules)
+    return [
+        "<h2>What rules did</h2>",
+        table(_RECORDS, map(_record, records[:MOST_RECORDS])),
+        *([f"<p>… and {len(records) - MOST_RECORDS} more</p>"] if len(records) > MOST_RECORDS else []),
+        '<p class="remark">These are records of the audit log, with the first digits of their hashes.'
+        f" <code>predis-agent audit verify</code> checks that nobody changed it, {shown} has all of it.</p>",
+    ]
+
+
+def _record(record: Mapping[str, Any]) -> list[str]:
+    subject = f" {record['subject']}" if record["subject"] else ""
+    return [
+        time.strftime("%H:%M:%S", time.gmtime(record["time"])),
+        escape(f"{record['rule']}{subject}"),
+        escape(str(record["what"])),
+        escape(str(record["action"])),
+        escape(str(record["target"])),
+        escape(str(record["detail"])),
+        f"{record['n']:,}",
+        f"<code>{escape(str(record['hash'])[:SHORT_HASH])}</code>",
+    ]
 
 
 def _unit(unit: str) -> str:

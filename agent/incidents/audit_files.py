@@ -13,8 +13,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 REMOVED = "audit_removed"
+_BLOCK = 1 << 16  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,48 @@ def lines_of(file: Path) -> Iterator[bytes]:
     """Its lines, with their ends. Raises OSError."""
     with open(file, "rb") as opened:
         yield from opened
+
+
+def lines_since(path: Path, start: float) -> Iterator[bytes]:
+    """The lines of a log from a time on (Unix seconds), by bisection, since logs are long; a few from before may be
+    among them. A clock that was set back may hide what it wrote twice. Raises OSError."""
+    files = all_of(path)
+    while len(files) > 1 and _time_of_first(files[1]) <= start:
+        files.pop(0)
+    for number, file in enumerate(files):
+        with open(file, "rb") as opened:
+            if number == 0:
+                _go_to(opened, start)
+            yield from opened
+
+
+def _go_to(opened: BinaryIO, start: float) -> None:
+    """Put a file where a line begins that is not after a time, and less than _BLOCK bytes before those that are."""
+    low, high = 0, opened.seek(0, os.SEEK_END)
+    while high - low > _BLOCK:
+        middle = (low + high) // 2
+        opened.seek(middle)
+        opened.readline()
+        if _time_of(opened.readline()) <= start:
+            low = middle
+        else:
+            high = middle
+    opened.seek(low)
+    if low:
+        opened.readline()
+
+
+def _time_of_first(file: Path) -> float:
+    with open(file, "rb") as opened:
+        return _time_of(opened.readline())
+
+
+def _time_of(line: bytes) -> float:
+    """When a line was written; of one that is no record: later than all, so that nothing before it is passed over."""
+    try:
+        return float(json.loads(line)["time"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
 
 
 def tail_of(handle: int) -> tuple[int, str, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from agent.incidents.grouping import component_of, series_text
@@ -31,13 +31,17 @@ Evidence = Callable[[Cause, Incident], list[dict[str, Any]]]
 """What the series of a cause were; see Evidence.of in agent/incidents/evidence.py."""
 
 
-def incident_document(incident: Incident, evidence: Evidence = lambda cause, incident: []) -> dict[str, Any]:
-    """All of an incident: its causes and its anomalies, with evidence and history. JSON has no infinity: null."""
+def incident_document(
+    incident: Incident, evidence: Evidence = lambda cause, incident: [], remedied: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """All of an incident: its causes and its anomalies, with evidence and history, and what rules did about it: the
+    records that remedied.py gives. JSON has no infinity: null."""
     return {
         **summary(incident),
         "attributes": dict(incident.attributes),
         "causes": [_cause(cause, evidence(cause, incident)) for cause in incident.causes],
         "anomalies": [_anomaly(anomaly) for anomaly in incident.anomalies],
+        "remediation": list(remedied),
     }
 
 

@@ -21,8 +21,9 @@ from agent.export.model import Event
 from agent.incidents.document import summary
 from agent.incidents.grouping import MOST_MEMBERS, SHOWN, Changes, Grouper, Open
 from agent.incidents.model import Anomaly, Cause, Incident
-from agent.incidents.store import FILE, IncidentStore, is_broken
+from agent.incidents.store import FILE, IncidentStore
 from agent.metrics.model import Kind, MetricSpec, Sample
+from agent.sqlite_file import is_broken
 
 TICK = 10.0  # seconds
 ASK_AGAIN = (5.0, 15.0, 30.0, 60.0, 180.0)  # seconds after the opening: more is known by then of what came when

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sqlite3
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from agent.incidents.document import summary
 from agent.incidents.model import Anomaly, Cause, Incident
-from agent.sqlite_file import connect
+from agent.sqlite_file import SqliteFile, connect, is_broken
 
 FILE = "incidents.sqlite"
 KEPT = 300  # incidents that are over
@@ -27,12 +24,8 @@ CREATE INDEX IF NOT EXISTS incidents_by_time ON incidents (opened);
 """
 
 
-class IncidentStore:
+class IncidentStore(SqliteFile):
     """One file. Methods raise sqlite3.Error where the disk or the file is at fault; one thread at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._connection: sqlite3.Connection | None = None
 
     def open(self, *, anew: bool = False) -> str:
         """Make the file, or open it; one that cannot be used is moved aside: then, where to. Raises sqlite3.Error.
@@ -46,14 +39,10 @@ class IncidentStore:
             except sqlite3.DatabaseError as error:
                 if not is_broken(error):
                     raise
-        aside = self.path.with_name(self.path.name + ".broken")
         try:
-            os.replace(self.path, aside)
+            aside = self.move_aside()
         except OSError as error:
             raise sqlite3.OperationalError(f"it is broken and cannot be moved: {error.strerror or error}") from None
-        for suffix in ("-wal", "-shm"):
-            with suppress(OSError):
-                os.unlink(f"{self.path}{suffix}")
         self._open()
         return str(aside)
 
@@ -69,18 +58,6 @@ class IncidentStore:
             connection.close()
             raise
         self._connection = connection
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a file."""
-        return self._connection is not None
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
 
     def write(self, incident: Incident, kept: dict[str, Any]) -> None:
         """Keep the newest state of an incident, and what else is to be had again. Raises sqlite3.Error."""
@@ -140,11 +117,6 @@ class IncidentStore:
         attributes = {"series": str(told["series"]), "components": str(told["components"]), "unread": STRANGER}
         return Incident(identifier, opened, str(told["title"]), (), (), closed, str(told["severity"]), attributes)
 
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise sqlite3.OperationalError("it is not open")
-        return self._connection
-
 
 def _line(summary_: str) -> dict[str, Any]:
     """An incident in a line, with all that `summary` gives, whoever wrote it."""
@@ -153,12 +125,6 @@ def _line(summary_: str) -> dict[str, Any]:
         return {**empty, **{name: value for name, value in dict(json.loads(summary_)).items() if value is not None}}
     except (ValueError, TypeError):
         return empty
-
-
-def is_broken(error: sqlite3.Error) -> bool:
-    """Whether the file is of no use any more."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _read(data: str) -> tuple[Incident, dict[str, Any]] | None:

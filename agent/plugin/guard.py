@@ -14,7 +14,7 @@ _LONGEST = 500  # characters of a message
 
 
 class Overdue(Exception):
-    """The code was still running when its time was up; it runs on, on its thread."""
+    """The code was still running when its time was up; it runs on, on its thread. May say whose code that is."""
 
 
 class Raised(Exception):

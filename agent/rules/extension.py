@@ -127,7 +127,7 @@ class ActionType(Protocol):
 
     def target(self, params: Any) -> str:
         """What it works on, as KIND:NAME ("cache:local", "tenant:shop", "deployment:prod/cache"): cooldowns and limits
-        count by it."""
+        count by it. Within the plugin's deadline, as the check of its keys: what does not say is not begun."""
 
     def plan(self, params: Any, task: Task) -> str:
         """What `run` would do now, in a sentence, best as a Plan; nothing is changed. Raises PredisError when it could

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from agent.plugin.guard import Overdue
 from agent.plugin.host import Host
 from agent.rules.extension import Now, Outcome, Plan, PlanOutdated, Task
 from agent.rules.ledger import Ledger
@@ -51,13 +52,28 @@ class Jobs:
         self._taken: list[Result] = []  # in this round, which may still be undone
         self._launches: list[tuple[str, Callable[[], None]]] = []
         self._deadlines: dict[str, float] = {}
+        self._aims: dict[tuple[str, str, int], tuple[Any, str]] = {}  # by remedy, part and index
+        self._aimed_at: Now | None = None
+
+    def aim(self, machine: Machine, rule: Rule, job: Job, now: Now) -> tuple[Any, str]:
+        """The parameters of a job and what it works on, asked once in a look at the rules. Raises what a plugin raises,
+        and Overdue when it does not say within its deadline."""
+        if now is not self._aimed_at:
+            self._aims, self._aimed_at = {}, now
+        place = (machine.run, job.part, job.index)
+        if place not in self._aims:
+            # what is to be taken back is not left as it is because others of the plugin took too long just now
+            params, target = step_of(rule, job).aim(machine.labels, None if job.kind == "undo" else now)
+            self._aims[place] = params, plain_text(target)
+        return self._aims[place]
 
     def begin(self, machine: Machine, job: Job, rule: Rule, now: Now) -> Result | None:
         """Write the intent down, to run once that is committed. A result at once when it cannot even begin."""
         step = step_of(rule, job)
         try:
-            params = step.params(machine.labels)
-            target = plain_text(step.type.target(params))
+            params, target = self.aim(machine, rule, job, now)
+        except Overdue as error:
+            return Result("", "failed", f"cannot be begun: what it works on is not known: {error}")
         except Exception as error:  # noqa: BLE001  # a plugin's code
             return Result("", "failed", f"cannot be begun: {describe(error)}")
         if hangs := self.ledger.hangs_at(target):

@@ -80,6 +80,7 @@ class Machine:
     jobs: list[Job] = field(default_factory=list)
     current: str = ""  # the intent whose outcome is waited for
     job: Job | None = None  # the one to it
+    awaited: str = ""  # the intent that is overdue, and undone once its thread has ended
     targets: list[str] = field(default_factory=list)  # taken by this remedy
     keys: list[str] = field(default_factory=list)  # Step.key of what was done and changes something
     done: list[Job] = field(default_factory=list)  # what can be undone, in the order in which it was done
@@ -113,6 +114,7 @@ class Machine:
         self.run, self.number, self.told, self.plans = run, 0, False, []
         self.approval, self.approved_by, self.approved = "", "", None
         self.jobs, self.current, self.job, self.targets, self.keys, self.done = [], "", None, [], [], []
+        self.awaited = ""
         self.coming, self.changed, self.dry, self.failed, self.reason, self.guard = 0, False, False, False, "", ""
 
     def saved(self) -> dict[str, Any] | None:

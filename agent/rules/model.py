@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from agent.rules.bounded import within_deadline
 from agent.rules.extension import ActionType, Now
 
 _LABEL = re.compile(r"\{([^{}]+)\}")
@@ -70,6 +71,16 @@ class Step:
         text = json.dumps(fill(self.raw, labels), default=lambda value: value.isoformat())
         return self.type.Params.model_validate_json(text, strict=True, context={"base": self.base})
 
+    def aim(self, labels: Labels, now: Now | None) -> tuple[Any, str]:
+        """Its parameters and what it works on, for a subject, within its plugin's deadline: for one look at the rules,
+        that of `now`, or with None for this question alone. Raises what the plugin raises, and Overdue."""
+
+        def asked() -> tuple[Any, str]:
+            params = self.params(labels)
+            return params, str(self.type.target(params))
+
+        return within_deadline(self.type, asked, now)
+
     def key(self, labels: Labels, target: str) -> str:
         """What tells this use of an action from others, whichever rule asks for it; values cannot be read from it."""
         text = json.dumps(fill(self.raw, labels), sort_keys=True, default=str)
@@ -113,6 +124,7 @@ class Rule:
     severity: Severity = "warning"
     description: str = ""
     where: str = ""
+    looks_at: tuple[str, ...] = ()  # metrics, or shell patterns of them
     version: str = ""  # differs when the rule was changed
 
     @property

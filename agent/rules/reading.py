@@ -16,7 +16,9 @@ from agent.config.scrub import secrets_of
 from agent.config.sources import Sources
 from agent.errors import Problem
 from agent.metrics.catalogue import Catalogue
+from agent.plugin.guard import Overdue
 from agent.rules.actions import BUILT_IN as ACTIONS
+from agent.rules.bounded import within_deadline
 from agent.rules.conditions import Absence, BuiltIn, Drift, Threshold
 from agent.rules.cycles import cycles, edges
 from agent.rules.extension import ActionType, ConditionType
@@ -199,6 +201,7 @@ class _OneRule:
             severity=table.severity,
             description=table.description,
             where=f"{self._file}:{place.line if place is not None and place.line else 1}",
+            looks_at=tuple(sorted(set(when.metrics()))),
             version=_version([raw, defaults.dry_run]),
         )
         return self
@@ -242,7 +245,13 @@ class _OneRule:
         catalogue = self._reader.catalogue
         own = self._reader.built_in.get(kind)
         model = (own or self._reader.conditions[kind]).Params
-        params, problems = read_table(model, raw, at, self._sources, self._environ)
+        try:
+            params, problems = within_deadline(
+                self._reader.conditions.get(kind), lambda: read_table(model, raw, at, self._sources, self._environ)
+            )
+        except Overdue as error:
+            self._wrong(at, f"{kind} cannot say whether its keys are right: {error}", "mend the plugin")
+            return None
         self.problems += problems
         if params is None:
             return None

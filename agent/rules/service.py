@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from agent.metrics.model import Kind, MetricSpec, Sample, SeriesKey, Snapshot
 from agent.plugin.guard import Guarded, Overdue, Raised, describe
 from agent.plugin.host import Host
 from agent.plugin.loaded import LoadedPlugin
-from agent.rules.bounded import BoundedCondition, Looks
+from agent.rules.bounded import BoundedAction, BoundedCondition, Looks
 from agent.rules.engine import RuleEngine
 from agent.rules.extension import ActionType, ConditionType, Now
 from agent.rules.reading import Defaults, RuleReader, RuleSet
@@ -347,13 +348,21 @@ def added(plugins: Iterable[LoadedPlugin]) -> tuple[list[ActionType], list[Condi
     for plugin in plugins:
         try:
             if plugin.implements("predis_actions"):
-                actions += Guarded(plugin.actions, f"actions of {plugin.name}").result(_DEADLINE)
+                actions += Guarded(partial(_actions, plugin), f"actions of {plugin.name}").result(_DEADLINE)
             if plugin.implements("predis_conditions"):
-                kinds = Guarded(plugin.conditions, f"conditions of {plugin.name}").result(_DEADLINE)
-                looks = Looks(plugin.name, plugin.config.deadline)
-                conditions += [BoundedCondition(kind, looks) for kind in kinds]
+                conditions += Guarded(partial(_conditions, plugin), f"conditions of {plugin.name}").result(_DEADLINE)
         except (Overdue, Raised) as error:
             what = describe(error.error) if isinstance(error, Raised) else f"not done after {_DEADLINE:g} s"
             mend = "mend the plugin, or disable it"
             problems.append(Problem(None, None, f"plugins.{plugin.name}", f"cannot say what it adds: {what}", mend))
     return actions, conditions, problems
+
+
+def _actions(plugin: LoadedPlugin) -> list[ActionType]:
+    looks = Looks(plugin.name, plugin.config.deadline, "actions")
+    return [BoundedAction(kind, looks) for kind in plugin.actions()]
+
+
+def _conditions(plugin: LoadedPlugin) -> list[ConditionType]:
+    looks = Looks(plugin.name, plugin.config.deadline, "conditions")
+    return [BoundedCondition(kind, looks) for kind in plugin.conditions()]

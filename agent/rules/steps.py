@@ -16,6 +16,8 @@ from agent.config.secrets import Secrets
 from agent.config.sources import Sources
 from agent.config.units import Duration, duration_between
 from agent.errors import Problem
+from agent.plugin.guard import Overdue
+from agent.rules.bounded import within_deadline
 from agent.rules.extension import ActionType
 from agent.rules.model import Step, fill
 from agent.rules.quantity import choice_problem
@@ -80,9 +82,16 @@ def read_step(
             wrong(path, what, mend if known else "the condition has no labels: write the value itself")
     if found.problems:
         return found
-    _, problems = read_table(action.Params, rest, at, sources, environ)
-    if problems and placeholders(rest, ()):  # perhaps only since a label stands for it: try with a word
-        _, problems = read_table(action.Params, _example(rest), at, sources, environ)
+
+    def read(keys: Mapping[str, Any]) -> list[Problem]:
+        return within_deadline(action, lambda: read_table(action.Params, keys, at, sources, environ)[1])
+
+    try:
+        problems = read(rest)
+        if problems and placeholders(rest, ()):  # perhaps only since a label stands for it: try with a word
+            problems = read(_example(rest))
+    except Overdue as error:
+        return wrong((), f"{action.name} cannot say whether its keys are right: {error}", "mend the plugin")
     found.problems += problems
     if found.problems:
         return found
@@ -91,7 +100,7 @@ def read_step(
     step = Step(action, expanded, float(deadline), sources.base)
     try:
         example = {name: name for _, name in placeholders(rest, ())}
-        target = action.target(step.params(example))
+        target = within_deadline(action, lambda: action.target(step.params(example)))
         if not isinstance(target, str) or not target:
             raise TypeError(f"its target is {target!r}")
     except Exception as error:  # noqa: BLE001  # a plugin's code

@@ -7,7 +7,7 @@ import pytest
 from agent.demo.balancer import OLDEST, is_signed
 from agent.demo.faults import FAULTS
 from agent.demo.story import Measured
-from agent.demo.world import LIMIT, Second
+from agent.demo.world import Second, limit
 from plugins.remediation.webhook import signature
 
 NOW = 1_700_000_000
@@ -34,7 +34,7 @@ def test_the_balancer_takes_what_the_agents_webhook_signs(header: str, body: byt
     [
         ("squeeze", {"hits": 80}),
         ("kill", {"errors": 1}),
-        ("flood", {"tenant": 2 * LIMIT}),
+        ("flood", {"tenant": 2 * limit()}),
         ("origin", {"fetch": 0.3}),
     ],
 )

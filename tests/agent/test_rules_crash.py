@@ -93,6 +93,7 @@ def test_a_hanging_action_is_given_up_and_its_target_left_alone_until_its_thread
     busy(world, 20)
     # then it is told, a person is told, and nothing else is done to its target
     until(world, world.act.saw_cancelled.is_set, "it sees that nobody waits for it")
+    busy(world, 40)
     until(world, lambda: world.state("grow") == "resting", "it is escalated")
     assert world.engine.status()["blocked_targets"] == ["thing:local"]
     assert "did not end within 30 s" in world.tell.texts[0]

@@ -22,6 +22,7 @@ def test_random_events_and_kills_never_break_the_law(tmp_path: Path) -> None:
         "denied",
         "overdue",
         "late",
+        "not undone",
         "asked after a crash",
         "verified",
         "plan outdated",

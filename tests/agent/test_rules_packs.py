@@ -30,9 +30,9 @@ def reader() -> RuleReader:
     return RuleReader(catalogue)
 
 
-def test_there_are_the_packs_of_the_issue_but_for_model_drift() -> None:
+def test_there_are_the_packs_of_the_issue() -> None:
     names = {pack.stem for pack in PACKS}
-    assert names >= {"memory", "latency", "hit_ratio", "gpu", "exporters", "disk", "certificates"}
+    assert names >= {"memory", "latency", "hit_ratio", "gpu", "exporters", "disk", "certificates", "model"}
 
 
 def test_all_rules_of_all_packs_can_be_used_with_the_shipped_plugins(reader: RuleReader) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ then = [{ action = "test.act" }, { action = "test.tell" }]
 cooldown = "10m"
 limit = { actions_per_hour = 5 }
 """
-ESCALATE = 'escalate = [{ action = "test.tell" }]\n'
 ASK = GROW + 'approval = "required"\n'
 
 
@@ -171,17 +169,3 @@ def test_the_way_back_is_on_the_disk_before_the_action_begins(tmp_path: Path) ->
     world.step()
     # then the next agent goes the way back
     until(world, lambda: world.act.count("undo") == 1, "it is taken back")
-
-
-def test_what_hangs_is_not_taken_back_while_it_may_be_at_work_and_a_person_is_told(tmp_path: Path) -> None:
-    world = World(
-        tmp_path, GROW.replace('"test.act" }', '"test.act", deadline = "30s" }') + ESCALATE, runner=ThreadRunner()
-    )
-    world.act.way_back, world.act.gate = {"was": 3}, threading.Event()
-    busy(world, 10)
-    until(world, world.act.began.is_set, "the action runs")
-    busy(world, 40)
-    until(world, lambda: world.state("grow") == "resting", "it is escalated")
-    assert world.act.count("undo") == 0
-    assert "could not be undone: cannot be begun: an action that hangs may still be at work" in world.tell.texts[-1]
-    world.act.gate.set()

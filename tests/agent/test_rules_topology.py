@@ -114,6 +114,8 @@ def test_nobody_works_on_a_part_while_another_rule_is_at_work_on_the_whole(tmp_p
 def test_a_part_is_left_alone_while_an_action_hangs_at_the_whole(tmp_path: Path) -> None:
     world = at_work_on_the_whole(tmp_path, Topology({"thing:?": "thing:whole"}))
     world.step(100)
+    until(world, lambda: world.state("whole") == "undoing", "it is overdue")
+    world.step(100)
     until(world, lambda: world.state("whole") == "resting", "it is given up")
     assert "may still be at work on thing:whole, which overlaps with thing:a," in part_is_held(world)
     assert world.act.gate is not None

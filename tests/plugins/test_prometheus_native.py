@@ -9,15 +9,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.api import Histogram, Host, Sample, Snapshot
+from agent.api import Histogram, Sample, Snapshot
 from agent.history.prometheus import PrometheusHistory
 from agent.metrics.window import observed, quantile
 from plugins.cache_metrics.specs import DURATION
-from plugins.prometheus.plugin import Prometheus, PrometheusConfig
+from plugins.prometheus.plugin import Prometheus
 from tests.plugins.test_grafana_dashboard import expressions
+from tests.plugins.test_prometheus import plugin
 from tests.plugins.test_prometheus_protobuf import STATED, latencies
 from tests.prometheus import PrometheusServer
 from tests.waiting import wait_until
+
+__all__ = ["plugin"]
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="prometheus is not installed; `make peers` installs it"
@@ -44,14 +47,6 @@ class Measured:
 def _times(one: Histogram, turns: int) -> Histogram:
     fine = None if one.fine is None else _times(one.fine, turns)
     return Histogram(one.bounds, tuple(count * turns for count in one.counts), one.sum * turns, (), fine)
-
-
-@pytest.fixture
-def plugin(host: Host) -> Iterator[Prometheus]:
-    made = Prometheus(PrometheusConfig(port=0))
-    made.predis_start(host)
-    yield made
-    made.predis_stop()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -150,6 +151,41 @@ def test_series_that_come_and_go_are_no_anomalies(host: Host) -> None:
         found = detector.predis_detect(snapshot(number, *(level(value(), part) for part in parts)))
         absent += sum(one.channel == "absence" and one.time - one.since < 3 * STEP for one in found)
     assert absent <= 2  # the first were remarkable
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_values_that_are_no_numbers_are_left_out_and_spoil_nothing(host: Host, bad: float) -> None:
+    detector, value = plugin(host), quiet()
+    for number in range(400):
+        given = bad if number % 7 == 3 or number > 395 else value()
+        assert list(detector.predis_detect(snapshot(number, level(given)))) == []
+    (found,) = detector.predis_detect(snapshot(400, level(900.0)))
+    assert 70 < found.low < 100 < found.high < 130
+
+
+@pytest.mark.parametrize("jump", [365 * 86400.0, -365 * 86400.0, 6 * 3600.0, -90.0])
+def test_a_clock_that_jumps_and_a_gap_are_no_anomalies(host: Host, jump: float) -> None:
+    detector, values = plugin(host), [quiet(seed) for seed in range(20)]
+
+    def look(number: float) -> list[Anomaly]:
+        return list(detector.predis_detect(snapshot(number, *(level(v(), str(p)) for p, v in enumerate(values)))))
+
+    for number in range(400):
+        assert look(number) == []
+    told = [look(number + jump / STEP) for number in range(400, 500)]
+    assert sum(len(found) for found in told) <= 2  # of 2,000 values, and none of them since it jumped
+    assert told[0] == told[1] == []
+    # and what is off is seen as before
+    found = detector.predis_detect(snapshot(500 + jump / STEP, *(level(900.0, str(part)) for part in range(20))))
+    assert len(list(found)) == 20
+
+
+def test_nothing_at_all_is_no_anomaly(host: Host) -> None:
+    detector, value = plugin(host), quiet()
+    for number in range(10):
+        assert list(detector.predis_detect(snapshot(number))) == []
+    for number in range(10, 400):
+        assert list(detector.predis_detect(snapshot(number, level(value())))) == []
 
 
 def test_thousands_of_series_that_appear_and_vanish_leave_no_memory_behind(host: Host) -> None:
