@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.evaluation.cause import inject, injected, largest_shift, ours, shares
+from bench.evaluation.cause import inject, injected, interval, largest_shift, ours, shares
 from plugins.anomaly.cause.account import account
 from plugins.anomaly.cause.evaluation import evaluate, read_graph, read_table
 from plugins.anomaly.cause.graph import Graph
@@ -308,6 +308,12 @@ def test_on_real_traffic_with_faults_at_every_service_ours_beats_the_largest_shi
             places[name].append(found.index(case.cause) + 1 if case.cause in found else math.inf)
     assert shares(places["ours"])["top3"] >= 0.6
     assert shares(places["ours"])["top3"] > shares(places["shift"])["top3"]
+
+
+def test_the_interval_of_a_share_is_that_of_the_incidents() -> None:
+    assert interval([1.0, 2.0, 3.0] * 5) == (1.0, 1.0)
+    low, high = interval([1.0, 4.0] * 50)
+    assert (low, high) == (pytest.approx(0.4, abs=0.03), pytest.approx(0.6, abs=0.03))  # 0.5 ± 1.96 · √(0.25 / 100)
 
 
 @pytest.mark.skipif(not PETSHOP.is_dir(), reason="no recorded incidents: put shared/data beside the project")
