@@ -106,10 +106,11 @@ class CloudWatch:
 
     @hookimpl
     def predis_start(self, host: Host) -> None:
-        self._session = session_of(self._config)
         # Only to learn where CloudWatch is: by region, AWS_ENDPOINT_URL, FIPS, and whatever else boto3 knows of.
-        meta = client_of(self._session, self._config, self._config.endpoint).meta
+        # A session keeps the 9 MB that it read for a client; the one that stays is asked for credentials alone.
+        meta = client_of(session_of(self._config), self._config, self._config.endpoint).meta
         self._url, self._region = meta.endpoint_url, meta.region_name
+        self._session = session_of(self._config)
         self._version = host.version
 
     @hookimpl
