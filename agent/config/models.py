@@ -56,8 +56,10 @@ def _check_host(host: str) -> str:
 
 def _check_variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        start, assigned, _ = name.partition("=")  # what may follow is a secret
+        shown = show(f"{start}=…" if assigned else name)
         raise refuse(
-            f"{show(name)} is no name of an environment variable", 'write its name alone, as "AWS_SECRET_ACCESS_KEY"'
+            f"{shown} is no name of an environment variable", 'write its name alone, as "AWS_SECRET_ACCESS_KEY"'
         )
     return name
 

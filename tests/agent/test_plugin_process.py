@@ -297,6 +297,10 @@ def test_mistakes_in_its_table_are_told_with_their_lines(foreign: Foreign, tmp_p
     (typo,) = manager(tmp_path, TABLE + "valeu = 3\n").problems
     assert (typo.file, typo.line, typo.key) == (str(tmp_path / "agent.toml"), 3, "plugins.weather.valeu")
     assert 'did you mean "value"?' in typo.mend
+    (assigned,) = manager(tmp_path, TABLE + 'pass_environment = ["FUEL_TOKEN=gas"]\n').problems
+    assert assigned.line == 3
+    assert "is no name of an environment variable" in assigned.what
+    assert "gas" not in assigned.what
 
 
 @pytest.mark.parametrize(
