@@ -146,8 +146,8 @@ def _watched(
         _fetch(agent, PROTOBUF)  # the first lays all out, as the first of OpenMetrics has done
         for _ in phases["two away"]["scrapes"]:
             time.sleep(INTERVAL)
-            _fetch(agent, OPENMETRICS)
             protobuf.append(_seconds_of_scrape(agent, PROTOBUF))
+            _fetch(agent, OPENMETRICS)
             rss = max(rss, psutil.Process(agent.pid).memory_info().rss)
         return phases, protobuf, rss
     finally:
