@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 from pydantic import SecretStr
 
-from agent.certify import actions, conditions, detectors, forecasts
+from agent.certify import actions, conditions, detectors, explainers, forecasts
 from agent.certify.candidate import Candidate
 from agent.certify.rig import EVENT, SAMPLES, SPECS, Rig, fail, grown, held
 from agent.config.models import RARE_PLUGIN_KEYS, PluginConfig
@@ -118,6 +118,14 @@ def test_its_detector_copes_with_whatever_series_do_and_gives_sound_anomalies(ri
         pytest.skip("it has no detector")
     if not detectors.show(rig, plugin):
         pytest.skip("it coped, and found nothing: no anomaly of it was seen (watch predis_certify_level for this)")
+
+
+def test_its_explainer_copes_with_every_incident_and_gives_sound_causes(rig: Rig) -> None:
+    plugin = rig.load()
+    if not plugin.implements("predis_causes"):
+        pytest.skip("it has no explainer")
+    if not explainers.ask(rig, plugin):
+        pytest.skip("it coped, and gave no cause of any incident of predis_certify_level")
 
 
 def test_its_actions_plan_without_a_change_are_done_once_and_can_be_taken_back(rig: Rig) -> None:
@@ -227,6 +235,8 @@ def test_its_secrets_are_never_shown(
             actions.try_out(rig, plugin, action)
         for condition in plugin.conditions():
             conditions.ask(rig, plugin, condition)
+        if plugin.implements("predis_causes"):
+            explainers.ask(rig, plugin)
     except pytest.fail.Exception as failure:  # its errors are shown, too
         shown.append(str(failure))
     out, err = capfd.readouterr()

@@ -34,6 +34,7 @@ class Scaffold(StrEnum):
     collector = "collector"
     exporter = "exporter"
     detector = "detector"
+    explainer = "explainer"
     action = "action"
     condition = "condition"
     forecaster = "forecaster"

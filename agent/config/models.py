@@ -54,6 +54,16 @@ def _check_host(host: str) -> str:
     return host
 
 
+def _check_variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        start, assigned, _ = name.partition("=")  # what may follow is a secret
+        shown = show(f"{start}=…" if assigned else name)
+        raise refuse(
+            f"{shown} is no name of an environment variable", 'write its name alone, as "AWS_SECRET_ACCESS_KEY"'
+        )
+    return name
+
+
 def _to_path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, (str, Path)):
         raise refuse(f"{show(value)} is not a path", "write it in quotes")
@@ -375,7 +385,10 @@ class PluginConfig(Section):
     memory_limit: Annotated[Size, size_between("64MiB", "1TiB")] = Field(
         default=256 << 20, description="of a process of its own: needing more ends it"
     )
+    pass_environment: tuple[Annotated[str, AfterValidator(_check_variable)], ...] = Field(
+        default=(), description="variables that sound like secrets, which a process of its own gets all the same"
+    )
 
 
-RARE_PLUGIN_KEYS = frozenset({"max_per_metric", "isolation", "memory_limit"})
+RARE_PLUGIN_KEYS = frozenset({"max_per_metric", "isolation", "memory_limit", "pass_environment"})
 """Keys that every plugin has and few tables need: samples leave them out, the user guide explains them once."""

@@ -64,6 +64,7 @@ class Setup:
     """All that a process needs to be the plugin; two that are equal need not be told apart."""
 
     message: dict[str, Any] = field(repr=False)  # has secrets in it
+    passed: tuple[str, ...] = ()  # as the user wrote it: no plugin asks for a secret by a default of its own
 
 
 @dataclass
@@ -106,7 +107,7 @@ class IsolatedPlugin(LoadedPlugin):
             plugin.distribution,
             package=plugin.package,
             config=keys,
-            instance=Setup(message),
+            instance=Setup(message, keys.pass_environment),
             load_deadline=load_deadline,
         )
 
@@ -325,7 +326,7 @@ class IsolatedPlugin(LoadedPlugin):
     def _spawn(self) -> tuple[ChildProcess, Mapping[str, Any]]:
         assert isinstance(self.instance, Setup)
         memory_limit = self.config.memory_limit
-        child = ChildProcess(memory_limit)
+        child = ChildProcess(memory_limit, self.instance.passed)
         level = logging.getLogger(f"predis.plugins.{self.name}").getEffectiveLevel()
         setup = {**self.instance.message, "memory_limit": memory_limit, "log_level": level}
         try:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from agent.config.load import ENV_PREFIX
@@ -41,8 +41,9 @@ class HookRaised(Told):
 class ChildProcess:
     """One process of one plugin. One call at a time; `ask` and `kill` may come from any thread."""
 
-    def __init__(self, memory_limit: int) -> None:
-        self._memory_limit = memory_limit
+    def __init__(self, memory_limit: int, passed: Collection[str] = ()) -> None:
+        """`passed`: variables that it gets though their names are those of secrets."""
+        self._memory_limit, self._passed = memory_limit, passed
         self._buffer, self._tail = bytearray(), b""
         self._until = 0.0
         self._killed_for: str | None = None
@@ -146,7 +147,7 @@ class ChildProcess:
         environ = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(ENV_PREFIX) and not is_secret_name(name)
+            if not name.startswith(ENV_PREFIX) and (name in self._passed or not is_secret_name(name))
         }
         environ.setdefault("OMP_NUM_THREADS", "1")  # libraries for arrays: a plugin takes one core, not all of them
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.config.explain import nearest
 from agent.errors import PredisError
-from agent.scaffold import action, collector, condition, detector, exporter, forecaster
+from agent.scaffold import action, collector, condition, detector, explainer, exporter, forecaster
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 _LONGEST = 50
@@ -40,6 +40,7 @@ _KINDS = {
     "collector": collector,
     "exporter": exporter,
     "detector": detector,
+    "explainer": explainer,
     "action": action,
     "condition": condition,
     "forecaster": forecaster,

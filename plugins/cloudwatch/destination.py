@@ -30,18 +30,34 @@ HEADERS = {
 NO_CREDENTIALS = (
     "no AWS credentials: give the agent AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the machine a role"
 )
+NOT_PASSED = (
+    "a process of its own does not get the agent's secrets: if they are in its environment, write pass_environment = "
+    '["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] into [plugins.cloudwatch]'
+)
 
 
 class CloudWatchDestination:
-    """Sends to one URL in one region. `session` is boto3's, asked for credentials each time, since they expire."""
+    """Sends to one URL in one region. `session` is boto3's, asked for credentials each time, since they expire.
+
+    `no_credentials` is what to do where there are none.
+    """
 
     temporality = Temporality.delta
 
     def __init__(
-        self, session: Any, url: str, region: str, encoder: Encoder, timeout: float, ca_file: Path | None, agent: str
+        self,
+        session: Any,
+        url: str,
+        region: str,
+        encoder: Encoder,
+        timeout: float,
+        ca_file: Path | None,
+        agent: str,
+        no_credentials: str = "",
     ) -> None:
         self._session, self._url, self._region, self._encoder = session, url, region, encoder
         self._headers = {**HEADERS, "User-Agent": agent}
+        self._mend = f"; {no_credentials}" if no_credentials else ""
         self._sender = HttpSender(timeout, ca_file, answer=answer)
 
     def lanes(self, spec: MetricSpec) -> Sequence[str]:
@@ -68,12 +84,12 @@ class CloudWatchDestination:
         try:
             credentials = self._session.get_credentials()
             if credentials is None:
-                return Answer(Verdict.retry, "no_credentials", NO_CREDENTIALS)
+                return Answer(Verdict.retry, "no_credentials", f"{NO_CREDENTIALS}{self._mend}")
             frozen = credentials.get_frozen_credentials()
             request = AWSRequest("POST", self._url, headers, body.data)
             SigV4Auth(frozen, "monitoring", self._region).add_auth(request)
         except BotoCoreError as error:
-            return Answer(Verdict.retry, "no_credentials", f"no AWS credentials can be had: {error}")
+            return Answer(Verdict.retry, "no_credentials", f"no AWS credentials can be had: {error}{self._mend}")
         return self._sender.post(self._url, body.data, dict(request.headers.items()))
 
     def close(self) -> None:

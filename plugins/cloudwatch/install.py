@@ -22,12 +22,16 @@ _ACTIONS = ("AlarmActions", "OKActions", "InsufficientDataActions")
 
 
 class CloudWatchDashboards:
-    """The assets of this folder for a namespace whose metrics all have the dimensions `constant`."""
+    """The assets of this folder for a namespace whose metrics all have the dimensions `constant`.
+
+    `no_credentials` is what to do where there are none.
+    """
 
     vendor = "cloudwatch"
 
-    def __init__(self, client: Any, namespace: str, constant: Mapping[str, str]) -> None:
+    def __init__(self, client: Any, namespace: str, constant: Mapping[str, str], no_credentials: str = "") -> None:
         self._client, self._namespace = client, namespace
+        self._mend = no_credentials or "credentials come from the AWS SDK's chain, as AWS_PROFILE"
         self._constant = {name: dimension(value) for name, value in constant.items() if value}
 
     @property
@@ -95,15 +99,17 @@ class CloudWatchDashboards:
         return filled
 
     def _asked(self, call: Callable[[], Any]) -> Any:
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore import exceptions
 
         try:
             return call()
-        except ClientError as error:
+        except exceptions.ClientError as error:
             told = error.response.get("Error", {})
             raise VendorError(f"{error.operation_name}: {told.get('Code')}: {told.get('Message')}") from None
-        except BotoCoreError as error:
-            raise VendorError(f"{error}; credentials come from the AWS SDK's chain, as AWS_PROFILE") from None
+        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
+            raise VendorError(f"{error}; {self._mend}") from None
+        except exceptions.BotoCoreError as error:
+            raise VendorError(str(error)) from None
 
 
 def _dimension(name: str) -> str:

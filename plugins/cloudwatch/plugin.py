@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -24,7 +23,7 @@ from agent.api import (
     require_library,
 )
 from plugins.cloudwatch.bill import bill
-from plugins.cloudwatch.destination import CloudWatchDestination
+from plugins.cloudwatch.destination import NOT_PASSED, CloudWatchDestination
 from plugins.cloudwatch.encode import Encoder
 from plugins.cloudwatch.install import CloudWatchDashboards
 
@@ -107,10 +106,11 @@ class CloudWatch:
 
     @hookimpl
     def predis_start(self, host: Host) -> None:
-        self._session = session_of(self._config.region)
         # Only to learn where CloudWatch is: by region, AWS_ENDPOINT_URL, FIPS, and whatever else boto3 knows of.
-        meta = client_of(self._session, self._config.endpoint).meta
+        # A session keeps the 9 MB that it read for a client; the one that stays is asked for credentials alone.
+        meta = client_of(session_of(self._config), self._config, self._config.endpoint).meta
         self._url, self._region = meta.endpoint_url, meta.region_name
+        self._session = session_of(self._config)
         self._version = host.version
 
     @hookimpl
@@ -124,13 +124,14 @@ class CloudWatch:
             timeout=config.timeout,
             ca_file=config.ca_file,
             agent=f"predis-agent/{self._version}",
+            no_credentials=no_credentials(config),
         )
 
     @hookimpl
     def predis_dashboards(self, url: str) -> Dashboards:
         config = self._config
-        client = client_of(session_of(config.region), url or config.endpoint, config.timeout, config.ca_file)
-        return CloudWatchDashboards(client, config.namespace, self._constant)
+        client = client_of(session_of(config), config, url or config.endpoint)
+        return CloudWatchDashboards(client, config.namespace, self._constant, no_credentials(config))
 
     @hookimpl
     def predis_bill(self, snapshot: Snapshot, interval: float) -> Iterable[Charge]:
@@ -142,31 +143,40 @@ class CloudWatch:
         return {"host": socket.gethostname(), **self._config.dimensions}
 
 
-def session_of(region: str) -> Any:
+def no_credentials(config: CloudWatchConfig) -> str:
+    """What to do where there are none, besides what AWS' own documentation says."""
+    return NOT_PASSED if config.isolation == "process" else ""
+
+
+def session_of(config: CloudWatchConfig) -> Any:
     """A session by the SDK's own chain of credentials and settings. Raises CloudWatchUnusable, or MissingLibrary."""
     require_library("boto3", "boto3", "cloudwatch")
     import boto3
     from botocore.exceptions import BotoCoreError
 
     try:
-        return boto3.session.Session(region_name=region or None)
+        return boto3.session.Session(region_name=config.region or None)
     except BotoCoreError as error:
-        raise _cannot_be_set_up(error) from None
+        raise _cannot_be_set_up(error, config) from None
 
 
-def client_of(session: Any, url: str, timeout: float | None = None, ca_file: Path | None = None) -> Any:
+def client_of(session: Any, config: CloudWatchConfig, url: str) -> Any:
     """A client of CloudWatch that sends each request once. Raises CloudWatchUnusable."""
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    settings = Config(retries={"total_max_attempts": 1}, connect_timeout=timeout or 10, read_timeout=timeout or 10)
-    verify = None if ca_file is None else str(ca_file)
+    settings = Config(retries={"total_max_attempts": 1}, connect_timeout=config.timeout, read_timeout=config.timeout)
+    verify = None if config.ca_file is None else str(config.ca_file)
     try:
         return session.client("cloudwatch", endpoint_url=url or None, verify=verify, config=settings)
     except (BotoCoreError, ValueError) as error:
-        raise _cannot_be_set_up(error) from None
+        raise _cannot_be_set_up(error, config) from None
 
 
-def _cannot_be_set_up(error: Exception) -> CloudWatchUnusable:
+def _cannot_be_set_up(error: Exception, config: CloudWatchConfig) -> CloudWatchUnusable:
+    from botocore.exceptions import PartialCredentialsError
+
     mend = "set [plugins.cloudwatch] region, or AWS_REGION; for a profile, AWS_PROFILE"
+    if isinstance(error, PartialCredentialsError):
+        mend = no_credentials(config) or "give the agent both of them"
     return CloudWatchUnusable(f"boto3 cannot be set up: {error}; {mend}")

@@ -82,7 +82,7 @@ class NewRelic:
 
     @hookimpl
     def predis_bill(self, snapshot: Snapshot, interval: float) -> Iterable[Charge]:
-        return bill(snapshot, interval, self._encoder())
+        return bill(snapshot, interval, self._encoder)
 
     def _encoder(self) -> Encoder:
         config = self._config

@@ -1,4 +1,4 @@
-"""Each fault that a detector, an action, a condition or a forecaster may have is found by its certification."""
+"""Each fault that a detector, explainer, action, condition or forecaster may have is found by its certification."""
 
 from __future__ import annotations
 
@@ -46,6 +46,24 @@ DETECTOR = {
     "has its band upside down": ("low=limit - 2 * half", "low=limit + half", "low is to be the lower one"),
     "has no channel": ('channel="limit"', 'channel=""', "without a channel"),
     "remembers too much": ("tuple(learnt.history)", "tuple(learnt.history) * 1001", "at most 1000 are kept"),
+}
+
+MOVED = "            moved = self._moved(anomaly, history)"
+EXPLAINER = {
+    "gives no cause": (
+        "yield Cause(",
+        "yield tuple, (",
+        "predis_causes gave a tuple where agent.api.Cause was expected",
+    ),
+    "is slow": (MOVED, f"            __import__('time').sleep(60)\n{MOVED}", "longer than the deadline of 0.5 s"),
+    "wants history": ("len(before) < self._config.rows or ", "", "without history, raises StatisticsError"),
+    "wants a number": ("or not math.isfinite(anomaly.value)", "or 1 / int(anomaly.value) < 0", "raises ValueError"),
+    "names nothing": ("Cause(metric,", 'Cause("",', "a cause whose component is ''"),
+    "has no score": ("moved.score,", 'float("nan"),', "a cause whose score is nan"),
+    "does not say why": ("moved.score, why,", 'moved.score, "",', "does not say why in a sentence"),
+    "names series by their names": ("(moved.anomaly.series,)", "(metric,)", "each is to be (name, label values)"),
+    "names one twice": ("ranked[: self._config.most]", "ranked[:1] * 2", "two causes of one component"),
+    "has no order": ("(-item[1].deviations,", "(item[1].deviations,", "that are not in order, most probable first"),
 }
 
 RUN = "        noted, current = _noted(task), _read(path)"
@@ -158,6 +176,7 @@ FAULTS = {
     f"{kind} {fault}": (kind, *change)
     for kind, faults in (
         ("detector", DETECTOR),
+        ("explainer", EXPLAINER),
         ("action", ACTION),
         ("condition", CONDITION),
         ("forecaster", FORECASTER),
@@ -191,7 +210,7 @@ def with_fault(folder: Path, kind: str, good: str, bad: str, file: str = "plugin
 def test_each_fault_is_found(tmp_path: Path, fault: str) -> None:
     kind, good, bad, told = FAULTS[fault]
     project = with_fault(tmp_path, kind, good, bad)
-    options = ("deadline=500ms",) if fault == "detector is slow" else ()
+    options = ("deadline=500ms",) if fault.endswith(" is slow") else ()
     done = certify(project, f"its_{kind}", *options)
     assert done.returncode == 1, done.stdout
     assert told in done.stdout
@@ -239,4 +258,16 @@ def test_a_secret_in_what_an_action_says_is_found(tmp_path: Path) -> None:
     done = certify(project, "secrets")
     assert done.returncode == 1, done.stdout
     assert "a secret is shown: plan of a_action.flag: would write" in done.stdout
+    assert "canary" not in done.stdout
+
+
+def test_a_secret_in_a_cause_is_found(tmp_path: Path) -> None:
+    why = ", usually {moved.usual:g}"
+    project = with_fault(tmp_path, "explainer", why, f"{why} {{self._config.token.get_secret_value()}}")
+    path = project / "predis_a_explainer" / "plugin.py"
+    text = path.read_text().replace("from pydantic import Field", "from pydantic import Field, SecretStr")
+    path.write_text(text.replace("    rows: int =", '    token: SecretStr = SecretStr("")\n    rows: int ='))
+    done = certify(project, "secrets")
+    assert done.returncode == 1, done.stdout
+    assert "a secret is shown: cause Cause(" in done.stdout
     assert "canary" not in done.stdout

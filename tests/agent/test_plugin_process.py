@@ -157,7 +157,9 @@ def test_all_hooks_work_in_another_process(
     (tmp_path / "port").write_text("4711")
     monkeypatch.setenv("PREDIS__PLUGINS__OTHER__TOKEN", "not-for-plugins")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nor-is-this")
-    plugins = manager(tmp_path, TABLE + 'folder = "."\ntoken = "${file:secret}"\nport = "${file:port}"\n')
+    monkeypatch.setenv("FUEL_TOKEN", "but-this-is")
+    own = 'pass_environment = ["FUEL_TOKEN", "PREDIS__PLUGINS__OTHER__TOKEN"]\n'
+    plugins = manager(tmp_path, TABLE + own + 'folder = "."\ntoken = "${file:secret}"\nport = "${file:port}"\n')
     plugin, events = plugins.plugins["weather"], []
     assert plugin.problems == []
     assert [spec.name for spec in plugin.specs] == ["predis_foreign_pid", "predis_foreign_seconds"]
@@ -190,6 +192,8 @@ def test_all_hooks_work_in_another_process(
     assert b"hunter2" not in arguments
     assert b"not-for-plugins" not in arguments
     assert b"nor-is-this" not in arguments
+    # but the one that the user names
+    assert b"FUEL_TOKEN=but-this-is" in arguments
     assert gone(pid)
 
 
@@ -293,6 +297,10 @@ def test_mistakes_in_its_table_are_told_with_their_lines(foreign: Foreign, tmp_p
     (typo,) = manager(tmp_path, TABLE + "valeu = 3\n").problems
     assert (typo.file, typo.line, typo.key) == (str(tmp_path / "agent.toml"), 3, "plugins.weather.valeu")
     assert 'did you mean "value"?' in typo.mend
+    (assigned,) = manager(tmp_path, TABLE + 'pass_environment = ["FUEL_TOKEN=gas"]\n').problems
+    assert assigned.line == 3
+    assert "is no name of an environment variable" in assigned.what
+    assert "gas" not in assigned.what
 
 
 @pytest.mark.parametrize(
@@ -514,3 +522,20 @@ def test_a_snapshot_comes_out_as_it_went_in() -> None:
     for _ in range(2):  # what is known goes over once
         frame = bytearray(wire.pack(sender.dump(snapshot)))
         assert receiver.load(wire.take(frame)) == snapshot
+
+
+def test_a_plugin_gets_no_secret_by_a_default_of_its_own(
+    foreign: Foreign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a plugin that by default wants a secret of the agent's, and another limit than the usual: it is started anew
+    own = 'pass_environment: tuple[str, ...] = ("FUEL_TOKEN",)'
+    foreign.package("weather", GOOD.replace("value: int = 1", f"{own}\n        memory_limit: int = 300 << 20"))
+    monkeypatch.setenv("FUEL_TOKEN", "not-for-plugins")
+    plugin = manager(tmp_path).plugins["weather"]
+    assert plugin.problems == []
+    assert plugin.config.pass_environment == ("FUEL_TOKEN",)
+    # when it runs
+    plugin.start(host(tmp_path))
+    told = Path(f"/proc/{pid_of(plugin)}/environ").read_bytes()
+    plugin.stop()
+    assert b"not-for-plugins" not in told

@@ -1,9 +1,11 @@
 """What the vendors bill: counted by hand for a snapshot of a few series."""
 
+import gc
 import json
 import math
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,23 @@ def test_new_relic_bills_the_bytes_of_what_is_sent() -> None:
     assert found["data ingest"].dollars == pytest.approx(found["data ingest"].amount * 0.40)
     buckets = charges(NewRelic(NewRelicConfig(host="h", histogram_buckets=True)), 10.0)
     assert buckets["data points"].amount > found["data points"].amount
+
+
+def test_new_relics_bill_of_many_series_is_made_in_little_memory() -> None:
+    labels = [(f"command{number}",) for number in range(10_000)]
+    samples = {sample.key: sample for sample in (Sample("predis_commands_total", 7.0, one) for one in labels)}
+    many = Snapshot(1e9, samples, {SPECS[1].name: SPECS[1]})
+    plugin = NewRelic(NewRelicConfig(host="h"))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        points, ingest = plugin.predis_bill(many, 10.0)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert points.amount == 10_000 * MONTH / 10
+    assert 950_000 < float(ingest.formula.split()[0].replace(",", "")) < 1_050_000
+    assert most < 4e6  # all at once, it is 12 MB
 
 
 def test_cloudwatch_bills_series_and_requests() -> None:

@@ -104,11 +104,19 @@ def test_a_dry_run_makes_nothing_and_an_installation_makes_nothing_twice(
     assert vendor.violations(altered=True) == []
 
 
-@pytest.mark.parametrize(("name", "plugin"), [("grafana", "prometheus"), ("datadog", "datadog")])
+@pytest.mark.parametrize(
+    ("name", "plugin", "more"),
+    [
+        ("grafana", "prometheus", ()),
+        ("datadog", "datadog", ()),
+        ("cloudwatch", "cloudwatch", ("--set", 'plugins.cloudwatch.pass_environment=["AWS_SECRET_ACCESS_KEY"]')),
+    ],
+    ids=["grafana", "datadog", "cloudwatch"],
+)
 def test_plugins_with_a_process_of_their_own_install_the_same(
-    vendors: dict[str, Vendor], tmp_path: Path, name: str, plugin: str
+    vendors: dict[str, Vendor], tmp_path: Path, name: str, plugin: str, more: tuple[str, ...]
 ) -> None:
-    vendor, isolated = vendors[name], ("--set", f"plugins.{plugin}.isolation=process")
+    vendor, isolated = vendors[name], ("--set", f"plugins.{plugin}.isolation=process", *more)
     here = run(tmp_path, vendor)
     assert here.returncode == 0, here.stderr
     made = counts(vendor)
@@ -120,6 +128,14 @@ def test_plugins_with_a_process_of_their_own_install_the_same(
     shown = command(tmp_path, "list", "--json", *isolated, DD_APP_KEY=APP_KEY, GRAFANA_TOKEN="t")
     assert shown.returncode == 0, shown.stderr
     assert [one["vendor"] for one in json.loads(shown.stdout)].count(name) >= sum(made.values())
+
+
+def test_keys_that_a_process_of_its_own_does_not_get_are_told(vendors: dict[str, Vendor], tmp_path: Path) -> None:
+    done = run(tmp_path, vendors["cloudwatch"], "--set", "plugins.cloudwatch.isolation=process")
+    assert done.returncode == 1
+    assert "missing: AWS_SECRET_ACCESS_KEY" in done.stderr
+    assert 'pass_environment = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] into [plugins.cloudwatch]' in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_grafana_keeps_the_folder_and_opens_with_the_data_source(vendors: dict[str, Vendor], tmp_path: Path) -> None:
