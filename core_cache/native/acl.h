@@ -68,7 +68,9 @@ bool has_spaces(std::string_view text);  // or NUL: not allowed in names and pat
 std::string shown_rule(std::string_view rule);
 
 // --- descriptions (acl_describe.cpp), which apply_rule() reads back to the same rights
-std::string describe_user(const User& user);
+// As Redis words it, where a key pattern "*" that came as "%RW~*" among others reads "~*", behind which no pattern may come.
+// Redis saves that, too, and then does not start with the file: `to_be_read` gives rules that apply_rule() takes.
+std::string describe_user(const User& user, bool to_be_read = false);
 std::string describe_commands(const Selector& selector);
 std::string describe_keys(const Selector& selector);
 std::string describe_channels(const Selector& selector);

@@ -25,15 +25,16 @@ void describe_single(const Selector& wanted, CommandSet& built, const AclCommand
   for (const std::string& argument : found->second) rules += concat({" +", command.name, "|", argument});
 }
 
-std::string pattern_text(const KeyPattern& pattern) {
+std::string pattern_text(const KeyPattern& pattern, bool to_be_read = false) {
+  if (to_be_read && pattern.access == kAnyKey && pattern.text == "*") return "%RW~*";
   const std::string_view sign = pattern.access == kAnyKey ? "~" : pattern.access == kReadKey ? "%R~" : "%W~";
   return concat({sign, pattern.text});
 }
 
-std::string describe_selector(const Selector& selector) {
+std::string describe_selector(const Selector& selector, bool to_be_read) {
   std::string text;
   if (selector.all_keys) text += "~* ";
-  for (const KeyPattern& pattern : selector.keys) text += pattern_text(pattern) + " ";
+  for (const KeyPattern& pattern : selector.keys) text += pattern_text(pattern, to_be_read) + " ";
   text += selector.all_channels ? "&* " : "resetchannels ";
   for (const std::string& channel : selector.channels) text += concat({"&", channel, " "});
   return text + describe_commands(selector);
@@ -97,12 +98,12 @@ std::vector<std::string_view> flag_names(const User& user) {
   return names;
 }
 
-std::string describe_user(const User& user) {
+std::string describe_user(const User& user, bool to_be_read) {
   std::string text;
   for (std::string_view flag : flag_names(user)) text += concat({flag, " "});
   for (const std::string& password : user.passwords) text += concat({"#", password, " "});
   for (size_t i = 0; i < user.selectors.size(); ++i) {
-    const std::string selector = describe_selector(user.selectors[i]);
+    const std::string selector = describe_selector(user.selectors[i], to_be_read);
     text += i == 0 ? selector : concat({" (", selector, ")"});
   }
   return text;

@@ -164,7 +164,7 @@ std::string Acl::parse_file(std::string_view path, std::string_view text, UserMa
 
 std::string Acl::file_text() const {
   std::string text;
-  for (const auto& [name, user] : users_) text += concat({"user ", name, " ", describe_user(*user), "\n"});
+  for (const auto& [name, user] : users_) text += concat({"user ", name, " ", describe_user(*user, true), "\n"});
   return text;
 }
 

@@ -84,6 +84,18 @@ def test_saved_users_are_found_again(cache: Server, acl_file: Path) -> None:
     assert client.value(b"ACL", b"LIST") == before
 
 
+def test_a_pattern_for_all_keys_among_others_is_saved_so_that_it_can_be_read(cache: Server, acl_file: Path) -> None:
+    # redis-server 7.0 saves "~a* ~* ~b*" here, and does not start with that file
+    client = RawClient(cache.port)
+    acl_file.chmod(0o600)
+    assert client.value(b"ACL", b"SETUSER", b"carl", b"~a*", b"%R~*", b"%W~*", b"~b*") == b"OK"
+    before = client.value(b"ACL", b"LIST")
+    assert b"user carl off ~a* ~* ~b* resetchannels -@all" in before
+    assert client.value(b"ACL", b"SAVE") == b"OK"
+    assert client.value(b"ACL", b"LOAD") == b"OK"
+    assert client.value(b"ACL", b"LIST") == before
+
+
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

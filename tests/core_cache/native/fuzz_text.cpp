@@ -67,10 +67,10 @@ void check_rules(std::string_view input) {
   if (input.find('\0') != std::string_view::npos || input.find("))") != std::string_view::npos) return;
   User user("ann");
   apply_rules(user, input);
-  const std::string described = describe_user(user);
+  const std::string described = describe_user(user, true);
   User again("ann");
   CHECK(apply_rules(again, described), "what describes a user is not taken: %s", described.c_str());
-  CHECK(describe_user(again) == described, "%s became %s", described.c_str(), describe_user(again).c_str());
+  CHECK(describe_user(again, true) == described, "%s became %s", described.c_str(), describe_user(again, true).c_str());
   CHECK(again.unrestricted() == user.unrestricted(), "other rights: %s", described.c_str());
   std::vector<std::string_view> args = {"get", "key"};
   for (const CommandSpec* spec : all_commands()) {
