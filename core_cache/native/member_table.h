@@ -57,6 +57,16 @@ class MemberTable {
     ++size_;
   }
 
+  // Gives memory back, of which the table is of no more use. false: there is none left.
+  bool release() {
+    constexpr size_t kAtOnce = 16;
+    for (size_t i = 0; i < kAtOnce && !segments_.empty(); ++i) {
+      std::free(segments_.back());
+      segments_.pop_back();
+    }
+    return !segments_.empty();
+  }
+
   void erase(Slot* slot) {
     Segment& s = segment(slot->hash);
     uint32_t hole = static_cast<uint32_t>(slot - s.slots());

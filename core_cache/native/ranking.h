@@ -48,6 +48,12 @@ class Ranking {
     }
   }
 
+  bool release() {  // gives memory back, of which the ranking is of no more use; false: there is none left
+    constexpr size_t kAtOnce = 64;
+    blocks_.resize(blocks_.size() - std::min(blocks_.size(), kAtOnce));
+    return !blocks_.empty();
+  }
+
   void insert(double score, std::string_view key, uint32_t place, const char* log) {
     ++size_;
     const auto earlier = [&](const Item& item) { return before(item, score, key, log); };
