@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "collection_log.h"
+#include "heap_pages.h"
 
 namespace predis {
 
@@ -49,8 +50,11 @@ class Ranking {
   }
 
   bool release() {  // gives memory back, of which the ranking is of no more use; false: there is none left
-    constexpr size_t kAtOnce = 64;
-    blocks_.resize(blocks_.size() - std::min(blocks_.size(), kAtOnce));
+    constexpr size_t kAtOnce = 16;
+    for (size_t i = 0; i < kAtOnce && !blocks_.empty(); ++i) {
+      give_pages_back(blocks_.back().data(), blocks_.back().capacity() * sizeof(Item));
+      blocks_.pop_back();
+    }
     return !blocks_.empty();
   }
 

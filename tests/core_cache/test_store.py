@@ -38,7 +38,11 @@ def test_store_keeps_its_promises(store_test: Path, arguments: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", ["model 1", "model 2", "pressure 1", "pressure 2", "kill 1", "damage 1", "damage 2", "resize"]
+    "arguments",
+    [
+        *("model 1", "model 2", "pressure 1", "pressure 2", "kill 1", "damage 1", "damage 2", "resize"),
+        *("long 1", "long 2", "crowded 1", "crowded 2", "killed 1", "growth"),
+    ],
 )
 def test_collections_keep_theirs(collection_test: Path, arguments: str) -> None:
     check(collection_test, arguments)
