@@ -1,3 +1,4 @@
+// collection_rewrite.cpp: how much of a rewrite is done when, and how a log is brought over. See collection_rewrite.h.
 #include "collection_rewrite.h"
 
 #include <algorithm>
@@ -10,7 +11,8 @@
 namespace predis {
 namespace {
 
-constexpr uint64_t kRoomSliceNs = 300'000;       // in one turn
+constexpr uint64_t kRoomSliceNs = 300'000;        // in one turn
+constexpr uint64_t kRoomSliceNsShared = 30'000;  // where tenants take short turns
 // Bytes of the old log that are brought over for each that is appended, at least. With what must be done before the log is
 // full that makes, for the 64 KiB that come in one turn, a millisecond or two.
 constexpr uint64_t kCopyPerByte = 16, kWritePerByte = 4;
@@ -94,12 +96,12 @@ void Rewrite::pay(size_t bytes) {
   if (to_ == nullptr) {
     if (turn_ == store_.turns()) return;
     turn_ = store_.turns();
-    if (!make_ready(kRoomSliceNs)) return;
+    if (!make_ready(store_.tenants() > 1 ? kRoomSliceNsShared : kRoomSliceNs)) return;
   }
   if (failed()) return;
   const uint64_t rest = left();
   const uint64_t room = std::max<uint64_t>(1, log_capacity(old_) - head_of(from_).used);
-  // To be done when half of the room is used.
+  // To be done before the room is used up, with a part of it to spare.
   owed_ += bytes * std::max(compact_ ? kWritePerByte : kCopyPerByte, 2 * rest / room);
   if (owed_ < std::min(rest, compact_ ? kLeastWrite : kLeastCopy)) return;
   work(std::min(owed_, compact_ ? kMostWrite : kMostCopy));

@@ -87,7 +87,7 @@ Entry* Store::Impl::prepare(std::string_view key, size_t value_len, Type type, E
   const uint32_t tenant = partitions.tenant_of(key);
   if (!partitions.single() && !keep_quota(tenant, slabs.footprint(bytes), pin)) return nullptr;
   while (!index.reserve())
-    if (!make_room(kPageSize, pin, tenant)) return nullptr;
+    if (!make_room(kPageSize, pin, tenant) && !give_up_one(tenant)) return nullptr;
   Entry* entry = slabs.allocate(bytes);
   while (!entry) {
     if (offered != nullptr && slabs.class_of(bytes) < 0) {
