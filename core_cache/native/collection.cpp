@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "arena.h"
+#include "collection_rewrite.h"
 #include "numbers.h"
 
 namespace predis {
@@ -33,11 +34,16 @@ std::unique_ptr<SideIndex> Collection::make_side() const {
   auto made = std::make_unique<SideIndex>(type_);
   if (type_ == Type::list) {
     replay(made->sequence);
+    for (const uint32_t at : made->sequence) made->live += live_room(type_, 0, value(at).size());
     return made;
   }
   for (uint32_t at = kLogHead; at < used_;) {
     const Record r = read_record(log_, at);
-    if (!r.dead && r.is_element()) made->members.insert(hash_of(key_of(log_, r)), at);
+    if (!r.dead && r.is_element()) {
+      const std::string_view key = key_of(log_, r);
+      made->members.insert(hash_of(key), at);
+      made->live += live_room(type_, key.size(), r.value.size());
+    }
     at = r.end;
   }
   if (type_ == Type::zset) rank_all(made->ranking);
@@ -142,7 +148,7 @@ Sequence& Collection::sequence() {
 // --- changes
 
 Edit::Edit(Store& store, Reply& reply, std::string_view key, uint64_t hash, Entry* entry, Type type)
-    : Collection(store, entry), reply_(reply), name_(key), hash_(hash), old_(entry), seed_(store.log_seed()) {
+    : Writer(store, entry), reply_(reply), name_(key), hash_(hash), old_(entry) {
   type_ = type;
   large_ = large();
 }
@@ -158,11 +164,11 @@ Edit::~Edit() {
 }
 
 bool Edit::begin(size_t bytes) {
-  if (begun_) return true;
+  if (begun_ || take_rewrite(bytes)) return begun_ = true;
   constexpr uint32_t kWorthIt = 1024;  // bytes; a shorter log is not written anew for its dead records alone
-  const bool fits = entry_ != nullptr && log_capacity(entry_) - used_ >= bytes;
-  const bool stale = dead_ > used_ / 2 && used_ > kWorthIt;
-  if ((!fits || stale) && !relocate(bytes, dead_ > used_ / 4) && !fits) {
+  // A long one is, but bit by bit: see take_rewrite().
+  const bool stale = dead_ > used_ / 2 && used_ > kWorthIt && used_ <= kLongLog;
+  if ((!fits(bytes) || stale) && !relocate(bytes, dead_ > used_ / 4) && !fits(bytes)) {
     reply_.error(errors::kOutOfMemory);
     return false;
   }
@@ -170,8 +176,8 @@ bool Edit::begin(size_t bytes) {
 }
 
 bool Edit::begin_removal(size_t bytes) {
-  if (begun_ || log_capacity(entry_) - used_ >= bytes) return begin(bytes);
-  if (relocate(bytes, dead_ > used_ / 4)) return begun_ = true;
+  if (begun_ || fits(bytes)) return begin(bytes);
+  if (take_rewrite(bytes) || relocate(bytes, dead_ > used_ / 4)) return begun_ = true;
   store_.use_reserve(true);
   begun_ = relocate(bytes, true);
   store_.use_reserve(false);
@@ -179,12 +185,26 @@ bool Edit::begin_removal(size_t bytes) {
   return begun_;
 }
 
+// Goes on with writing the log anew, or begins to. true: that is done, and the new log has room for so many bytes.
+bool Edit::take_rewrite(size_t bytes) {
+  if (used_ <= kLongLog || entry_ == nullptr || side_ == nullptr) return false;
+  if (side_->rewrite == nullptr && !(fits(bytes) && Rewrite::begin(store_, entry_, *side_))) return false;
+  side_->rewrite->pay(bytes);
+  Rewrite::Result result;
+  if (!Rewrite::take(side_->rewrite, bytes, result)) return false;
+  entry_ = fresh_ = result.entry;
+  log_ = log_of(fresh_);
+  used_ = result.used;
+  dead_ = result.dead;
+  made_ = std::move(result.side);
+  side_ = made_.get();
+  return true;
+}
+
 size_t Edit::compact_size() const {
   size_t bytes = kLogHead;
-  const auto add = [&](const Record& r, std::string_view key) {
-    bytes += kRecordFixed + (type_ == Type::list ? 0 : number_room(key.size()) + key.size());
-    if (type_ != Type::set) bytes += number_room(r.value.size()) + r.value.size();
-  };
+  if (side_ != nullptr) return bytes + side_->live;
+  const auto add = [&](const Record& r, std::string_view key) { bytes += live_room(type_, key.size(), r.value.size()); };
   if (type_ == Type::list) {
     for (const uint32_t at : const_cast<Edit*>(this)->sequence()) add(record(at), {});
   } else {
@@ -224,6 +244,7 @@ uint32_t Edit::write_compact(char* to, SideIndex* side) const {
 
 bool Edit::relocate(size_t bytes, bool compact) {
   compact = compact && entry_ != nullptr;
+  if (side_ != nullptr) side_->rewrite.reset();  // it comes too late
   const size_t padding = log_padding(name_.size());
   const size_t least = padding + (compact ? compact_size() : used_) + bytes;
   // Room to grow, so that copying costs little on the whole.
@@ -236,10 +257,12 @@ bool Edit::relocate(size_t bytes, bool compact) {
   if (large_) fresh_->kind |= kFlagLarge;
   if (entry_ != nullptr || keep_expiry_) fresh_->expire_and_tenant = old_->expire_and_tenant;
   if (entry_ != nullptr) {
+    sides.rewritten_bytes += used_;
     if (compact) {
       if (side_ != nullptr) made_ = std::make_unique<SideIndex>(type_);
       used_ = write_compact(to, made_.get());
       dead_ = 0;
+      if (made_ != nullptr) made_->live = side_->live;
     } else {
       std::memcpy(to + kLogHead, log_ + kLogHead, used_ - kLogHead);  // places stay what they are
       made_ = sides.take(old_->version);
@@ -251,97 +274,6 @@ bool Edit::relocate(size_t bytes, bool compact) {
   log_ = to;
   entry_ = fresh_;
   return true;
-}
-
-uint32_t Edit::append(Op op, uint32_t x, uint32_t y, std::string_view key, std::string_view value) {
-  const uint32_t at = used_;
-  used_ = write_record(log_, at, seed_, op, x, y, key, value);
-  return at;
-}
-
-void Edit::put(uint32_t at, std::string_view member, std::string_view value) {
-  if (at == 0) {
-    const uint32_t place = append(type_ == Type::set ? Op::add : Op::put, 0, 0, member, value);
-    ++count_;
-    ranked_.reset();
-    if (side_ != nullptr) {
-      side_->members.insert(hash_of(member), place);
-      if (type_ == Type::zset) side_->ranking.insert(score_of(value), member, place, log_);
-    } else if (wants_index(used_, count_)) {
-      made_ = make_side();
-      side_ = made_.get();
-    }
-    return;
-  }
-  const Record before = record(at);
-  const uint32_t place = append(Op::update, at, home_of(before), {}, value);
-  mark_dead(log_, at);
-  dead_ += before.size();
-  ranked_.reset();
-  if (side_ == nullptr) return;
-  if (type_ == Type::zset) {
-    side_->ranking.erase(score_of(before.value), member, log_);
-    side_->ranking.insert(score_of(value), member, place, log_);
-  }
-  side_->members.find(hash_of(member), [&](uint32_t other) { return other == at; })->at = place;
-}
-
-void Edit::remove(uint32_t at) {
-  const Record before = record(at);
-  ranked_.reset();
-  if (side_ != nullptr) {
-    if (type_ == Type::zset) side_->ranking.erase(score_of(before.value), key_of(log_, before), log_);
-    const auto same = [&](uint32_t other) { return other == at; };
-    side_->members.erase(side_->members.find(hash_of(key_of(log_, before)), same));
-  }
-  const uint32_t place = append(Op::remove, at, 0, {}, {});
-  mark_dead(log_, at);
-  dead_ += before.size() + (used_ - place);
-  --count_;
-}
-
-Sequence* Edit::live_sequence() {
-  if (side_ != nullptr) return &side_->sequence;
-  return replayed_ ? &*replayed_ : nullptr;
-}
-
-void Edit::push(bool left, std::string_view value) {
-  const uint32_t at = append(left ? Op::push_left : Op::push_right, 0, 0, {}, value);
-  ++count_;
-  if (Sequence* places = live_sequence()) left ? places->push_front(at) : places->push_back(at);
-}
-
-void Edit::pop(bool left, uint32_t number) {
-  Sequence& places = sequence();
-  for (uint32_t i = 0; i < number; ++i) {
-    dead_ += record(left ? places.front() : places.back()).size();
-    left ? places.pop_front() : places.pop_back();
-  }
-  const uint32_t at = append(left ? Op::pop_left : Op::pop_right, number, 0, {}, {});
-  dead_ += used_ - at;
-  count_ -= number;
-}
-
-void Edit::set(uint32_t index, std::string_view value) {
-  uint32_t& place = sequence()[index];
-  dead_ += record(place).size();
-  place = append(Op::set, index, 0, {}, value);
-}
-
-void Edit::insert(uint32_t index, std::string_view value) {
-  Sequence& places = sequence();
-  places.insert(places.begin() + index, append(Op::insert, index, 0, {}, value));
-  ++count_;
-}
-
-void Edit::erase(uint32_t index, uint32_t number) {
-  Sequence& places = sequence();
-  const auto first = places.begin() + index, last = first + number;
-  for (auto place = first; place != last; ++place) dead_ += record(*place).size();
-  places.erase(first, last);
-  const uint32_t at = append(Op::erase, index, number, {}, {});
-  dead_ += used_ - at;
-  count_ -= number;
 }
 
 void Edit::set_large(bool large) {
@@ -362,6 +294,7 @@ bool Edit::finish() {
     if (old_ != nullptr) store_.erase(old_, hash_);
     return false;
   }
+  const uint32_t used_before = head_of(log_).used;
   head_of(log_).dead = dead_;
   publish_log(log_, used_, count_);
   if (fresh_ != nullptr) {
@@ -369,6 +302,7 @@ bool Edit::finish() {
     fresh_ = nullptr;
     store_.commit(entry_, hash_, old_);
   } else {
+    if (side_ != nullptr && side_->rewrite != nullptr) side_->rewrite->follow(used_before);
     store_.changed_in_place(entry_);
   }
   const bool wanted = wants_index(used_, count_);

@@ -2,7 +2,8 @@
 //
 // A Collection is a look at one entry, good until the next call that can allocate in the store. An Edit gathers the changes
 // of one command: begin() finds the room for all of them, or nothing is changed; then records are appended out of sight,
-// and finish() makes them count at once. Strings handed to an Edit may lie in the collection itself.
+// and finish() makes them count at once. Strings handed to an Edit may lie in the collection itself. A Writer is what
+// appends them, to the log of an Edit or to one that takes its place later (collection_rewrite.h).
 #pragma once
 
 #include <deque>
@@ -72,7 +73,34 @@ class Collection {
   std::optional<Ranking> ranked_;
 };
 
-class Edit : public Collection {
+// Appends records to a log. There must be room for them: see record_room().
+class Writer : public Collection {
+ public:
+  // --- hash, set, sorted set: `at` is what find() gives for the member
+  void put(uint32_t at, std::string_view member, std::string_view value);  // value is ignored for a set
+  void remove(uint32_t at);
+
+  // --- list
+  void push(bool left, std::string_view value);
+  void pop(bool left, uint32_t number);
+  void set(uint32_t index, std::string_view value);
+  void insert(uint32_t index, std::string_view value);
+  void erase(uint32_t index, uint32_t number);
+
+ protected:
+  Writer(Store& store, Entry* entry) : Collection(store, entry), seed_(store.log_seed()) {}
+  uint32_t append(Op op, uint32_t x, uint32_t y, std::string_view key, std::string_view value);
+  Sequence* live_sequence();  // where a list has one at hand
+  void bury(uint32_t place);
+  void note_live(int64_t bytes) {
+    if (side_ != nullptr) side_->live += static_cast<uint64_t>(bytes);
+  }
+
+  std::unique_ptr<SideIndex> made_;  // a side index that is not yet registered
+  LogSeed seed_;
+};
+
+class Edit : public Writer {
  public:
   Edit(Store& store, Reply& reply, std::string_view key, uint64_t hash, Entry* entry, Type type);
   Edit(Context& ctx, std::string_view key, uint64_t hash, Entry* entry, Type type)
@@ -91,17 +119,6 @@ class Edit : public Collection {
     keep_expiry_ = keep_expiry;
   }
 
-  // --- hash, set, sorted set: `at` is what find() gives for the member
-  void put(uint32_t at, std::string_view member, std::string_view value);  // value is ignored for a set
-  void remove(uint32_t at);
-
-  // --- list
-  void push(bool left, std::string_view value);
-  void pop(bool left, uint32_t number);
-  void set(uint32_t index, std::string_view value);
-  void insert(uint32_t index, std::string_view value);
-  void erase(uint32_t index, uint32_t number);
-
   void set_large(bool large = true);  // Redis would not keep it in its compact encoding
 
   // Makes the changes count. false: nothing is left in the collection, and its key is gone.
@@ -109,19 +126,17 @@ class Edit : public Collection {
   Entry* entry() const { return entry_; }  // after finish(), where that gave true
 
  private:
-  uint32_t append(Op op, uint32_t x, uint32_t y, std::string_view key, std::string_view value);
+  bool fits(size_t bytes) const { return entry_ != nullptr && log_capacity(entry_) - used_ >= bytes; }
+  bool take_rewrite(size_t bytes);
   bool relocate(size_t bytes, bool compact);
   size_t compact_size() const;
   uint32_t write_compact(char* to, SideIndex* side) const;
-  Sequence* live_sequence();  // where a list has one at hand
 
   Reply& reply_;
   std::string_view name_;
   uint64_t hash_;
   Entry* old_;              // what is in force until finish(), be it of another type (see replace())
   Entry* fresh_ = nullptr;  // what it will be replaced by, nullptr: the log is appended to in place
-  std::unique_ptr<SideIndex> made_;  // a side index that is not yet registered
-  LogSeed seed_;
   bool begun_ = false, large_ = false, keep_expiry_ = false;
 };
 
@@ -132,6 +147,11 @@ constexpr size_t record_room(size_t key_len, size_t value_len, bool tight = fals
   return kRecordFixed + (name > places ? name : places) + number_room(value_len) + value_len;
 }
 constexpr size_t kRemoveRoom = kRecordFixed + 10;
+// What an element takes up in a log with nothing dead in it, at most. A list has no keys, a set no values.
+constexpr size_t live_room(Type type, size_t key_len, size_t value_len) {
+  return kRecordFixed + (type == Type::list ? 0 : number_room(key_len) + key_len) +
+         (type == Type::set ? 0 : number_room(value_len) + value_len);
+}
 
 template <typename Visit>
 void Collection::each(Visit&& visit) const {

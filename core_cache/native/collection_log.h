@@ -4,7 +4,7 @@
 // change appends records, and they count once the head's `used` covers them. `used` and `count` are one 64-bit word and
 // are published by one store, so a change of many elements is there as a whole or not at all, whenever the writer is
 // killed. What stands behind `used` means nothing. When room runs out, or too much of the log is dead, what lives is
-// written anew into another entry.
+// written anew into another entry; a long log bit by bit, before it is full (collection_rewrite.h).
 //
 // A record is: checksum (4 bytes, keyed by the arena's seed, over its place, its operation and all that follows), operation
 // (1 byte), then, as the operation has them, two numbers and the lengths of two strings (LEB128), then the strings.

@@ -4,7 +4,7 @@
 // As the first third of the value arrives, as many pages are freed as it needs. With the second third a run of them is
 // chosen, and what lives in it is moved. With the last, what has arrived is copied into the run. No more is done than the
 // share of the value that is there calls for: to announce a value costs nobody a key. What is not ready when the command
-// comes is done then, in one go.
+// comes is done then, in one go. A collection's log that is written anew gets its room in the same way.
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -21,10 +21,11 @@ constexpr size_t kLeastCopy = 32 * 1024;
 constexpr uint32_t kEvictAtOnce = 8;  // keys between two looks at the clock
 constexpr uint32_t kBackAtOnce = 16;  // pages
 constexpr int kMostEvictions = 64;    // for the sake of one entry that has to move
+
+uint32_t pages_to_gather(const Landing& l) { return l.pages + l.pages / 8 + kMore; }
 }  // namespace
 
 Landing::~Landing() { store_.leave(*this); }
-
 std::unique_ptr<Landing> Store::land(std::string_view key, size_t value_len) {
   Impl& s = *impl_;
   const size_t bytes = payload_bytes(key.size(), value_len, Type::string);
@@ -38,6 +39,38 @@ std::unique_ptr<Landing> Store::land(std::string_view key, size_t value_len) {
   s.landings.push_back(landing.get());
   return landing;
 }
+
+std::unique_ptr<Landing> Store::land_log(const Entry* old, size_t value_len) {
+  Impl& s = *impl_;
+  const std::string_view key = old->key();
+  const size_t bytes = payload_bytes(key.size(), value_len, old->type());
+  const uint64_t most = std::min<uint64_t>(uint64_t{s.pages.limit()} * kPageSize / 2, 0xffffffff);
+  if (s.slabs.class_of(bytes) >= 0 || bytes > most) return nullptr;
+  const auto pages = static_cast<uint32_t>((bytes + kPageSize - 1) / kPageSize);
+  const size_t value_at = sizeof(Entry) + old->key_offset() + key.size();
+  auto landing = std::make_unique<Landing>(*this, hash(key), tenant_of(key), pages, value_at, value_len);
+  landing->pin = old;
+  s.landings.push_back(landing.get());
+  return landing;
+}
+
+char* Store::make_ready(Landing& landing, uint64_t slice_ns) {
+  if (landing.failed || !impl_->make_ready(landing, pages_to_gather(landing), monotonic_ns() + slice_ns)) return nullptr;
+  return impl_->arena->page(landing.start) + landing.value_at;
+}
+
+Entry* Store::prepare_at(Landing& landing, Entry* old) {
+  if (landing.failed) return nullptr;
+  const char* const room = impl_->arena->page(landing.start);
+  offer(landing, nullptr);
+  Entry* entry = prepare(old->key(), landing.value_len, old->type(), old);
+  impl_->withdraw(landing);
+  if (entry == nullptr || reinterpret_cast<char*>(entry) == room) return entry;
+  abandon(entry);
+  return nullptr;
+}
+
+void Store::give_up(Landing& landing) { impl_->give_up(landing); }
 
 void Store::leave(Landing& landing) {
   impl_->withdraw(landing);
@@ -108,19 +141,24 @@ bool Store::Impl::give_up_one(uint32_t tenant) {
   return false;
 }
 
-void Store::Impl::advance(Landing& l, std::string_view arrived, uint64_t deadline_ns) {
-  const uint32_t target = l.pages + l.pages / 8 + kMore;
-  if (target > pages.limit() / 4 * 3) return give_up(l);
+// Makes ready as much of the room as `due` pages are a part of. true: all of it is.
+bool Store::Impl::make_ready(Landing& l, uint32_t due, uint64_t deadline_ns) {
+  const uint32_t target = pages_to_gather(l);
+  if (target > pages.limit() / 4 * 3) return give_up(l), false;
   if (l.start == 0) {
-    const auto due = std::min<uint64_t>(target, 1 + uint64_t{target} * 3 * arrived.size() / l.value_len);
-    if (!gather(l, static_cast<uint32_t>(due), deadline_ns) || due < target) return;
-    l.start = l.next = find_window(l.pages, nullptr, l.tenant);
-    if (l.start == 0) return give_up(l);
+    if (!gather(l, due, deadline_ns) || due < target) return false;
+    l.start = l.next = find_window(l.pages, l.pin, l.tenant);
+    if (l.start == 0) return give_up(l), false;
     l.held.resize(l.pages);
     hold_free(l, l.start, l.start + l.pages);
   }
-  if (!l.backed && !back(l, deadline_ns)) return;
-  if (!l.cleared && !clear_run(l, deadline_ns)) return;
+  return (l.backed || back(l, deadline_ns)) && (l.cleared || clear_run(l, deadline_ns));
+}
+
+void Store::Impl::advance(Landing& l, std::string_view arrived, uint64_t deadline_ns) {
+  const uint32_t target = pages_to_gather(l);
+  const auto due = std::min<uint64_t>(target, 1 + uint64_t{target} * 3 * arrived.size() / l.value_len);
+  if (!make_ready(l, static_cast<uint32_t>(due), deadline_ns)) return;
   const uint64_t left_ns = deadline_ns - std::min(deadline_ns, monotonic_ns());
   const size_t slice = std::min<size_t>((arrived.size() - l.seen) * kCopyPerByte, left_ns * kCopyPerNs);
   const size_t most = std::min(arrived.size(), l.filled + std::max(slice, kLeastCopy));
@@ -146,7 +184,7 @@ bool Store::Impl::gather(Landing& l, uint32_t due, uint64_t deadline_ns) {
         set_counted(l, std::max(l.counted, t.quota - std::min(t.quota, taken)));
         return false;
       }
-      stuck = !evict_from(partitions.donor_in(l.tenant), nullptr);
+      stuck = !evict_from(partitions.donor_in(l.tenant), l.pin);
     }
   }
   pages.promise(l.promised, 0);
@@ -154,9 +192,9 @@ bool Store::Impl::gather(Landing& l, uint32_t due, uint64_t deadline_ns) {
   stuck = stuck || (policy_kind == PolicyKind::noeviction && pages.available() / 2 < due);  // not at the expense of others
   while (!stuck && pages.available() < due && !late()) {
     stuck = true;
-    for (uint32_t i = 0; i < kEvictAtOnce && pages.available() < due && evict_one(nullptr, l.tenant); ++i) stuck = false;
+    for (uint32_t i = 0; i < kEvictAtOnce && pages.available() < due && evict_one(l.pin, l.tenant); ++i) stuck = false;
     slabs.release_spares();
-    while (pages.available() < due && !late() && compact(nullptr)) stuck = false;
+    while (pages.available() < due && !late() && compact(l.pin)) stuck = false;
   }
   if (stuck) {
     give_up(l);
@@ -219,7 +257,7 @@ bool Store::Impl::clear_run(Landing& l, uint64_t deadline_ns) {
     if (monotonic_ns() >= deadline_ns) return false;
     const uint32_t kept = l.promised;
     pages.promise(kept, 0);  // what moves may have them
-    const bool done = empty_page(page, l.tenant);
+    const bool done = empty_page(page, l.tenant, l.pin);
     pages.promise(0, kept);
     if (!done) {
       give_up(l);
@@ -232,12 +270,12 @@ bool Store::Impl::clear_run(Landing& l, uint64_t deadline_ns) {
 }
 
 // Moves what lives in the run of pages that this one is of.
-bool Store::Impl::empty_page(uint32_t page, uint32_t tenant) {
+bool Store::Impl::empty_page(uint32_t page, uint32_t tenant, const Entry* pin) {
   if (use_of(page) == PageUse::index) return index.relocate(page);
   const uint32_t head = slabs.head_of(page);
   if (use_of(head) == PageUse::large) {
     auto* entry = reinterpret_cast<Entry*>(arena->page(head));
-    if (!entry->live() || !may_take(entry, tenant)) return false;
+    if (!entry->live() || entry == pin || !may_take(entry, tenant)) return false;
     erase(entry, index.hash(entry->key()), EraseReason::evicted);
     return true;
   }
@@ -249,7 +287,7 @@ bool Store::Impl::empty_page(uint32_t page, uint32_t tenant) {
   for (uint32_t i = 0, n = slabs.slots_in(head); i < n && !stuck; ++i) {
     Entry* entry = slabs.slot(head, i);
     for (int tries = 0; entry->live() && !move(entry); ++tries) {
-      if (tries < kMostEvictions && evict_one(entry, tenant)) continue;
+      if (tries < kMostEvictions && evict_one(pin != nullptr ? pin : entry, tenant)) continue;
       stuck = !may_take(entry, tenant);
       if (!stuck) erase(entry, index.hash(entry->key()), EraseReason::evicted);
       break;

@@ -1,4 +1,5 @@
-// landing.h: room for a large value that is still on its way to the cache. See landing.cpp.
+// landing.h: room for a large value that is still on its way to the cache, or for a collection's log that is being written
+// anew. See landing.cpp.
 #pragma once
 
 #include <cstddef>
@@ -6,12 +7,13 @@
 #include <vector>
 
 #include "checksum.h"
+#include "layout.h"
 
 namespace predis {
 
 class Store;
 
-// Made by Store::land(); its end gives back what it holds and nobody has taken.
+// Made by Store::land() or Store::land_log(); its end gives back what it holds and nobody has taken.
 class Landing {
  public:
   Landing(Store& store, uint64_t hash, uint32_t tenant, uint32_t pages, size_t value_at, size_t value_len)
@@ -25,6 +27,7 @@ class Landing {
   const uint64_t hash;             // of the key
   const uint32_t tenant, pages;    // whose key; the length of the run
   const size_t value_at, value_len;  // where in the run the value lies, and how long it is
+  const Entry* pin = nullptr;      // what must not be evicted for it
   size_t at = 0;                   // for the caller: where in the command the value begins
   size_t seen = 0;                 // bytes of the value that had arrived at the last slice
   const char* source = nullptr;    // the caller says where the value lies when it has arrived

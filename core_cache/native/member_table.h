@@ -12,6 +12,8 @@
 #include <new>
 #include <vector>
 
+#include "heap_pages.h"
+
 namespace predis {
 
 class MemberTable {
@@ -55,6 +57,17 @@ class MemberTable {
     }
     put(*s, {hash, at});
     ++size_;
+  }
+
+  // Gives memory back, of which the table is of no more use. false: there is none left.
+  bool release() {
+    constexpr size_t kAtOnce = 16;
+    for (size_t i = 0; i < kAtOnce && !segments_.empty(); ++i) {
+      give_pages_back(segments_.back(), bytes_of(segments_.back()->mask + 1));
+      std::free(segments_.back());
+      segments_.pop_back();
+    }
+    return !segments_.empty();
   }
 
   void erase(Slot* slot) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "collection_log.h"
+#include "heap_pages.h"
 
 namespace predis {
 
@@ -46,6 +47,15 @@ class Ranking {
       const auto first = items.begin() + static_cast<ptrdiff_t>(at);
       blocks_.emplace_back(first, first + static_cast<ptrdiff_t>(std::min<size_t>(kMost / 2, items.size() - at)));
     }
+  }
+
+  bool release() {  // gives memory back, of which the ranking is of no more use; false: there is none left
+    constexpr size_t kAtOnce = 16;
+    for (size_t i = 0; i < kAtOnce && !blocks_.empty(); ++i) {
+      give_pages_back(blocks_.back().data(), blocks_.back().capacity() * sizeof(Item));
+      blocks_.pop_back();
+    }
+    return !blocks_.empty();
   }
 
   void insert(double score, std::string_view key, uint32_t place, const char* log) {

@@ -134,6 +134,8 @@ bool Store::Impl::shrink(uint64_t deadline_ns) {
     if (limit < all) pages.trim(64);
     return false;
   }
+  for (Landing* landing : landings)
+    if (landing->pin != nullptr) give_up(*landing);  // a log can wait, and be written anew in less room
   while (pages.used() > limit && monotonic_ns() < deadline_ns) {
     for (int i = 0; i < 32; ++i)
       if (!evict_one(nullptr)) break;

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
+#include "collection_rewrite.h"
 #include "store_impl.h"
 
 namespace predis {
@@ -85,7 +87,7 @@ Entry* Store::Impl::prepare(std::string_view key, size_t value_len, Type type, E
   const uint32_t tenant = partitions.tenant_of(key);
   if (!partitions.single() && !keep_quota(tenant, slabs.footprint(bytes), pin)) return nullptr;
   while (!index.reserve())
-    if (!make_room(kPageSize, pin, tenant)) return nullptr;
+    if (!make_room(kPageSize, pin, tenant) && !give_up_one(tenant)) return nullptr;
   Entry* entry = slabs.allocate(bytes);
   while (!entry) {
     if (offered != nullptr && slabs.class_of(bytes) < 0) {
@@ -252,9 +254,13 @@ Store::Store(const StoreOptions& options) {
   }
   refresh_gauges();
 }
-Store::~Store() = default;
+Store::~Store() { impl_->sides.end(); }  // what they hold of the store they give back to it
 
-void Store::set_now(uint64_t unix_ms) { impl_->set_now(unix_ms); }
+void Store::set_now(uint64_t unix_ms) {
+  ++impl_->turns;
+  impl_->set_now(unix_ms);
+}
+uint64_t Store::turns() const { return impl_->turns; }
 bool Store::reserve_inserts(size_t count) { return impl_->index.reserve(count); }
 
 void Store::use_huge_pages() { impl_->arena->use_huge_pages(); }
@@ -330,6 +336,17 @@ void Store::changed_in_place(Entry* entry) {
   touch(entry);
   if (impl_->observer != nullptr) impl_->observer->changed(entry->key(), Change::written);
 }
+
+void Store::commit_moved(Entry* fresh, uint64_t hash, Entry* old) {
+  KeyObserver* const observer = std::exchange(impl_->observer, nullptr);
+  const uint32_t access = old->access;
+  const uint8_t freq = old->freq;
+  impl_->commit(fresh, hash, old);
+  fresh->access = access;
+  fresh->freq = freq;
+  impl_->observer = observer;
+}
+
 void Store::set_observer(KeyObserver* observer) { impl_->observer = observer; }
 
 void Store::clear() { impl_->clear(); }
@@ -509,6 +526,8 @@ bool Store::upkeep(uint64_t budget_us) {
   bool more = impl_->shrink(deadline);
   more = impl_->adopt_orphans(deadline) || more;
   more = impl_->tidy_policies(deadline) || more;
+  more = advance_rewrites(*this, deadline) || more;
+  more = impl_->sides.release(deadline) || more;
   return impl_->expire(deadline) || more;
 }
 

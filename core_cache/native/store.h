@@ -66,6 +66,7 @@ class Store {
   // --- time: the caller sets it once per batch; nothing in here reads a clock.
   void set_now(uint64_t unix_ms);
   uint64_t now_ms() const;
+  uint64_t turns() const;  // how often it was set: other clients have had their turn since the last time
   bool reserve_inserts(size_t count);  // room in the index for what is prepared and committed later; false: there is none
   void use_huge_pages();  // for the arena, from now on; see huge_pages.h
 
@@ -100,6 +101,12 @@ class Store {
   // A slice of work that ends soon after `slice_ns`. `arrived`: the value as far as it is there.
   void advance(Landing& landing, std::string_view arrived, uint64_t slice_ns);
   void leave(Landing& landing);                              // its end
+  // The same for a collection, which is to lie in a run of its own with `value_len` bytes. `old`, what it is now, in a run
+  // of its own too, is neither evicted nor moved for it.
+  std::unique_ptr<Landing> land_log(const Entry* old, size_t value_len);  // nullptr: it cannot have any
+  char* make_ready(Landing& landing, uint64_t slice_ns);  // a slice of work; where the value will lie, once that may be written
+  Entry* prepare_at(Landing& landing, Entry* old);        // prepare() with what was written there; nullptr: there is no room
+  void give_up(Landing& landing);                         // gives back what it holds; nothing comes of it
   // What is prepared between these two may lie there. `source`: where the value lies that the landing is for.
   void offer(Landing& landing, const char* source);
   void withdraw(Landing& landing);
@@ -111,6 +118,8 @@ class Store {
   void clear();                                        // FLUSHALL
   // After a value was changed in place (collections): tells the observer, and the policy that it was used.
   void changed_in_place(Entry* entry);
+  // A commit of what is the same value in another place: nobody is told, and it is no use of the key.
+  void commit_moved(Entry* fresh, uint64_t hash, Entry* old);
   SideIndexes& side_indexes();
   LogSeed log_seed() const;  // for the checksums of collections
   // The most bytes of value that take up no more memory than `value_len` bytes do.

@@ -73,6 +73,7 @@ struct Store::Impl {
   bool adopt_orphans(uint64_t deadline_ns);
 
   // landing.cpp
+  bool make_ready(Landing& landing, uint32_t due, uint64_t deadline_ns);
   void advance(Landing& landing, std::string_view arrived, uint64_t deadline_ns);
   void withdraw(Landing& landing);
   void give_up(Landing& landing);
@@ -86,7 +87,7 @@ struct Store::Impl {
   void hold_free(Landing& landing, uint32_t from, uint32_t to);
   bool back(Landing& landing, uint64_t deadline_ns);
   bool clear_run(Landing& landing, uint64_t deadline_ns);
-  bool empty_page(uint32_t page, uint32_t tenant);
+  bool empty_page(uint32_t page, uint32_t tenant, const Entry* pin);
 
   // recovery.cpp
   void recover();
@@ -111,6 +112,7 @@ struct Store::Impl {
   Landing* offered = nullptr;  // whose run the slabs may give out
   const Landing* landed = nullptr;  // the one whose value was written last, until it is committed
   SideIndexes sides;  // of collections
+  uint64_t turns = 0;         // calls of set_now
   uint64_t now_ms = 0;
   uint32_t tick = 0;          // now, in the units of Entry::access
   uint64_t expires = 0;       // keys with an expiry

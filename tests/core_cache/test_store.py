@@ -25,6 +25,11 @@ def collection_test() -> Path:
 
 
 @pytest.fixture(scope="session")
+def rewrite_test() -> Path:
+    return build("rewrite_test") / "rewrite_test"
+
+
+@pytest.fixture(scope="session")
 def landing_test() -> Path:
     return build("landing_test") / "landing_test"
 
@@ -38,10 +43,16 @@ def test_store_keeps_its_promises(store_test: Path, arguments: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", ["model 1", "model 2", "pressure 1", "pressure 2", "kill 1", "damage 1", "damage 2", "resize"]
+    "arguments",
+    ["model 1", "model 2", "pressure 1", "pressure 2", "kill 1", "damage 1", "damage 2", "resize"],
 )
 def test_collections_keep_theirs(collection_test: Path, arguments: str) -> None:
     check(collection_test, arguments)
+
+
+@pytest.mark.parametrize("arguments", ["long 1", "long 2", "crowded 1", "crowded 2", "killed 1", "growth"])
+def test_long_logs_are_written_anew_bit_by_bit(rewrite_test: Path, arguments: str) -> None:
+    check(rewrite_test, arguments)
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])
