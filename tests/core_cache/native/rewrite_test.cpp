@@ -58,7 +58,7 @@ void long_logs(uint64_t seed, bool crowded) {
     } else if (op < 9990) {
       Entry* entry = store->find(key, store->hash(key));
       const uint64_t version = entry != nullptr ? entry->version : 0;
-      store->upkeep(200);
+      store->upkeep(op % 2 != 0 ? 200 : 50000);
       entry = store->find(key, store->hash(key));
       if (entry != nullptr && entry->version != version) ++published, tester.check(*store, key, crowded);
     }
