@@ -56,7 +56,7 @@ bool Rewrite::begin(Store& store, Entry* old, SideIndex& side) {
   const uint32_t left = capacity - head.used;
   const bool compact = head.dead > head.used / 4;
   // A copy is quick, so it may begin late: until it is over, it takes up memory.
-  const bool due = left < capacity / 8 || (compact && left < capacity / 3) || head.dead > head.used / 2;
+  const bool due = left < capacity / 8 || (compact && left < capacity / 4) || head.dead > head.used / 2;
   if (!due || head.used < side.rewrite_from) return false;
   // As roomy as after a rewrite in one go, with what comes meanwhile.
   uint64_t wanted = kLogHead + (compact ? side.live + std::min(left, head.used / 4) : head.used + left / 2);
@@ -101,8 +101,8 @@ void Rewrite::pay(size_t bytes) {
   if (failed()) return;
   const uint64_t rest = left();
   const uint64_t room = std::max<uint64_t>(1, log_capacity(old_) - head_of(from_).used);
-  // To be done before the room is used up, with a part of it to spare.
-  owed_ += bytes * std::max(compact_ ? kWritePerByte : kCopyPerByte, 2 * rest / room);
+  // To be done before the room is used up, with a quarter of it to spare.
+  owed_ += bytes * std::max(compact_ ? kWritePerByte : kCopyPerByte, rest * 4 / 3 / room);
   if (owed_ < std::min(rest, compact_ ? kLeastWrite : kLeastCopy)) return;
   work(std::min(owed_, compact_ ? kMostWrite : kMostCopy));
   owed_ = 0;

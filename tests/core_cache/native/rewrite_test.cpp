@@ -56,11 +56,17 @@ void long_logs(uint64_t seed, bool crowded) {
     } else if (op == 9959) {
       CHECK(store->set_max_memory((mib - tester.rng() % 4) << 20), "the limit");
     } else if (op < 9990) {
-      Entry* entry = store->find(key, store->hash(key));
-      const uint64_t version = entry != nullptr ? entry->version : 0;
-      store->upkeep(200);
-      entry = store->find(key, store->hash(key));
-      if (entry != nullptr && entry->version != version) ++published, tester.check(*store, key, crowded);
+      const auto version = [&](uint64_t i) {
+        const Entry* entry = store->find(name_of(i), store->hash(name_of(i)));
+        return entry != nullptr ? entry->version : 0;
+      };
+      const uint64_t was[] = {version(0), version(1), version(2), version(3)};
+      store->upkeep(op % 2 != 0 ? 200 : 50000);
+      for (uint64_t i = 0; i < 4; ++i) {
+        if (version(i) == 0 || version(i) == was[i]) continue;
+        ++published;
+        tester.check(*store, name_of(i), crowded);
+      }
     }
   }
   for (uint64_t i = 0; i < 4; ++i) tester.check(*store, name_of(i), crowded);
