@@ -174,6 +174,17 @@ class Load:
         """Lets B work from now on, or not."""
         self.go.value = on
 
+    def await_answer(self) -> None:
+        """RuntimeError when B gets no answer in 20 s: there was no load, then. A long command waits 2 s at most."""
+        self.switch(True)
+        seen, end = self.count.value, time.monotonic() + 20
+        while self.count.value == seen:
+            self.check()
+            if time.monotonic() > end:
+                raise RuntimeError("tenant B waits for an answer that does not come: there was no load")
+            time.sleep(0.01)
+        self.switch(False)
+
     def check(self) -> None:
         """RuntimeError when B has ended."""
         if not self.process.is_alive():
