@@ -119,11 +119,13 @@ def test_a_lost_gpu_costs_no_error_of_the_others_and_keeps_its_own(
 def test_a_wait_that_fails_is_an_error_and_the_gpu_is_watched_anew(
     nvml: RecordedNvml, plugin: GpuMetrics, collect: Collect
 ) -> None:
+    (broken,) = [events for events in nvml.sets if events.gpus == {0}]
     nvml.errors["nvmlEventSetWait_v2 0"] = pynvml.NVML_ERROR_UNKNOWN
     nvml.report(1, 79)
     values = collect(plugin)
     assert some(values) == {("1", "79"): 1}
     assert values["predis_gpu_query_errors_total", ("0",)] == 1
+    assert broken not in nvml.sets
     assert len(nvml.sets) == 2
     nvml.errors.clear()
     nvml.report(0, 48)
