@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.api import Host, MetricSpec, PluginConfig, Sample, hookimpl
 from plugins.gpu_metrics.queries import DEVICES, ERRORS, INFO, QUERIES, SPECS, Nvml
+from plugins.gpu_metrics.xids import XIDS, Xids
 
 NO_GPU = "no GPU"
 
@@ -45,16 +46,18 @@ class GpuMetrics:
         self._devices: dict[int, Device] = {}
         self._unsupported: defaultdict[str, set[str]] = defaultdict(set)  # queries, by UUID
         self._errors: Counter[str] = Counter()
+        self._xids = Xids()
+        self._stale = False  # a GPU did not answer: the library is to be opened anew
         self._log: logging.Logger | logging.LoggerAdapter[Any] = logging.getLogger(__name__)
         self.note = ""
 
     @hookimpl
     def predis_metric_specs(self) -> Sequence[MetricSpec]:
-        return SPECS
+        return (*SPECS, XIDS)
 
     @hookimpl
     def predis_start(self, host: Host) -> None:
-        self._log = host.logger
+        self._log = self._xids.log = host.logger
         if self._nvml is None:
             import pynvml
 
@@ -66,7 +69,11 @@ class GpuMetrics:
 
     @hookimpl
     def predis_collect(self) -> Iterable[Sample]:
-        count, nvml = self._open(), self._nvml
+        nvml = self._nvml
+        self._errors.update(self._xids.poll(nvml))
+        if self._stale:
+            self._close()  # only now: what the others report until it is opened again, nobody would hear
+        count = self._open()
         yield Sample(DEVICES.name, count)
         silent: dict[str, str] = {}
         for number in range(count):
@@ -74,18 +81,19 @@ class GpuMetrics:
             try:
                 device = self._device(number)
                 yield Sample(INFO.name, 1, (gpu, *device.identity))
+                self._watch(gpu, device)
                 yield from self._ask(gpu, device)
             except nvml.NVMLError as error:
                 self._errors[gpu] += 1
                 silent[gpu] = str(error)
                 if error.value == nvml.NVML_ERROR_UNINITIALIZED:
                     break  # no handle is good any more
+            yield from self._xids.samples(gpu)
             yield Sample(ERRORS.name, self._errors[gpu], (gpu,))
         if count:
             silence = "".join(f"; GPU {gpu} does not answer ({why})" for gpu, why in silent.items())
             self._say(f"{count} GPU{'s' if count > 1 else ''}{silence}")
-        if silent:
-            self._close()  # only a library that is opened anew finds a GPU that is back
+        self._stale = bool(silent)  # only a library that is opened anew finds a GPU that is back
 
     def _open(self) -> int:
         """How many GPUs there are; looked for again each time while there are none: a driver may be loaded later."""
@@ -113,6 +121,16 @@ class GpuMetrics:
             identity = (_text(nvml.nvmlDeviceGetUUID(gpu)), _text(nvml.nvmlDeviceGetName(gpu)), self._driver)
             self._devices[number] = Device(gpu, identity)
         return self._devices[number]
+
+    def _watch(self, gpu: str, device: Device) -> None:
+        """Have its XID errors counted. Raises NVMLError when it was lost, or the library was closed."""
+        nvml = self._nvml
+        try:
+            self._xids.watch(nvml, gpu, device.identity[0], device.handle)
+        except nvml.NVMLError as error:
+            if error.value in (nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_UNINITIALIZED):
+                raise
+            self._errors[gpu] += 1
 
     def _ask(self, gpu: str, device: Device) -> Iterator[Sample]:
         """What one GPU answers. Raises NVMLError when it was lost, or the library was closed."""
@@ -142,8 +160,9 @@ class GpuMetrics:
             self.note = note
 
     def _close(self) -> None:
-        self._count, self._devices = 0, {}
+        self._count, self._devices, self._stale = 0, {}, False
         if self._nvml is not None:
+            self._xids.close(self._nvml)
             with contextlib.suppress(self._nvml.NVMLError):
                 self._nvml.nvmlShutdown()
 

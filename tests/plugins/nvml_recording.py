@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,17 @@ from plugins.gpu_metrics.plugin import GpuMetrics, GpuMetricsConfig
 
 PER_SYSTEM = ("nvmlSystemGetDriverVersion", "nvmlDeviceGetCount")
 QUIET = ("nvmlInit", "nvmlShutdown")
+EVENTS = ("nvmlEventSetCreate", "nvmlDeviceRegisterEvents", "nvmlEventSetWait_v2", "nvmlEventSetFree")
 DATA = Path(__file__).parent / "data"
+
+
+@dataclass(eq=False)
+class EventSet:
+    """What NVML keeps for who registered: the events of some GPUs since then."""
+
+    session: int
+    gpus: set[int] = field(default_factory=set)
+    events: list[tuple[int, int]] = field(default_factory=list)  # type and data
 
 
 class RecordedNvml:
@@ -31,29 +42,43 @@ class RecordedNvml:
 
     `errors` overrules calls by name, or by name and GPU ("nvmlDeviceGetName 1"), with an error's number. As with NVML,
     nobody gets an answer before nvmlInit or after nvmlShutdown, and handles are good until nvmlShutdown.
+
+    Events cannot be recorded, since they come when they come: `report` has a GPU report one, to the event sets in which
+    it is registered and to nobody else. A wait for them never waits; `waits` has how long it would have, in ms.
     """
 
     def __init__(self, recording: dict[str, Any]) -> None:
         self._recording = recording
         self.errors: dict[str, int] = {}
         self.calls: list[str] = []
+        self.sets: list[EventSet] = []
+        self.waits: list[int] = []
         self._session = 0
         self._open = False
 
+    def report(self, gpu: int, xid: int, kind: int = pynvml.nvmlEventTypeXidCriticalError) -> None:
+        """A GPU reports an event."""
+        for events in self.sets:
+            if gpu in events.gpus:
+                events.events.append((kind, xid))
+
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("nvml"):
+        if not name.startswith("nvml") or name.startswith("nvmlEventType"):
             return getattr(pynvml, name)  # constants and errors
 
         def call(*arguments: Any) -> Any:
             self.calls.append(name)
             gpu = arguments[0] if arguments else None
             number = gpu[1] if isinstance(gpu, tuple) else gpu
+            if isinstance(gpu, EventSet):
+                number = ",".join(map(str, sorted(gpu.gpus)))
             for key in (name, f"{name} {number}"):
                 if key in self.errors:
                     raise pynvml.NVMLError(self.errors[key])
             if name in QUIET:
                 self._open = name == "nvmlInit"
                 self._session += self._open
+                self.sets.clear()
                 return None
             if not self._open:
                 raise pynvml.NVMLError(pynvml.NVML_ERROR_UNINITIALIZED)
@@ -61,6 +86,8 @@ class RecordedNvml:
                 return self._session, number
             if name in PER_SYSTEM:
                 return self._recording[name]
+            if name in EVENTS:
+                return self._of_events(name, *arguments)
             (session, gpu), *rest = arguments
             assert session == self._session, "a handle of before nvmlShutdown"
             answer = self._recording["gpus"][gpu][" ".join([name, *map(str, rest)])]
@@ -72,6 +99,26 @@ class RecordedNvml:
 
         return call
 
+    def _of_events(self, name: str, *arguments: Any) -> Any:
+        if name == "nvmlEventSetCreate":
+            self.sets.append(EventSet(self._session))
+            return self.sets[-1]
+        if name == "nvmlDeviceRegisterEvents":
+            (session, gpu), _, events = arguments
+            assert session == events.session == self._session, "a handle of before nvmlShutdown"
+            events.gpus.add(gpu)
+            return None
+        events = arguments[0]
+        assert events in self.sets, "an event set that was freed, or of before nvmlShutdown"
+        if name == "nvmlEventSetFree":
+            self.sets.remove(events)
+            return None
+        if not events.events:
+            self.waits.append(arguments[1])
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_TIMEOUT)
+        kind, xid = events.events.pop(0)
+        return SimpleNamespace(eventType=kind, eventData=xid)
+
 
 class RecordingNvml:
     """Looks like pynvml, asks it, and keeps the answers."""
@@ -82,7 +129,7 @@ class RecordingNvml:
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(pynvml, name)
-        if not name.startswith("nvml") or name in QUIET:
+        if not callable(real) or not name.startswith("nvml") or name in (*QUIET, *EVENTS):
             return real
 
         def call(*arguments: Any) -> Any:

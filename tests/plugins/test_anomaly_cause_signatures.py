@@ -16,12 +16,11 @@ SPECS = {spec.name: spec for point in shipped_entry_points() for spec in specs_o
 
 def series(condition: Condition, moved: bool) -> list[Observed]:
     """Series for which a condition holds, or does not."""
-    level = {"above": condition.by + 1, "below": condition.by - 1, "rises": 300.0, "falls": 30.0, "changes": 100.5}[
+    by = condition.by
+    level = {"above": by + 1, "below": by - 1, "rises": 300.0, "falls": 30.0, "changes": 100.5, "happens": by + 0.1}[
         condition.move
     ]
-    calm = {"above": condition.by, "below": condition.by, "rises": 100.0, "falls": 100.0, "changes": 100.0}[
-        condition.move
-    ]
+    calm = {"above": by, "below": by, "rises": 100.0, "falls": 100.0, "changes": 100.0, "happens": by}[condition.move]
 
     def one(metric: str, now: float) -> Observed:
         spec = SPECS[metric]
@@ -50,6 +49,7 @@ def test_the_patterns_of_the_issue_are_there() -> None:
         "noisy tenant",
         "gpu throttling",
         "gpu error",
+        "xid error",
         "origin slow",
     }
     assert names >= wanted | {"model regression"}
@@ -61,7 +61,7 @@ def test_every_metric_and_label_of_a_signature_is_catalogued(signature: Signatur
     for condition in (*signature.all, *signature.none):
         assert set(condition.labels) <= set(SPECS[condition.metric].labels)
         assert SPECS[condition.metric].kind is not Kind.info
-    fields = set(re.findall(r"{(\w+)}", signature.component))
+    fields = set(re.findall(r"{(\w+)}", signature.component + signature.why))
     assert fields <= set(SPECS[signature.all[0].metric].labels)
 
 
@@ -113,6 +113,21 @@ def test_an_origin_is_slow_once_people_notice() -> None:
     assert found(0.3) == ["origin:shop"]
     assert found(0.05) == [], "fifty times as long, and nobody minds"
     assert found(0.3, rows=1) == [], "one probe may have had bad luck"
+
+
+def test_an_xid_that_came_once_is_found_with_its_number() -> None:
+    (signature,) = [signature for signature in SHIPPED if signature.name == "xid error"]
+
+    def errors(gpu: str, xid: str, *rates: float) -> Observed:
+        key = ("predis_gpu_xid_errors_total", (gpu, xid))
+        during = [(600 + 10.0 * row, rate) for row, rate in enumerate(rates)]
+        return Observed(key, "x", Meaning.state, [(590.0, 0.0)], during, labels=("gpu", "xid"))
+
+    found = matches([signature], [errors("0", "79", 0.0), errors("1", "79", 0.0, 0.1, 0.0, 0.0), errors("1", "48", 0)])
+    assert [cause.component for cause in found] == ["gpu:1"]
+    assert "reports XID 79" in found[0].why
+    assert found[0].series == (("predis_gpu_xid_errors_total", ("1", "79")),)
+    assert matches([signature], [errors("1", "79")]) == []
 
 
 def test_conditions_are_about_one_and_the_same_gpu() -> None:

@@ -119,9 +119,10 @@ def test_after_a_gpu_was_lost_it_looks_for_gpus_again(host: Host, collect: Colle
     nvml.errors["nvmlDeviceGetUtilizationRates"] = pynvml.NVML_ERROR_GPU_IS_LOST
     values = collect(plugin)
     assert values["predis_gpu_query_errors_total", ("0",)] == 1
-    assert "nvmlShutdown" in nvml.calls
     nvml.errors.clear()
     assert collect(plugin)["predis_gpu_busy_ratio", ("0",)] == 0.87
+    assert nvml.calls.count("nvmlShutdown") == 1
+    assert nvml.calls.count("nvmlInit") == 2
 
 
 LOST_CALLS = [

@@ -14,7 +14,7 @@ from plugins.anomaly.cause.model import Cause, Observed, shown
 from plugins.anomaly.cause.shift import shift_of
 
 SHIPPED = Path(__file__).with_name("signatures.toml")
-MOVES = ("rises", "falls", "above", "below", "changes")
+MOVES = ("rises", "falls", "above", "below", "changes", "happens")
 USUAL_SPREADS = 4.0
 
 
@@ -82,7 +82,7 @@ def matches(signatures: Sequence[Signature], series: Sequence[Observed]) -> list
         by_metric.setdefault(observed.key[0], []).append(observed)
     causes = []
     for place, signature in enumerate(signatures):
-        fields = re.findall(r"{(\w+)}", signature.component)
+        fields = re.findall(r"{(\w+)}", f"{signature.component} {signature.why}")
         for binding in _bindings(fields, by_metric.get(signature.all[0].metric, ())):
             held = [_holds(condition, by_metric, binding) for condition in signature.all]
             if any(told is None for told in held) or any(_holds(c, by_metric, binding) for c in signature.none):
@@ -91,7 +91,7 @@ def matches(signatures: Sequence[Signature], series: Sequence[Observed]) -> list
             evidence = [told for told in held if told is not None]
             numbers = ", ".join(text for _, text in evidence)
             keys = tuple(key for key, _ in evidence)
-            why = f"{component}: {signature.why}: {numbers}."
+            why = f"{component}: {signature.why.format_map(binding)}: {numbers}."
             causes.append(Cause(component, 2 - place / len(signatures), why, keys, signature.name))
     return causes
 
@@ -133,6 +133,9 @@ def _judge(condition: Condition, seen: Observed) -> str:
         if values and (values[-1] > condition.by if condition.move == "above" else values[-1] < condition.by):
             return f"{name} is {shown(values[-1])}{unit}"
         return ""
+    if condition.move == "happens":
+        most = max((value for _, value in seen.during if math.isfinite(value)), default=-math.inf)
+        return f"{name} was {shown(most)}{unit}" if most > condition.by else ""
     if condition.move == "changes":
         new = {value for _, value in seen.during} - {value for _, value in seen.before}
         return f"{name} changed {len(new)} time{'s' if len(new) > 1 else ''}" if new else ""
@@ -175,7 +178,7 @@ def _condition(table: Mapping[str, Any]) -> Condition:
         raise ValueError(f"is = {move!r} is not known; it can be {', '.join(MOVES)}")
     if move in ("above", "below") and "by" not in table:
         raise ValueError(f"is = {move!r} needs a number: by = …")
-    by = table.get("by", USUAL_SPREADS)
+    by = table.get("by", 0.0 if move == "happens" else USUAL_SPREADS)
     if not isinstance(by, (int, float)) or isinstance(by, bool):
         raise ValueError(f"by = {by!r} is no number")
     to = table.get("to")
