@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from agent.export.config import ExportConfig
 from agent.export.lanes import Lanes
 from agent.export.retry import Retry
 from agent.export.sent import Sent
-from tests.exporters.known_series import HITS, LEVEL, SERIES, install, turns_file
+from tests.exporters.known_series import HITS, LEVEL, SERIES, TOOK, install, turns_file
 from tests.exporters.rig import AWS, VENDORS, counted, overrides
 from tests.servers import Server, free_port, remove_arenas, start_agent, stop_cache_of
 from tests.vendors import faults
@@ -37,6 +38,7 @@ from tests.waiting import PATIENCE, wait_until
 
 INTERVAL = 1.2  # seconds between exports: Datadog's timestamps have no fractions, and no two may be the same
 COLLECTED = 0.2  # seconds between turns of the known series
+SAME = 0.05  # seconds that two times of one snapshot may differ, after rounding
 LONGEST = 4.5  # seconds that an agent lives at most
 MOST_AT_ONCE = 8 * 3 * SERIES + 10  # points that may be open after one kill: some snapshots, and events
 OFF = ("anomaly", "forecasting", "remediation", "redis_metrics", "host_metrics", "gpu_metrics")
@@ -262,24 +264,56 @@ def _check(vendor: Vendor, seen: Seen) -> str:
     assert len(once) >= seen.acknowledged, f"{vendor.name}: {len(once)} of {seen.acknowledged} acknowledged points"
     lost = seen.spooled - levels(vendor).keys()
     assert not lost, f"{vendor.name}: spooled and lost: {sorted(lost)[:20]}"
+    overlapping = 0
     for number in range(SERIES):
         own = [point for point in points if ("who", f"s{number}") in point.tags]
         turns = [point.value for point in own if point.name == LEVEL]
-        hits = _once([point for point in own if point.name == HITS])
         if vendor.name == "otlp":  # which takes what a counter is at
-            total, true = max(hits), max(turns) * (number + 1)
-        else:
-            total, true = sum(hits), (max(turns) - min(turns)) * (number + 1)
-        assert total >= true, f"{vendor.name}: increments of s{number} are missing: {total} of {true}"
-        assert total == true or seen.duplicates, f"{vendor.name}: increments came twice, unknown: {total} of {true}"
+            assert max(point.value for point in own if point.name == HITS) == max(turns) * (number + 1)
+            continue
+        overlapping += _overlaps(vendor.name, own, number + 1)
+        observed = sum(_observations(point.value) for point in own if point.name == TOOK)
+        assert observed >= 2 * (max(turns) - min(turns)), f"{vendor.name}: observations of s{number} are missing"
+    assert overlapping <= seen.duplicates, f"{vendor.name}: {overlapping} increments came twice, of {seen.duplicates}"
     assert seen.largest <= MOST_AT_ONCE, f"{vendor.name}: {seen.largest} points were open after one kill"
     counts = f"{seen.acknowledged} points acknowledged, {len(once)} there, {again} of them twice"
+    counts += f", {overlapping} increments counted again"
     return f"{vendor.name}: {counts}, {seen.duplicates} possibly, {seen.largest} at most after one kill"
 
 
-def _once(points: list[Point]) -> list[float]:
-    """The values, without those of points that came again."""
-    return [value for _, value in {(point.time, point.value) for point in points}]
+def _overlaps(vendor: str, own: list[Point], speed: int) -> int:
+    """How many increases of a series count turns that others counted; AssertionError for turns that none counts.
+
+    An increase spans the turns up to the level that was sent with it.
+    """
+    once = dict.fromkeys((point.name, point.time, point.interval or 0.0, repr(point.value)) for point in own)
+    turns: dict[float, list[float]] = defaultdict(list)
+    for name, at, _, value in once:
+        if name == LEVEL:
+            turns[at].append(float(value))
+    increases: dict[float, list[float]] = defaultdict(list)
+    for name, at, interval, value in once:
+        if name == HITS:
+            end = at + interval if vendor == "newrelic" else at  # there the time is when the interval began
+            nearest = min(turns, key=lambda known: abs(known - end))
+            assert abs(nearest - end) < SAME, f"{vendor}: an increase at {end} came without its level"
+            increases[nearest].append(float(value))
+    reached, overlapping = min(turns[min(turns)]), 0
+    for at in sorted(increases):
+        # Two at one time are those of two agents within a second, where a vendor's times have no fractions.
+        for turn, increase in zip(sorted(turns[at])[-len(increases[at]) :], increases[at], strict=True):
+            begin = turn - increase / speed
+            assert begin <= reached, f"{vendor}: at {at}, no increment counts turns {reached} to {begin}"
+            overlapping += begin < reached
+            reached = turn
+    assert reached == max(point.value for point in own if point.name == LEVEL), (
+        f"{vendor}: the last increase is missing"
+    )
+    return overlapping
+
+
+def _observations(value: Any) -> int:
+    return len(value) if isinstance(value, list) else int(value["count"])
 
 
 if __name__ == "__main__":
