@@ -138,11 +138,18 @@ class Kills:
         """A life and its end, at vendors of which some are away, or not well."""
         for vendor in self._fakes.values():
             vendor.back()
-            vendor.script([faults.status(503, times=self._rng.randrange(3))] if self._rng.random() < 0.3 else [])
-            if self._rng.random() < 0.4:
+            vendor.script(self._trouble(vendor) if self._rng.random() < 0.6 else [])
+            if self._rng.random() < 0.3:
                 vendor.outage()
         agent = self.start()
         self.kill(agent, self.live(agent, PATIENCE * self._rng.uniform(0.3, LONGEST)))
+
+    def _trouble(self, vendor: Vendor) -> list[faults.Step]:
+        times = 1 + self._rng.randrange(3)
+        steps = [faults.status(503, times=times), faults.hang(times)]  # a hang is an agent killed while it sends
+        if vendor.name != "otlp":  # of cumulative points, what is in flight is not noted on the disk
+            steps.append(faults.lost_answer(1))
+        return [faults.passes(self._rng.randrange(3)), self._rng.choice(steps)]
 
     def well(self) -> None:
         """From now on all vendors are."""
