@@ -26,21 +26,22 @@ def test_what_was_spooled_while_a_request_hung_counts_once_after_a_kill(tmp_path
 
 
 def test_a_killed_agent_loses_nothing_that_was_acknowledged(tmp_path: Path, aws: None) -> None:
-    said, kills = agent_kills.stress(3, tmp_path, seed=3)
-    assert said.startswith("3 kills, ")
-    assert kills.spooling > 0
-    assert all(seen.acknowledged > 0 for seen in kills.seen.values())
+    said, kills = agent_kills.stress(2, tmp_path, seed=3)
+    assert said.startswith("2 kills, ")
+    assert all(seen.acknowledged and seen.spooled for seen in kills.seen.values())
 
 
 def test_a_spool_that_is_lost_between_two_agents_is_noticed(tmp_path: Path, aws: None) -> None:
-    lost: list[str] = []
+    lost: list[Path] = []
 
     def lose(data: Path) -> None:
         """What a disk that forgets would do, once."""
-        for segment in [] if lost else data.glob("export/*/lane-*/*.segment"):
+        for segment in [] if lost else sorted(data.glob("export/datadog/lane-*/*.segment")):
             segment.unlink()
-            lost.append(segment.parent.parent.name)
+            lost.append(segment)
 
-    with pytest.raises(AssertionError, match=r"spooled points the next agent did not find|spooled and lost"):
-        agent_kills.stress(3, tmp_path, seed=3, between=lose)
+    with pytest.raises(
+        AssertionError, match=r"datadog: .*(spooled points the next agent did not find|spooled and lost)"
+    ):
+        agent_kills.stress(0, tmp_path, between=lose)
     assert lost
