@@ -74,10 +74,11 @@ fuzz: setup
 	$(BIN)/python -m tests.core_cache.fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
 
 # At least 10^7 checked reads by local readers while the cache evicts, expires, flushes and is killed; READS=n for more.
-# Then 100 kills of a process that exports to all vendors; KILLS=n for more.
+# Then 100 kills of a process that exports to all vendors, and 100 of a whole agent that does; KILLS=n for more.
 stress: setup
 	READS=$(or $(READS),10000000) $(BIN)/python -m tests.core_cache.reader_stress
 	$(BIN)/python -m tests.exporters.kills $(or $(KILLS),100)
+	$(BIN)/python -m tests.exporters.agent_kills $(or $(KILLS),100)
 
 bench: setup peers
 	$(BIN)/python -m bench.run $(ARGS)
