@@ -4,6 +4,7 @@
 // Checked: a pattern matches as a plain recursive matcher says; a user, described, is made the same again by what describes
 // it, as is an ACL file; a policy model that is taken gives scores; numbers that are read are written the same.
 #include <array>
+#include <cctype>
 #include <cmath>
 
 #include "../../../core_cache/native/acl.h"
@@ -62,9 +63,13 @@ bool apply_rules(User& user, std::string_view rules) {
 }
 
 void check_rules(std::string_view input) {
-  // With a NUL or another ')' behind it, or spaces in one argument, a selector can hold a pattern that ends in ')', as in
-  // Redis. Its description reads as another selector.
-  if (input.find('\0') != std::string_view::npos || input.find("))") != std::string_view::npos) return;
+  // With a NUL, another ')' or white space that is no end of the argument behind it, a selector can hold a pattern that ends
+  // in ')', as in Redis. Its description reads as another selector.
+  if (input.find('\0') != std::string_view::npos) return;
+  for (size_t at = input.find(')'); at != std::string_view::npos; at = input.find(')', at + 1)) {
+    const char next = at + 1 < input.size() ? input[at + 1] : ' ';
+    if (next == ')' || (next != ' ' && std::isspace(static_cast<unsigned char>(next)))) return;
+  }
   User user("ann");
   apply_rules(user, input);
   const std::string described = describe_user(user, true);
