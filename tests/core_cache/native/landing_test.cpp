@@ -15,18 +15,9 @@
 
 #include "../../../core_cache/native/landing.h"
 #include "../../../core_cache/native/store.h"
+#include "check.h"
 
 using namespace predis;
-
-#define CHECK(condition, ...)                                              \
-  do {                                                                     \
-    if (!(condition)) {                                                    \
-      std::fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-      std::fprintf(stderr, __VA_ARGS__);                                   \
-      std::fprintf(stderr, "\n");                                          \
-      std::abort();                                                        \
-    }                                                                      \
-  } while (false)
 
 namespace {
 
