@@ -147,6 +147,10 @@ class PolicyNumbers(TypedDict):
     refused: int
     bad_scores: int
     victims: list[int]
+    missed: bytes
+    candidate_rows: bytes
+    candidate_keys: bytes
+    candidate_at: bytes
 
 def evaluate_policy(
     path: str,
@@ -156,8 +160,11 @@ def evaluate_policy(
     capacity: int,
     *,
     accesses_per_tick: int = 1,
+    times: Buffer | None = None,
     model: str | None = None,
     victims: bool = False,
+    missed: bool = False,
+    candidates: int = 0,
 ) -> PolicyNumbers: ...
 def score_policy_model(path: str, rows: Buffer, /) -> list[float]: ...
 def latency_bounds() -> tuple[float, ...]: ...

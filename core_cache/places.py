@@ -16,6 +16,7 @@ from pathlib import Path
 from core_cache.options import Options
 
 ORPHAN_AGE = 60.0  # seconds until a temporary arena that nobody has locked counts as left behind
+POLICY_MODEL = "policy.model"  # in the data directory: loaded at start where it is there
 _TEMPORARY_ARENA = "predis-temporary-*.arena"
 
 log = logging.getLogger("core_cache")

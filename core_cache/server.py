@@ -28,12 +28,11 @@ from core_cache.estate import Estate
 from core_cache.handoff import Handoff, Legacy, Request, take_over
 from core_cache.listeners import Listeners, addresses
 from core_cache.options import Options
-from core_cache.places import StartError, arena_path, data_folder, lock, pid_file, reason
+from core_cache.places import POLICY_MODEL, StartError, arena_path, data_folder, lock, pid_file, reason
 from core_cache.readers_group import open_to_group
 from core_cache.saving import Saving
 from core_cache.tenants import Tenant, TenantsError, read_tenants
 
-POLICY_MODEL = "policy.model"  # in the data directory: loaded at start where it is there
 CRON_INTERVAL = 0.1  # seconds
 CRON_BUSY_INTERVAL = 0.004  # while upkeep is behind
 CRON_BUDGET_US = 1000

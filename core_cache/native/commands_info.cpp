@@ -187,6 +187,9 @@ void memory(Context& c, Text& t) {
   for (const uint32_t arm : {0u, 1u}) {
     const std::string name = arm == 0 ? "policy_model" : "policy_test_model";
     t.line(name, c.store.model(arm) ? c.store.model(arm)->name() : std::string());
+    char checksum[9] = "";
+    if (const auto& model = c.store.model(arm)) std::snprintf(checksum, sizeof checksum, "%08x", model->checksum());
+    t.line(name + "_checksum", std::string(checksum));
     t.line(name + "_scored", c.store.model_use(arm).scored);
     t.line(name + "_refused", c.store.model_use(arm).refused);
   }

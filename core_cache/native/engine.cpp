@@ -56,6 +56,7 @@ Engine::Engine(const StoreOptions& options, ServerConfig config)
   }
   stats.pid = static_cast<uint64_t>(getpid());
   stats.started_unix_ms = started_ms_;
+  stats.policy_model_unix_ms = 0;  // what is loaded now says so
   stats.heartbeat_unix_ms = started_ms_;
   stats.max_clients = static_cast<uint64_t>(config_.max_clients);
   stats.connected_clients = 0;

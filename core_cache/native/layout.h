@@ -26,7 +26,7 @@ namespace predis {
 using Ref = uint32_t;  // offset in the arena in units of 1 << Header::unit_shift bytes; 0 is "none"
 
 constexpr uint64_t kMagic = 0x3130736964657250;  // "Predis01"
-constexpr uint32_t kLayoutVersion = 8;
+constexpr uint32_t kLayoutVersion = 9;
 constexpr size_t kPageSize = 64 * 1024;
 constexpr size_t kBucketsPerPage = 1024;
 constexpr uint32_t kCommandSlots = 512;
@@ -148,7 +148,8 @@ struct Stats {
   X(snapshot_unix_ms)                                                                                          \
   X(snapshot_duration_us)                                                                                      \
   X(snapshot_bytes)                                                                                            \
-  X(snapshot_entries)
+  X(snapshot_entries)                                                                                          \
+  X(policy_model_unix_ms)
 #define PREDIS_DECLARE(name) uint64_t name;
   PREDIS_COUNTERS(PREDIS_DECLARE)
   PREDIS_GAUGES(PREDIS_DECLARE)

@@ -352,11 +352,16 @@ PyMethodDef functions[] = {
      "latency_bounds() -> tuple[float, ...]\n\nUpper bounds of the latency buckets in seconds; the last is infinity."},
     {"evaluate_policy", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(evaluate_policy)),
      METH_VARARGS | METH_KEYWORDS,
-     "evaluate_policy(path, keys, sizes, policy, capacity, *, accesses_per_tick=1, model=None, victims=False)\n\n"
+     "evaluate_policy(path, keys, sizes, policy, capacity, *, accesses_per_tick=1, times=None, model=None,\n"
+     "                victims=False, missed=False, candidates=0)\n\n"
      "Runs a trace (uint32 keys below 2**32 - 1, and uint32 sizes or None) through a store of its own with this policy\n"
      "and gives the counts of accesses, misses, bytes, missed_bytes, evictions and refused. capacity: in entries, or in\n"
      "bytes where there are sizes. path: a file that does not exist yet, for the arena; it is removed again at once.\n"
-     "model: path of the artefact for the policy learned; ValueError when it is no good. victims: list evicted keys."},
+     "times: uint32, ms since the trace's beginning, in place of accesses_per_tick.\n"
+     "model: path of the artefact for the policy learned; ValueError when it is no good. victims: list evicted keys.\n"
+     "missed: a byte for each access, 1 where it is a miss. candidates: of every so many evictions of the policy learned,\n"
+     "note those that it chooses from: float32 rows of all features, in the order of artefact.FEATURES, with each one's key\n"
+     "and the number of accesses by then, that one included (uint32)."},
     {"score_policy_model", score_policy_model, METH_VARARGS,
      "score_policy_model(path, rows) -> list[float]\n\nThe model's scores of rows of its features (float32, row by row).\n"
      "Raises ValueError when the file is no good."},

@@ -15,6 +15,12 @@ struct Drop {
 };
 using Owned = std::unique_ptr<PyObject, Drop>;
 
+template <typename T>
+PyObject* bytes_of(const std::vector<T>& values) {
+  return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(values.data()),
+                                   static_cast<Py_ssize_t>(values.size() * sizeof(T)));
+}
+
 constexpr size_t kSlice = 1 << 20;  // accesses between two looks at Ctrl-C
 
 struct Array {  // a buffer of numbers of 4 bytes, given back at the end
@@ -40,24 +46,28 @@ struct Array {  // a buffer of numbers of 4 bytes, given back at the end
 }  // namespace
 
 PyObject* evaluate_policy(PyObject*, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"path", "keys", "sizes", "policy", "capacity", "accesses_per_tick", "model",
-                                "victims", nullptr};
+  static const char* names[] = {"path", "keys", "sizes", "policy", "capacity", "accesses_per_tick", "times", "model",
+                                "victims", "missed", "candidates", nullptr};
   const char *path, *policy, *model = nullptr;
-  int want_victims = 0;
-  PyObject *key_object, *size_object;
+  int want_victims = 0, want_missed = 0;
+  unsigned int every = 0;
+  PyObject *key_object, *size_object, *time_object = Py_None;
   unsigned long long capacity;
   unsigned int per_tick = 1;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOsK|$Izp", const_cast<char**>(names), &path, &key_object,
-                                   &size_object, &policy, &capacity, &per_tick, &model, &want_victims)) {
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOsK|$IOzppI", const_cast<char**>(names), &path, &key_object,
+                                   &size_object, &policy, &capacity, &per_tick, &time_object, &model, &want_victims,
+                                   &want_missed, &every)) {
     return nullptr;
   }
-  Array key_array, size_array;
+  Array key_array, size_array, time_array;
   if (!key_array.take(key_object, "keys", "IL")) return nullptr;
   if (size_object != Py_None && !size_array.take(size_object, "sizes", "IL")) return nullptr;
+  if (time_object != Py_None && !time_array.take(time_object, "times", "IL")) return nullptr;
   const auto keys = key_array.values();
+  const auto times = time_object != Py_None ? time_array.values() : std::span<const uint32_t>();
   const auto sizes = size_object != Py_None ? size_array.values() : std::span<const uint32_t>();
-  if (size_object != Py_None && sizes.size() != keys.size()) {
-    PyErr_SetString(PyExc_ValueError, "keys and sizes must be as many");
+  if ((size_object != Py_None && sizes.size() != keys.size()) || (time_object != Py_None && times.size() != keys.size())) {
+    PyErr_SetString(PyExc_ValueError, "keys, sizes and times must be as many");
     return nullptr;
   }
   EvalOptions options;
@@ -75,6 +85,11 @@ PyObject* evaluate_policy(PyObject*, PyObject* args, PyObject* kwargs) {
   options.keys = keys.empty() ? 0 : *std::max_element(keys.begin(), keys.end()) + 1;
   std::vector<uint32_t> victims;
   if (want_victims) options.victims = &victims;
+  std::vector<uint8_t> missed;
+  if (want_missed) options.missed = &missed;
+  Candidates candidates;
+  candidates.every = every;
+  if (every > 0) options.candidates = &candidates;
   try {
     if (model != nullptr) options.model = PolicyModel::load(model, model);
     PolicyEval eval(options);
@@ -83,7 +98,8 @@ PyObject* evaluate_policy(PyObject*, PyObject* args, PyObject* kwargs) {
       std::exception_ptr failed;
       Py_BEGIN_ALLOW_THREADS
       try {
-        eval.run(keys.subspan(at, n), sizes.empty() ? sizes : sizes.subspan(at, n));
+        const auto slice = [&](std::span<const uint32_t> all) { return all.empty() ? all : all.subspan(at, n); };
+        eval.run(keys.subspan(at, n), slice(sizes), slice(times));
       } catch (...) {
         failed = std::current_exception();
       }
@@ -99,9 +115,12 @@ PyObject* evaluate_policy(PyObject*, PyObject* args, PyObject* kwargs) {
       if (key == nullptr) return nullptr;
       PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(i), key);
     }
-    return Py_BuildValue("{sKsKsKsKsKsKsKsO}", "accesses", r.accesses, "misses", r.misses, "bytes", r.bytes, "missed_bytes",
-                         r.missed_bytes, "evictions", r.evictions, "refused", r.refused, "bad_scores",
-                         eval.bad_scores(), "victims", list.get());
+    // An argument that could not be made, of "N", leaves its exception and makes the whole nullptr.
+    return Py_BuildValue("{sKsKsKsKsKsKsKsOsNsNsNsN}", "accesses", r.accesses, "misses", r.misses, "bytes", r.bytes,
+                         "missed_bytes", r.missed_bytes, "evictions", r.evictions, "refused", r.refused, "bad_scores",
+                         eval.bad_scores(), "victims", list.get(), "missed", bytes_of(missed), "candidate_rows",
+                         bytes_of(candidates.rows), "candidate_keys", bytes_of(candidates.keys), "candidate_at",
+                         bytes_of(candidates.at));
   } catch (const ModelError& error) {
     PyErr_Format(PyExc_ValueError, "the policy model %s %s", model, error.what());
     return nullptr;

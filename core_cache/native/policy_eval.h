@@ -14,6 +14,14 @@
 
 namespace predis {
 
+// What the policy could choose from at some evictions: a row of facts about each candidate, all that a model can know, in
+// the order of kFeatureNames; which key it is, and after how many accesses.
+struct Candidates {
+  uint32_t every = 1;  // of so many evictions one is noted
+  std::vector<float> rows;
+  std::vector<uint32_t> keys, at;
+};
+
 struct EvalOptions {
   std::string arena_path;  // of the arena, a file that is removed again at once
   PolicyKind policy = PolicyKind::s3fifo;
@@ -21,7 +29,9 @@ struct EvalOptions {
   uint32_t keys = 0;       // all keys are below
   std::shared_ptr<const PolicyModel> model;
   std::vector<uint32_t>* victims = nullptr;  // where evicted keys are noted, if anybody wants to know
-  uint32_t accesses_per_tick = 1;  // how time passes: a tick is 16 ms
+  Candidates* candidates = nullptr;          // likewise; for the policy `learned` alone
+  std::vector<uint8_t>* missed = nullptr;    // likewise: 1 for each access that is a miss
+  uint32_t accesses_per_tick = 1;  // how time passes where the accesses have no times: a tick is 16 ms
 };
 
 struct EvalResult {
@@ -32,19 +42,21 @@ class PolicyEval {
  public:
   explicit PolicyEval(const EvalOptions& options);  // throws ArenaError
   ~PolicyEval();
-  // Goes on with the trace: sizes are as many as the keys, or none where each entry counts 1.
-  void run(std::span<const uint32_t> keys, std::span<const uint32_t> sizes);
+  // Goes on with the trace: sizes are as many as the keys, or none where each entry counts 1; so are the times, in ms
+  // since the trace's beginning, or none. Time does not go back.
+  void run(std::span<const uint32_t> keys, std::span<const uint32_t> sizes, std::span<const uint32_t> times);
   const EvalResult& result() const { return result_; }
   uint64_t bad_scores() const;  // times that the model gave no number
 
  private:
   void access(uint32_t key, uint32_t size);
+  void set_time(uint64_t now_ms);
 
   EvalOptions options_;
   EvalResult result_;
   std::unique_ptr<Store> store_;
   uint64_t held_ = 0;   // what the entries in the store count together
-  uint64_t now_ms_;
+  uint64_t began_ms_, now_ms_;
   uint32_t in_tick_ = 0;
 };
 

@@ -89,7 +89,8 @@ PolicyModel::PolicyModel(std::string name, std::string_view file) : name_(std::m
   }
   if (file.size() < kMagic8.size() + 8) throw ModelError("is cut short");
   Cursor end(file.substr(file.size() - 4));
-  if (end.u32() != crc32(file.substr(0, file.size() - 4))) throw ModelError("is damaged: its checksum is wrong");
+  checksum_ = end.u32();
+  if (checksum_ != crc32(file.substr(0, file.size() - 4))) throw ModelError("is damaged: its checksum is wrong");
   in = Cursor(file.substr(kMagic8.size() + 4, file.size() - kMagic8.size() - 8));
 
   const uint32_t kind = in.u32(kDense, kTrees, "kind");
@@ -204,6 +205,33 @@ void PolicyModel::score(const float* rows, size_t count, double* scores) const {
 
 namespace {
 
+float value_of(const PolicyHost& host, Footprint footprint, const void* context, Feature feature, const Entry& entry) {
+  switch (feature) {
+    case Feature::idle: return log2_linear(uint64_t{host.tick - entry.access} << 4);
+    case Feature::hits: return static_cast<float>(std::min(entry.freq, kMaxFreq));
+    case Feature::size: return log2_linear(footprint(context, &entry));
+    case Feature::ttl: {
+      const uint64_t at = entry.expire_at();
+      return at == 0 ? kNoExpiry : log2_linear(at - std::min(at, host.now_ms));
+    }
+    case Feature::main: return entry.kind & kFlagMain ? 1.0f : 0.0f;
+    case Feature::writes: return log2_linear(host.arena.header().next_version - entry.version);
+    case Feature::key_length: return log2_linear(entry.key_len());
+    case Feature::type: return static_cast<float>(entry.type());
+  }
+  return 0;
+}
+
+}  // namespace
+
+void describe(const PolicyHost& host, Footprint footprint, const void* context, std::span<const Feature> features,
+              std::span<const Entry* const> entries, float* rows) {
+  for (const Entry* entry : entries)
+    for (const Feature feature : features) *rows++ = value_of(host, footprint, context, feature, *entry);
+}
+
+namespace {
+
 class ModelScorer final : public Scorer {
  public:
   ModelScorer(const PolicyHost& host, std::shared_ptr<const PolicyModel> model, Footprint footprint, const void* context,
@@ -216,32 +244,13 @@ class ModelScorer final : public Scorer {
     use_.scored += entries.size();
     for (size_t done = 0; done < entries.size(); done += kBatch) {
       const size_t n = std::min(kBatch, entries.size() - done);
-      float* at = rows;
-      for (size_t i = 0; i < n; ++i)
-        for (const Feature feature : model_->features()) *at++ = value(feature, *entries[done + i]);
+      describe(host_, footprint_, context_, model_->features(), entries.subspan(done, n), rows);
       model_->score(rows, n, scores + done);
       if (!std::all_of(scores + done, scores + done + n, [](double s) { return std::isfinite(s); })) ++use_.refused;
     }
   }
 
  private:
-  float value(Feature feature, const Entry& entry) const {
-    switch (feature) {
-      case Feature::idle: return log2_linear(uint64_t{host_.tick - entry.access} << 4);
-      case Feature::hits: return static_cast<float>(std::min(entry.freq, kMaxFreq));
-      case Feature::size: return log2_linear(footprint_(context_, &entry));
-      case Feature::ttl: {
-        const uint64_t at = entry.expire_at();
-        return at == 0 ? kNoExpiry : log2_linear(at - std::min(at, host_.now_ms));
-      }
-      case Feature::main: return entry.kind & kFlagMain ? 1.0f : 0.0f;
-      case Feature::writes: return log2_linear(host_.arena.header().next_version - entry.version);
-      case Feature::key_length: return log2_linear(entry.key_len());
-      case Feature::type: return static_cast<float>(entry.type());
-    }
-    return 0;
-  }
-
   const PolicyHost host_;
   const std::shared_ptr<const PolicyModel> model_;
   Footprint footprint_;

@@ -41,6 +41,7 @@ class PolicyModel {
   const std::string& metadata() const { return metadata_; }  // JSON, as it was written
   const std::vector<Feature>& features() const { return features_; }
   size_t cost() const { return cost_; }
+  uint32_t checksum() const { return checksum_; }  // the one that the file ends with
   // rows: of `count` entries, each with the features in their order.
   void score(const float* rows, size_t count, double* scores) const;
 
@@ -69,7 +70,12 @@ class PolicyModel {
   std::vector<uint32_t> roots_;
   double base_ = 0;  // of trees
   size_t cost_ = 0;
+  uint32_t checksum_ = 0;
 };
+
+// The facts about entries, a row of `features` for each; `footprint` says how large one is.
+void describe(const PolicyHost& host, Footprint footprint, const void* context, std::span<const Feature> features,
+              std::span<const Entry* const> entries, float* rows);
 
 // What the model made of the entries, over its life.
 struct ModelUse {

@@ -482,6 +482,7 @@ void Store::Impl::renew_policies(PolicyKind kind) {
 
 void Store::set_model(std::shared_ptr<const PolicyModel> model, uint32_t arm) {
   impl_->models[arm] = std::move(model);
+  if (arm == 0) stats().policy_model_unix_ms = now_ms();
   impl_->set_scorers();
 }
 const std::shared_ptr<const PolicyModel>& Store::model(uint32_t arm) const { return impl_->models[arm]; }

@@ -138,7 +138,12 @@ Artefact = Dense | Trees
 
 def write(path: Path, model: Artefact) -> None:
     """Writes the artefact with mode 0600, whole or not at all. Raises ArtefactError for what read() would refuse."""
-    data = to_bytes(model)
+    write_bytes(path, to_bytes(model))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """The same for an artefact that is bytes already."""
+    from_bytes(data)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -181,6 +186,11 @@ def to_bytes(model: Artefact) -> bytes:
     data = body + struct.pack("<I", zlib.crc32(body))
     from_bytes(data)
     return data
+
+
+def checksum(data: bytes) -> str:
+    """The artefact's checksum as INFO shows it of a model that is loaded: 8 hexadecimal digits."""
+    return f"{struct.unpack('<I', data[-4:])[0]:08x}"
 
 
 def from_bytes(data: bytes) -> Artefact:

@@ -18,6 +18,7 @@ from plugins.remediation.config import RemediationConfig
 from plugins.remediation.failover import FailoverOrigin, FailoverReplica
 from plugins.remediation.kubernetes import ScaleKubernetes
 from plugins.remediation.notify import Notify
+from plugins.remediation.policy_model import ModelRetrain, ModelRollback
 from plugins.remediation.servers import Servers
 from plugins.remediation.warm_up import CacheWarmUp
 from plugins.remediation.webhook import CallWebhook
@@ -42,6 +43,8 @@ class Remediation:
             CacheRestart(),
             CacheUpgrade(),
             CacheDrain(),
+            ModelRetrain(),
+            ModelRollback(),
             ScaleKubernetes(config.clusters),
             ScaleAws(config.aws),
             FailoverReplica(servers),
