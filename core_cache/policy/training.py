@@ -39,7 +39,7 @@ class TooLittle(ValueError):
 def train(
     accesses: Accesses, capacity: int, features: Sequence[str], metadata: Mapping[str, Any] | None = None
 ) -> Trees:
-    """A model that knows these features. capacity: as in `rehearse`. The same input makes the same model.
+    """A model that knows these features. capacity: as in `rehearse`.
 
     Raises TooLittle.
     """

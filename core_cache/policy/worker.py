@@ -1,7 +1,8 @@
 """Retraining in a process of its own: `python -m core_cache.policy.worker`, one JSON object in, one out.
 
 In: data_dir (of the cache, for its access log), capacity (bytes of the whole cache), current (path of the artefact in
-place, or null), out (where the new artefact is written), memory_limit (bytes). Out: {"report": …}, {"too_little": "…"}
+place, or null), out (where the new artefact is written), memory_limit (bytes, beyond
+its libraries). Out: {"report": …}, {"too_little": "…"}
 or {"failed": "…"}. It ends when its input is closed: that is how it is stopped, and how it ends with its parent.
 """
 
@@ -45,7 +46,7 @@ def retrain_in_worker(
     """Trains on the access log of the cache in data_dir and writes the artefact to `out`; gives what it was judged by.
 
     capacity: of the whole cache in bytes; the rehearsal gets the share of the keys that are logged. memory_limit: of
-    the worker's process, in bytes. Raises WorkerError.
+    the worker's process, in bytes, beyond its libraries. Raises WorkerError.
     """
     request = {
         "data_dir": str(data_dir),
@@ -109,11 +110,10 @@ def main() -> None:
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_input, daemon=True).start()
     os.nice(_NICE)
-    resource.setrlimit(resource.RLIMIT_AS, (request["memory_limit"],) * 2)
     try:
         answer = _retrain(request)
     except MemoryError:
-        answer = {"failed": f"it needs more memory than its limit of {request['memory_limit']} bytes"}
+        answer = {"failed": f"it needs more than its memory limit of {request['memory_limit']} bytes"}
     sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()
 
@@ -130,6 +130,7 @@ def _retrain(request: Mapping[str, Any]) -> dict[str, Any]:
         from core_cache.policy.training import TooLittle
     except ModuleNotFoundError as error:
         return {"failed": f"{error.name} is not installed: pip install 'predis-agent[learning]'"}
+    _limit_memory(request["memory_limit"])
     try:
         log = AccessLog(request["data_dir"])
     except AccessLogError as error:
@@ -146,6 +147,12 @@ def _retrain(request: Mapping[str, Any]) -> dict[str, Any]:
     report = made.as_dict() | {"seconds": 0 if accesses.times is None else int(accesses.times[-1]) / 1000}
     write(Path(request["out"]), replace(made.model, metadata=report))
     return {"report": report}
+
+
+def _limit_memory(limit: int) -> None:
+    """Of what it takes from now on: the libraries are there by now, and one that gets no memory at its import hangs."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + limit,) * 2)
 
 
 def _end_with_input() -> None:

@@ -142,9 +142,9 @@ class ModelRollback(_Model):
 
 
 class RetrainParams(Params):
-    """model.retrain. memory_limit: of the process that trains."""
+    """model.retrain. memory_limit: of the process that trains, beyond its libraries."""
 
-    memory_limit: Annotated[Size, size_between("256MiB", "1TiB")] = 2 << 30
+    memory_limit: Annotated[Size, size_between("16MiB", "1TiB")] = 2 << 30
 
 
 class ModelRetrain(_Model):
