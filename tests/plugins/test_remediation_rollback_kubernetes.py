@@ -1,6 +1,7 @@
 """rollback.kubernetes against a strict fake of an API server, whose controller keeps ReplicaSets as a real one does."""
 
 import json
+import re
 import ssl
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from pydantic import ValidationError
 
 from agent.api import Host, Outcome, Plan, PlanOutdated, PredisError
 from plugins.remediation.kubernetes_releases import release_of, selector_of
+from tests.agent.test_cli import predis_agent
 from tests.plugins.remediation import Used, action_of, host_in
+from tests.servers import ROOT
 from tests.vendors.faults import Step
 from tests.vendors.running import Vendor, start_vendor
 
@@ -398,3 +401,13 @@ def test_an_outcome_says_what_it_was(host: Host, cluster: Vendor) -> None:
         f"changed the release of deployment:eu/prod/shop from {outcome.undo['old']} to {outcome.undo['new']}, "
         "which was revision 1"
     )
+
+
+def test_the_example_in_the_readme_is_a_rule(tmp_path: Path) -> None:
+    readme = (ROOT / "plugins" / "remediation" / "README.md").read_text()
+    (rule,) = re.findall(r"```toml\n(\[\[rule\]\].*?)```", readme, re.DOTALL)
+    (tmp_path / "rules.d").mkdir()
+    (tmp_path / "rules.d" / "shop.toml").write_text(rule)
+    (tmp_path / "agent.toml").write_text('[agent]\ndata_dir = "data"\n[rules]\npacks = false\n')
+    checked = predis_agent("rules", "check", folder=tmp_path)
+    assert (checked.returncode, checked.stdout) == (0, "1 rules, all right\n"), checked.stderr
