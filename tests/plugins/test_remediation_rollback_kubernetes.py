@@ -22,6 +22,7 @@ from tests.vendors.running import Vendor, start_vendor
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.canary-of-the-service-account.c2lnbmF0dXJl"
 REVISION = "deployment.kubernetes.io/revision"
 CAUSE = "kubernetes.io/change-cause"
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 SHOP = "prod/deployments/shop"
 
 
@@ -121,6 +122,7 @@ def test_a_release_goes_back_to_the_one_before_and_forth_again(host: Host, clust
             {"op": "add", "path": "/metadata/annotations/kubernetes.io~1change-cause", "value": "release shop:1.9"},
         ],
     )
+    change(cluster, "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration", "{}")
     former, before = ask(cluster, SHOP)["spec"], templates(cluster)
     assert [one["spec"]["replicas"] for one in before] == [0, 0, 0, 2]
     used = rollback(host, cluster)
@@ -143,14 +145,14 @@ def test_a_release_goes_back_to_the_one_before_and_forth_again(host: Host, clust
     assert now["spec"]["template"]["metadata"]["labels"] == {"app": "shop"}
     assert {**now["spec"], "template": former["template"]} == former
     # and the controller took up the ReplicaSet that there was, under the next number
-    assert now["metadata"]["annotations"] == {REVISION: "5", CAUSE: "release shop:1.8"}
+    assert now["metadata"]["annotations"] == {REVISION: "5", CAUSE: "release shop:1.8", APPLIED: "{}"}
     after = templates(cluster)
     assert {one["metadata"]["name"] for one in after} == {one["metadata"]["name"] for one in before}
     assert [one["spec"]["replicas"] for one in after] == [0, 0, 0, 2]
     # when it is taken back, then the former template is there
     assert used.undo(outcome).done
     assert ask(cluster, SHOP)["spec"] == former
-    assert ask(cluster, SHOP)["metadata"]["annotations"] == {REVISION: "6", CAUSE: "release shop:1.9"}
+    assert ask(cluster, SHOP)["metadata"]["annotations"] == {REVISION: "6", CAUSE: "release shop:1.9", APPLIED: "{}"}
     assert used.undo(outcome).detail.endswith("already")
 
 
@@ -202,6 +204,9 @@ def test_only_its_own_replica_sets_count(host: Host, cluster: Vendor) -> None:
         rollback(host, cluster).plan()
     release(cluster, "shop:1.1")
     assert "to revision 1 (shop:1.0)" in rollback(host, cluster).plan()
+    # and whatever form its selector has
+    assert rollback(host, cluster, name="canary").run().done
+    assert image(cluster, "prod/deployments/canary") == "canary:2"
 
 
 def test_more_releases_than_a_short_answer_holds(host: Host, cluster: Vendor) -> None:
@@ -323,6 +328,12 @@ def test_pods_that_come_and_go_do_not_hold_it_up(host: Host, strict: Vendor) -> 
     with pytest.raises(PredisError, match="refuses: it does not take the change"):
         rollback(host, strict, namespace="hectic").plan()
     assert [r["status"] for r in strict.requests() if r["method"] == "PATCH"][-5:] == [422] * 5
+
+
+def test_a_template_that_comes_out_otherwise_is_found_by_a_plan(host: Host, cluster: Vendor) -> None:
+    release(cluster, "shop:1.1", "stamped/deployments/shop")
+    with pytest.raises(PredisError, match=r"the API server made it shop:1\.0 .* something there changes templates"):
+        rollback(host, cluster, namespace="stamped").plan()
 
 
 def test_a_template_that_the_server_does_not_take_is_not_tried_again(host: Host, strict: Vendor) -> None:

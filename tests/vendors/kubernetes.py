@@ -21,7 +21,7 @@ From https://kubernetes.io/docs/reference/using-api/api-concepts/ and …/kubern
 - a change of spec counts up metadata.generation, and the controller comes by (see kubernetes_deployments) after the
   answer and before the next request. In the namespace `unobserved` it does so at the beginning alone. In `busy` and
   `hectic` pods come and go: the status of the Deployments changes whenever somebody lists ReplicaSets, until two
-  patches were refused, or for ever.
+  patches were refused, or for ever. In `stamped` an admission webhook writes into every template that is changed.
 """
 
 import argparse
@@ -54,6 +54,7 @@ OBJECTS = {
     ("deployments", "unobserved", "shop"): 1,
     ("deployments", "busy", "shop"): 1,
     ("deployments", "hectic", "shop"): 1,
+    ("deployments", "stamped", "shop"): 1,
 }
 """Replicas by resource, namespace and name. `canary` has the labels of `shop`, and `leaving` is being deleted."""
 BUSY = {"busy": 2, "hectic": 1 << 30}
@@ -94,6 +95,8 @@ class Kubernetes:
             app = "shop" if name == "canary" else name
             metadata = {"name": name, "namespace": namespace, "uid": str(uuid.uuid4()), "annotations": {}}
             deployed = spec(app, f"{app}:1.0", replicas) if resource == "deployments" else {"replicas": replicas}
+            if name == "canary":
+                deployed["selector"]["matchExpressions"] = [{"key": "app", "operator": "In", "values": ["shop", "x"]}]
             found = {"metadata": {**metadata, "generation": 1}, "spec": deployed, "status": {}}
             if name == "leaving":
                 found["metadata"] |= {"deletionTimestamp": _now(), "finalizers": ["foregroundDeletion"]}
@@ -218,6 +221,8 @@ class Kubernetes:
             violations.append(Violation("precondition", "the patch has no resourceVersion", refused=False))
         own["generation"] = was["generation"]
         changed["spec"]["template"] = completed(changed["spec"]["template"])
+        if own["namespace"] == "stamped":
+            changed["spec"]["template"]["metadata"]["annotations"] = {"stamp": str(uuid.uuid4())}
         if not dry and changed != found:
             self._store(found, changed)
         shown = _shown(changed if dry else found, "deployments", scale=False)

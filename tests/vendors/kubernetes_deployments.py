@@ -166,6 +166,7 @@ def _made(deployment: dict[str, Any], now: str) -> dict[str, Any]:
     mark = "".join("bcdfghjklmnpqrstvwxz2456789"[byte % 27] for byte in digest)
     found = copy.deepcopy(wanted)
     found["metadata"]["labels"][HASH] = mark
+    selector = copy.deepcopy(deployment["spec"]["selector"])
     owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": metadata["name"], "uid": metadata["uid"]}
     return {
         "metadata": {
@@ -180,7 +181,7 @@ def _made(deployment: dict[str, Any], now: str) -> dict[str, Any]:
         },
         "spec": {
             "replicas": 0,
-            "selector": {"matchLabels": {**deployment["spec"]["selector"]["matchLabels"], HASH: mark}},
+            "selector": {**selector, "matchLabels": {**selector["matchLabels"], HASH: mark}},
             "template": found,
         },
         "status": {},
