@@ -96,7 +96,7 @@ class RollbackKubernetes(Dial[str]):
             if found.release == old:
                 raise PredisError(f"revision {params.revision} of {target} is {old}, which it has already")
             return found
-        earlier = [one for one in revisions if one.number < current.number and one.release != old]
+        earlier = [one for one in revisions if one.number < current.number]
         if not earlier:
             raise PredisError(f"{target} has no revision before {current.number}: see its revisionHistoryLimit")
         if earlier[-1].number > current.before > 0:

@@ -138,9 +138,15 @@ def test_one_that_bakes_is_rolled_back_and_one_that_has_ended_is_not(host: Host,
     aws.clock(offset=5000)
     with pytest.raises(PredisError, match=f"no instance refresh in progress.* {refresh} is Successful; begin one with"):
         rollback(host, aws).plan()
-    # given others before: what is told of is the last
+    # given several: what is told of is the last
+    for offset in (7000, 9000, 11000):
+        cancelled = begin(aws)
+        client(aws).cancel_instance_refresh(AutoScalingGroupName="web")
+        aws.clock(offset=offset)
+        with pytest.raises(PredisError, match=f"the instance refresh {cancelled} is Cancelled"):
+            rollback(host, aws).plan()
     failed = begin(aws, group="failing")
-    aws.clock(offset=6000)
+    aws.clock(offset=13000)
     why = rf"AWS rolls back no other: the instance refresh {failed} is Failed \(The health check failed\)"
     with pytest.raises(PredisError, match=why):
         rollback(host, aws, group="failing").plan()
@@ -194,7 +200,7 @@ def test_one_that_slips_in_between_is_told_of(host: Host, aws: Vendor) -> None:
 
 
 def test_refreshes_are_looked_for_on_all_pages(host: Host, aws: Vendor) -> None:
-    # given 130 that have ended, in no order
+    # given 130 that have ended
     for number in range(130):
         begin(aws)
         aws.clock(offset=1000.0 * (number + 1))

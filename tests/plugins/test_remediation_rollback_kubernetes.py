@@ -3,6 +3,7 @@
 import json
 import re
 import ssl
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,13 @@ import pytest
 from pydantic import ValidationError
 
 from agent.api import Host, Outcome, Plan, PlanOutdated, PredisError
-from plugins.remediation.kubernetes_releases import release_of, selector_of
+from plugins.remediation.kubernetes_releases import release_of, revisions_of, selector_of
 from tests.agent.test_cli import predis_agent
 from tests.plugins.remediation import Used, action_of, host_in
 from tests.servers import ROOT
 from tests.vendors.faults import Step
 from tests.vendors.running import Vendor, start_vendor
+from tests.waiting import wait_until
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.canary-of-the-service-account.c2lnbmF0dXJl"
 REVISION = "deployment.kubernetes.io/revision"
@@ -53,11 +55,12 @@ def rollback(host: Host, cluster: Vendor, **keys: Any) -> Used:
     return Used(action_of("rollback.kubernetes", {"clusters": place}), host, **keys)
 
 
-def ask(cluster: Vendor, what: str, patch: object = None) -> dict[str, Any]:
+def ask(cluster: Vendor, what: str, patch: object = None, method: str = "") -> dict[str, Any]:
     """What kubectl would ask about NAMESPACE/RESOURCE[/NAME]."""
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json-patch+json"}
     url = f"{cluster.url}/apis/apps/v1/namespaces/{what}"
-    data, method = (None, "GET") if patch is None else (json.dumps(patch).encode(), "PATCH")
+    data = None if patch is None else json.dumps(patch).encode()
+    method = method or ("GET" if data is None else "PATCH")
     context = ssl.create_default_context(cafile=str(cluster.ca_file))
     with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), context=context) as answer:
         return dict(json.load(answer))
@@ -190,8 +193,11 @@ def test_what_was_rolled_back_from_is_not_gone_back_to(host: Host, cluster: Vend
     assert (image(cluster), revision(cluster)) == ("shop:1.1", "4")
     with pytest.raises(PredisError, match=r"revision 4 .* was released before, as 2: .* 3, is what it was rolled back"):
         rollback(host, cluster).plan()
-    # when a person says where to, or something new was released, then it goes on
+    # when a person says where to, or it is gone, or something new was released, then it goes on
     assert "to revision 1 (shop:1.0)" in rollback(host, cluster, revision=1).plan()
+    bad = next(one["metadata"]["name"] for one in templates(cluster) if one["metadata"]["annotations"][REVISION] == "3")
+    ask(cluster, f"prod/replicasets/{bad}", method="DELETE")
+    assert "from revision 4 (shop:1.1) to revision 1 (shop:1.0)" in rollback(host, cluster).plan()
     release(cluster, "shop:1.2")
     assert "from revision 5 (shop:1.2) to revision 4 (shop:1.1)" in rollback(host, cluster).plan()
 
@@ -287,6 +293,29 @@ def test_what_was_approved_is_done_or_nothing(host: Host, cluster: Vendor) -> No
     assert image(cluster) == "shop:1.1"
 
 
+def test_a_release_that_comes_in_between_stays(host: Host, cluster: Vendor) -> None:
+    # given an agent that has just read what the release is, while somebody releases another
+    release(cluster, "shop:1.1")
+    used, said, before = rollback(host, cluster), [], len(cluster.requests())
+    cluster.script([Step("slow_answer", delay=60)])
+
+    def go() -> None:
+        with pytest.raises(PredisError) as caught:
+            used.run()
+        said.append(str(caught.value))
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    wait_until(lambda: len(cluster.requests()) == before + 1, 20, "the first request of the agent")
+    release(cluster, "shop:1.2")
+    cluster.script([])
+    thread.join(20)
+    assert said
+    assert "is shop:1.2 (template" in said[0]
+    assert "any more: somebody else has changed it" in said[0]
+    assert image(cluster) == "shop:1.2"
+
+
 def test_the_way_back_needs_what_was_kept(host: Host, cluster: Vendor) -> None:
     # given a Deployment that keeps nothing of what does not run
     change(cluster, "/spec/revisionHistoryLimit", 0)
@@ -312,8 +341,13 @@ def test_a_deployment_that_is_paused_or_goes_away_stays(host: Host, cluster: Ven
 
 
 def test_what_its_controller_has_not_seen_yet_is_waited_for(host: Host, cluster: Vendor) -> None:
-    release(cluster, "shop:1.1", "unobserved/deployments/shop")
-    with pytest.raises(PredisError, match=r"has no ReplicaSet of shop:1.1 .* yet: its controller has not come to it"):
+    # given the first release again, which is no newer than the second until the controller says so
+    release(cluster, "shop:1.0", "unobserved/deployments/shop")
+    with pytest.raises(PredisError, match="has no revision before 1"):
+        rollback(host, cluster, namespace="unobserved").plan()
+    # and one that there was never before
+    release(cluster, "shop:1.2", "unobserved/deployments/shop")
+    with pytest.raises(PredisError, match=r"has no ReplicaSet of shop:1.2 .* yet: its controller has not come to it"):
         rollback(host, cluster, namespace="unobserved").plan()
 
 
@@ -389,6 +423,22 @@ def test_what_makes_a_release() -> None:
     assert release_of(of(affinity={"labelSelector": {}})) != release_of(of(affinity={"labelSelector": None}))
     pinned = of(containers=[{"image": "r.io/shop@sha256:" + "0123456789abcdef" * 4}, {"image": "proxy:2"}])
     assert release_of(pinned).startswith("r.io/shop@sha256:0123456789ab…, proxy:2 (template ")
+
+
+def kept(number: str, history: str = "", uid: str = "u", **owner: Any) -> dict[str, Any]:
+    """A ReplicaSet."""
+    annotations = {REVISION: number, "deployment.kubernetes.io/revision-history": history}
+    owners = [{"uid": uid, "controller": True, **owner}]
+    return {"metadata": {"annotations": annotations, "ownerReferences": owners}, "spec": {"template": of()}}
+
+
+def test_what_makes_a_revision() -> None:
+    deployment = {"metadata": {"uid": "u"}}
+    sets = [kept("12", "3,9"), kept("9"), kept("2", "2"), kept("x"), kept("0"), kept("4", uid="v")]
+    sets.append(kept("5", controller=False))
+    # of the numbers that it had, the last; old clusters have its own among them
+    found = revisions_of(deployment, sets)
+    assert [(one.number, one.before) for one in found] == [(2, 0), (9, 0), (12, 9)]
 
 
 def test_selectors_of_every_kind() -> None:

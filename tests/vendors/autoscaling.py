@@ -10,7 +10,7 @@ signature is looked at for its form and the key, not computed. What follows is f
 - …/API_InstanceRefresh.html: the states. Here one begins after 10 s, has replaced the instances after 600 s, bakes for
   its BakeTime and is then successful, when the group gets the desired configuration; in the group `failing` it fails
   after 300 s. A rollback takes as long as what it takes back did, a cancellation 30 s. The clock is the test's;
-- …/API_DescribeInstanceRefreshes.html: pages of 50, or MaxRecords up to 100. No order is promised: here is none;
+- …/API_DescribeInstanceRefreshes.html: pages of 50, or MaxRecords up to 100. What runs comes last here;
 - one at a time: InstanceRefreshInProgress. A group that is not there is a ValidationError.
 The key AKIDREADONLY may only describe (AccessDenied).
 """
@@ -182,7 +182,7 @@ class AutoScaling:
             raise _Fault("ValidationError", "MaxRecords is greater than 100")
         wanted = given.get("InstanceRefreshIds")
         found = [one["shown"] for one in self._refreshes if one["group"] == name]
-        found = sorted(found, key=lambda shown: str(shown["InstanceRefreshId"]))
+        found = sorted(found, key=lambda shown: (shown["Status"] in IN_PROGRESS, str(shown["InstanceRefreshId"])))
         found = [shown for shown in found if not wanted or shown["InstanceRefreshId"] in wanted]
         begin = int(given.get("NextToken", "0"))
         more = {"NextToken": str(begin + most)} if begin + most < len(found) else {}

@@ -19,7 +19,8 @@ From https://kubernetes.io/docs/reference/using-api/api-concepts/ and …/kubern
   the field when the result is invalid; what is unknown is dropped, which here is a violation, as is a patch that
   neither tests nor gives the resourceVersion;
 - a change of spec counts up metadata.generation, and the controller comes by (see kubernetes_deployments) after the
-  answer and before the next request. In the namespace `unobserved` it does so at the beginning alone. In `busy` and
+  answer and before the next request. In the namespace `unobserved`, whose Deployments have had two releases as well,
+  it does so at the beginning alone. DELETE of a ReplicaSet is for good. In `busy` and
   `hectic` pods come and go: the status of the Deployments changes whenever somebody lists ReplicaSets, until two
   patches were refused, or for ever. In `stamped` an admission webhook writes into every template that is changed.
 """
@@ -104,7 +105,7 @@ class Kubernetes:
             self._touch(found)
             if resource == "deployments":
                 self._control(found)
-            if resource == "deployments" and namespace == "readonly":  # nobody else can release something there
+            if resource == "deployments" and namespace in ("readonly", "unobserved"):
                 found["spec"] = spec(app, f"{app}:1.1", replicas)
                 self._control(found)
 
@@ -120,7 +121,8 @@ class Kubernetes:
         if path is None or path[2] not in KINDS:
             raise Refusal(404, "path", "the server could not find the requested resource")
         namespace, resource, name, scale = path[1], path[2], path[3] or "", path[4] is not None
-        if request.method not in ("GET", "PATCH") or (request.method == "PATCH" and not name):
+        allowed = ("GET", "PATCH", "DELETE") if resource == "replicasets" and name and not scale else ("GET", "PATCH")
+        if request.method not in allowed or (request.method == "PATCH" and not name):
             raise Refusal(405, "method", "the server does not allow this method on the requested resource")
         self._authorise(request.method.lower() if name else "list", namespace, resource, name, scale)
         with self._lock:
@@ -132,6 +134,9 @@ class Kubernetes:
                 raise Refusal(404, "object", f'{resource}.apps "{name}" not found')
             if request.method == "GET":
                 return as_json(_shown(found, resource, scale))
+            if request.method == "DELETE":
+                del self._objects[resource, namespace, name]
+                return as_json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
             try:
                 reply = self._patch(request, found, resource, scale)
             except Refusal:

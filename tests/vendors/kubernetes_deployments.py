@@ -15,6 +15,7 @@ https://github.com/kubernetes/kubernetes:
 import copy
 import hashlib
 import json
+import math
 import re
 import uuid
 from typing import Any, NoReturn
@@ -166,6 +167,9 @@ def _made(deployment: dict[str, Any], now: str) -> dict[str, Any]:
     mark = "".join("bcdfghjklmnpqrstvwxz2456789"[byte % 27] for byte in digest)
     found = copy.deepcopy(wanted)
     found["metadata"]["labels"][HASH] = mark
+    replicas = deployment["spec"]["replicas"]
+    most = replicas + math.ceil(replicas / 4)  # maxSurge is 25 %
+    sizes = {f"deployment.kubernetes.io/{key}-replicas": str(n) for key, n in (("desired", replicas), ("max", most))}
     selector = copy.deepcopy(deployment["spec"]["selector"])
     owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": metadata["name"], "uid": metadata["uid"]}
     return {
@@ -176,7 +180,7 @@ def _made(deployment: dict[str, Any], now: str) -> dict[str, Any]:
             "creationTimestamp": now,
             "generation": 1,
             "labels": dict(found["metadata"]["labels"]),
-            "annotations": _copied(deployment),
+            "annotations": {**_copied(deployment), **sizes},
             "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
         },
         "spec": {
