@@ -153,7 +153,7 @@ class RollbackKubernetes(Dial[str]):
     def _revisions(self, params: RollbackParams, deployment: Mapping[str, Any]) -> list[Revision]:
         path = f"/apis/apps/v1/namespaces/{params.namespace}/replicasets?labelSelector={quote(selector_of(deployment))}"
         where = Resource(path, "ReplicaSetList", "it knows no ReplicaSets", _NEEDS)
-        return revisions_of(deployment, self._servers.get(params.cluster, where)["items"])
+        return revisions_of(deployment, self._servers.get(params.cluster, where).get("items") or ())
 
 
 def _resource(params: RollbackParams) -> Resource:

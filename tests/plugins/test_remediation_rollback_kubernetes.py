@@ -1,10 +1,7 @@
 """rollback.kubernetes against a strict fake of an API server, whose controller keeps ReplicaSets as a real one does."""
 
-import json
 import re
-import ssl
 import threading
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,17 +12,15 @@ from pydantic import ValidationError
 from agent.api import Host, Outcome, Plan, PlanOutdated, PredisError
 from plugins.remediation.kubernetes_releases import release_of, revisions_of, selector_of
 from tests.agent.test_cli import predis_agent
+from tests.plugins.kubectl import REVISION, SHOP, TOKEN, ask, change, image, release, revision
 from tests.plugins.remediation import Used, action_of, host_in
 from tests.servers import ROOT
 from tests.vendors.faults import Step
 from tests.vendors.running import Vendor, start_vendor
 from tests.waiting import wait_until
 
-TOKEN = "eyJhbGciOiJSUzI1NiJ9.canary-of-the-service-account.c2lnbmF0dXJl"
-REVISION = "deployment.kubernetes.io/revision"
 CAUSE = "kubernetes.io/change-cause"
 APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-SHOP = "prod/deployments/shop"
 
 
 @pytest.fixture
@@ -53,46 +48,6 @@ def rollback(host: Host, cluster: Vendor, **keys: Any) -> Used:
     place = {"eu": {"url": cluster.url, "token": TOKEN, "ca_file": str(cluster.ca_file)}}
     keys = {"cluster": "eu", "namespace": "prod", "name": "shop", **keys}
     return Used(action_of("rollback.kubernetes", {"clusters": place}), host, **keys)
-
-
-def ask(cluster: Vendor, what: str, patch: object = None, method: str = "") -> dict[str, Any]:
-    """What kubectl would ask about NAMESPACE/RESOURCE[/NAME]."""
-    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json-patch+json"}
-    url = f"{cluster.url}/apis/apps/v1/namespaces/{what}"
-    data = None if patch is None else json.dumps(patch).encode()
-    method = method or ("GET" if data is None else "PATCH")
-    context = ssl.create_default_context(cafile=str(cluster.ca_file))
-    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), context=context) as answer:
-        return dict(json.load(answer))
-
-
-def change(cluster: Vendor, path: str, value: object, what: str = SHOP) -> None:
-    """Somebody changes something, as `kubectl patch --type=json`."""
-    version = ask(cluster, what)["metadata"]["resourceVersion"]
-    test = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
-    ask(cluster, what, [test, {"op": "add", "path": path, "value": value}])
-
-
-def release(cluster: Vendor, image: str, what: str = SHOP) -> None:
-    """Somebody releases something, as `kubectl set image`, and says why, as `kubectl annotate`."""
-    version = ask(cluster, what)["metadata"]["resourceVersion"]
-    ask(
-        cluster,
-        what,
-        [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
-            {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": image},
-            {"op": "add", "path": "/metadata/annotations/kubernetes.io~1change-cause", "value": f"release {image}"},
-        ],
-    )
-
-
-def image(cluster: Vendor, what: str = SHOP) -> str:
-    return str(ask(cluster, what)["spec"]["template"]["spec"]["containers"][0]["image"])
-
-
-def revision(cluster: Vendor, what: str = SHOP) -> str:
-    return str(ask(cluster, what)["metadata"]["annotations"][REVISION])
 
 
 def plan_of(used: Used) -> Plan:
