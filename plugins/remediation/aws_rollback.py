@@ -80,7 +80,7 @@ class RollbackAws(Action):
         if refresh is None:
             return None
         rolled_back = refresh["Status"] in ("RollbackInProgress", "RollbackSuccessful")
-        return Outcome(rolled_back, _ended(refresh))
+        return Outcome(rolled_back, _state_of(refresh))
 
     def _intended(self, params: RollbackAwsParams) -> tuple[dict[str, Any], str, dict[str, Any]]:
         """The refresh to roll back, from what to what as a part of a sentence, and the facts of that."""
@@ -113,11 +113,11 @@ class RollbackAws(Action):
             return found
         busy = next((one for one in refreshes if one["Status"] in ("RollbackInProgress", "Cancelling")), None)
         if busy is not None:
-            raise PredisError(f"{target} cannot be rolled back: {_ended(busy)}")
+            raise PredisError(f"{target} cannot be rolled back: {_state_of(busy)}")
         # One that has not begun has no time, and one that has ended has one.
         last = max(refreshes, key=lambda one: one.get("StartTime", datetime.min.replace(tzinfo=UTC)))
         raise PredisError(
-            f"{target} has no instance refresh in progress, and AWS rolls back no other: {_ended(last)}; begin one "
+            f"{target} has no instance refresh in progress, and AWS rolls back no other: {_state_of(last)}; begin one "
             "with the former configuration"
         )
 
@@ -131,7 +131,7 @@ class RollbackAws(Action):
             more["NextToken"] = token
 
 
-def _ended(refresh: Mapping[str, Any]) -> str:
+def _state_of(refresh: Mapping[str, Any]) -> str:
     reason = f" ({refresh['StatusReason']})" if refresh.get("StatusReason") else ""
     return f"the instance refresh {refresh['InstanceRefreshId']} is {refresh['Status']}{reason}"
 
