@@ -16,8 +16,8 @@ From https://kubernetes.io/docs/reference/using-api/api-concepts/ and …/kubern
 - GET of …/replicasets?labelSelector=… gives a ReplicaSetList, whose items have no kind. The account may not list in
   the namespace `blind`;
 - a JSON patch (RFC 6902) of a Deployment: 422 when a test fails; 409 when it gives another resourceVersion; 422 with
-  the field when the result is invalid; what is unknown is dropped, which here is a violation, as is a patch that
-  neither tests nor gives the resourceVersion;
+  the field when the result is invalid; what a real one would drop is a violation here, as is a patch that neither
+  tests nor gives the resourceVersion;
 - a change of spec counts up metadata.generation, and the controller comes by (see kubernetes_deployments) after the
   answer and before the next request. In the namespace `unobserved`, whose Deployments have had two releases as well,
   it does so at the beginning alone. DELETE of a ReplicaSet is for good. In `busy` and
