@@ -27,7 +27,7 @@ from agent.errors import PredisError
 from agent.export.model import Answer, Verdict
 
 RETRIED = frozenset({408, 425, 429})  # and all from 500 on
-_MOST_READ = 64 << 10  # bytes of an answer; the rest is not read
+_MOST_READ = 64 << 10  # bytes of an answer, unless a sender is made for longer ones; the rest is not read
 _LONGEST = 300  # characters of an answer that are shown
 _SHORTEST_SECRET = 4  # anything shorter would mask half of every sentence
 _HARMLESS = frozenset(
@@ -68,7 +68,8 @@ class HttpSender:
 
     `ca_file` replaces the system's certificates of authorities. `secrets` are masked in all that is said of a failure,
     as are the values of all headers but the usual ones. `answer` judges an answer (status, headers, body); it may be
-    `answer_of`, or a vendor's own that reads the body. Raises PredisError for a ca_file that cannot be used.
+    `answer_of`, or a vendor's own that reads the body. `most_read` bytes of an answer are read, and the rest is not.
+    Raises PredisError for a ca_file that cannot be used.
     """
 
     def __init__(
@@ -78,8 +79,9 @@ class HttpSender:
         *,
         secrets: Iterable[str] = (),
         answer: Callable[[int, Mapping[str, str], bytes], Answer] = answer_of,
+        most_read: int = _MOST_READ,
     ) -> None:
-        self._timeout = timeout
+        self._timeout, self._most_read = timeout, most_read
         self._secrets = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
         self._answer = answer
         try:
@@ -110,7 +112,7 @@ class HttpSender:
                 redirect=False,
                 preload_content=False,
             )
-            received = _read(response, deadline)
+            received = _read(response, deadline, self._most_read)
         except (exceptions.HTTPError, OSError, ValueError) as error:
             reason, what = _failure(error)
             place = urlsplit(url)
@@ -201,20 +203,20 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
-def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+def _read(response: urllib3.BaseHTTPResponse, deadline: float, most: int) -> bytes:
     """What an answer says, as far as it comes in time: its status, which is known by now, says the most."""
-    received = b""
+    received = bytearray()
     try:
-        while len(received) < _MOST_READ and time.monotonic() < deadline:
-            piece = response.read1(_MOST_READ - len(received))
+        while len(received) < most and time.monotonic() < deadline:
+            piece = response.read1(min(_MOST_READ, most - len(received)))
             if not piece:
                 response.release_conn()
-                return received
+                return bytes(received)
             received += piece
     except (exceptions.HTTPError, OSError):
         pass
     response.close()  # what is left of the answer would be taken for the next one's
-    return received
+    return bytes(received)
 
 
 def _usual(status: int) -> Verdict:

@@ -95,7 +95,7 @@ class Dial(Action, Generic[V]):
         """A value for people."""
         return str(value)
 
-    def plan(self, params: Any, task: Task) -> str:
+    def plan(self, params: Any, task: Task) -> Plan:
         old = self.read(params, task)
         new = self._decided(params, old, task)
         effects = self.check(params, old, new, task)

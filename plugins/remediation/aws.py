@@ -6,20 +6,18 @@ that nobody has changed the capacity is looked at just before.
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from agent.api import PredisError, Task
 from plugins.remediation.action import Dial, Effects
 from plugins.remediation.amount import CountParams
-from plugins.remediation.config import Aws
+from plugins.remediation.aws_api import AutoScaling, GroupName, target_of
 
 
 class AwsParams(CountParams):
     """scale.aws. honor_cooldown: AWS refuses while the group's own cooldown lasts."""
 
-    group: str = Field(min_length=1, max_length=255, pattern=r"^[^:\x00-\x1f]+$", examples=["workers"])
+    group: GroupName = Field(examples=["workers"])
     honor_cooldown: bool = False
 
 
@@ -31,23 +29,23 @@ class ScaleAws(Dial[int]):
     Params = AwsParams
     deadline = 60.0
 
-    def __init__(self, config: Aws) -> None:
-        self._config = config
+    def __init__(self, aws: AutoScaling) -> None:
+        self._aws = aws
 
     def target(self, params: AwsParams) -> str:
-        return f"autoscaling:{params.group}"
+        return target_of(params.group)
 
     def what(self, params: AwsParams) -> str:
         return f"the desired capacity of {self.target(params)}"
 
     def read(self, params: AwsParams, task: Task) -> int:
-        return int(self._group(params)["DesiredCapacity"])
+        return int(self._aws.group(params.group)["DesiredCapacity"])
 
     def decide(self, params: AwsParams, old: int, task: Task) -> int:
         return params.from_(old)
 
     def check(self, params: AwsParams, old: int, new: int, task: Task) -> Effects:
-        group = self._group(params)
+        group = self._aws.group(params.group)
         if not group["MinSize"] <= new <= group["MaxSize"]:
             raise PredisError(
                 f"the group {params.group} takes a capacity from {group['MinSize']} to {group['MaxSize']}, not {new}"
@@ -62,41 +60,10 @@ class ScaleAws(Dial[int]):
     def set(self, params: AwsParams, old: int, new: int, task: Task) -> str:
         if (now := self.read(params, task)) != old:
             raise PredisError(f"{self.what(params)} is {now} and not {old} any more: somebody else has changed it")
-        self._call("set_desired_capacity", params, DesiredCapacity=new, HonorCooldown=params.honor_cooldown)
-        return ""
-
-    def _group(self, params: AwsParams) -> dict[str, Any]:
-        found = self._call("describe_auto_scaling_groups", params)["AutoScalingGroups"]
-        if not found:
-            raise PredisError(f"there is no Auto Scaling group {params.group} in this account and region")
-        return dict(found[0])
-
-    def _call(self, method: str, params: AwsParams, **given: Any) -> dict[str, Any]:
-        try:
-            import boto3
-            from botocore.config import Config
-            from botocore.exceptions import BotoCoreError, ClientError
-        except ImportError:
-            raise PredisError("boto3 is not installed: pip install 'predis-agent[cloudwatch]'") from None
-        config = self._config
-        group: dict[str, Any] = (
-            {"AutoScalingGroupNames": [params.group]}
-            if method.startswith("describe")
-            else {"AutoScalingGroupName": params.group}
+        self._aws.call(
+            "set_desired_capacity",
+            AutoScalingGroupName=params.group,
+            DesiredCapacity=new,
+            HonorCooldown=params.honor_cooldown,
         )
-        try:
-            client = boto3.session.Session(region_name=config.region or None).client(
-                "autoscaling",
-                endpoint_url=config.endpoint or None,
-                verify=None if config.ca_file is None else str(config.ca_file),
-                # Sent once: after a timeout nobody knows whether it was done, and the next look tells.
-                config=Config(
-                    retries={"total_max_attempts": 1}, connect_timeout=config.timeout, read_timeout=config.timeout
-                ),
-            )
-            return dict(getattr(client, method)(**group, **given))
-        except ClientError as error:
-            said = error.response.get("Error", {})
-            raise PredisError(f"AWS refuses {method}: {said.get('Code')}: {said.get('Message')}") from None
-        except (BotoCoreError, ValueError) as error:
-            raise PredisError(f"AWS cannot be asked: {error}; see [plugins.remediation] aws, or AWS_REGION") from None
+        return ""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from agent.api import ActionType, ConditionType, MetricSpec, hookimpl
 from plugins.remediation.action import Action
 from plugins.remediation.aws import ScaleAws
+from plugins.remediation.aws_api import AutoScaling
+from plugins.remediation.aws_rollback import RollbackAws
 from plugins.remediation.cache_drain import CacheDrain
 from plugins.remediation.cache_keys import CacheEvict, CacheFlushNamespace
 from plugins.remediation.cache_process import CacheRestart, CacheUpgrade
@@ -17,6 +19,8 @@ from plugins.remediation.command import RunCommand
 from plugins.remediation.config import RemediationConfig
 from plugins.remediation.failover import FailoverOrigin, FailoverReplica
 from plugins.remediation.kubernetes import ScaleKubernetes
+from plugins.remediation.kubernetes_api import ApiServers
+from plugins.remediation.kubernetes_rollback import RollbackKubernetes
 from plugins.remediation.notify import Notify
 from plugins.remediation.policy_model import ModelRetrain, ModelRollback
 from plugins.remediation.servers import Servers
@@ -31,7 +35,7 @@ class Remediation:
     Config = RemediationConfig
 
     def __init__(self, config: RemediationConfig) -> None:
-        servers = Servers(config.servers)
+        servers, clusters, aws = Servers(config.servers), ApiServers(config.clusters), AutoScaling(config.aws)
         self._actions: tuple[Action, ...] = (
             CacheMemory(),
             CachePolicy(),
@@ -45,8 +49,10 @@ class Remediation:
             CacheDrain(),
             ModelRetrain(),
             ModelRollback(),
-            ScaleKubernetes(config.clusters),
-            ScaleAws(config.aws),
+            ScaleKubernetes(clusters),
+            ScaleAws(aws),
+            RollbackKubernetes(clusters),
+            RollbackAws(aws),
             FailoverReplica(servers),
             FailoverOrigin(servers),
             RunCommand(config.commands),

@@ -54,6 +54,8 @@ def test_there_are_the_actions_of_the_issue() -> None:
         "cache.drain",
         "scale.kubernetes",
         "scale.aws",
+        "rollback.kubernetes",
+        "rollback.aws",
         "failover.replica",
         "failover.origin",
         "run.command",

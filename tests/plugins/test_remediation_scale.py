@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from agent.api import Host, PredisError
 from plugins.remediation.config import RemediationConfig
 from plugins.remediation.kubernetes import ScaleKubernetes
+from plugins.remediation.kubernetes_api import ApiServers
 from tests.plugins.remediation import Used, action_of, host_in
 from tests.servers import ROOT, free_port
 from tests.vendors.faults import Step
@@ -206,7 +207,7 @@ def test_in_a_pod_nothing_need_be_configured(
     (account / "ca.crt").write_bytes(cluster.ca_file.read_bytes())
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(cluster.port))
-    action = ScaleKubernetes(RemediationConfig().clusters, account)
+    action = ScaleKubernetes(ApiServers(RemediationConfig().clusters, account))
     used = Used(action, host, namespace="prod", name="cache", by=1, at_least=1, at_most=6)
     # when Kubernetes renews the token, then the new one is taken
     (account / "token").write_text(f"{TOKEN}\n")
