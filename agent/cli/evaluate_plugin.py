@@ -39,7 +39,9 @@ def anomaly(
 
 def multivariate(
     data: Annotated[Path, typer.Argument(metavar="FILE.npz", help="With the arrays train and test: rows by metrics.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.csv", help="For a column score, from 0 to 1, per row of test.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT.csv", help="For a column score per row of test; the higher, the rarer.")
+    ],
     plugin: Analyst = "anomaly",
     config: ConfigOption = None,
     set_: SetOption = None,
