@@ -59,11 +59,12 @@ def _one(one: Forecasted, limit: float | None) -> None:
     print_pairs(pairs)
     stride = max(1, -(-len(forecast.times) // ROWS))
     rows = range(len(forecast.times) - 1, -1, -stride)
+    close = len(rows) > 1 and (forecast.times[-1] - forecast.times[-1 - stride]) < 60
     print_table(
         ("time (UTC)", "middle", "80 %", "95 %"),
         [
             (
-                clock(forecast.times[row]),
+                clock(forecast.times[row], seconds=close),
                 number(forecast.middle[row], unit),
                 f"{number(forecast.low80[row], unit)} to {number(forecast.high80[row], unit)}",
                 f"{number(forecast.low95[row], unit)} to {number(forecast.high95[row], unit)}",
@@ -94,9 +95,9 @@ def _ahead(at: float, start: float) -> str:
     return format_duration(round(seconds / coarse) * coarse)
 
 
-def clock(at: float) -> str:
+def clock(at: float, *, seconds: bool = False) -> str:
     """Unix seconds as people read them."""
-    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(at))
+    return time.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M", time.gmtime(at))
 
 
 def number(value: float | None, unit: str) -> str:
