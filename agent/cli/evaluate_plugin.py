@@ -115,6 +115,9 @@ def _run(
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.filename is not None:
+            what = (error.strerror or str(error)).lower()
+            raise PredisError(f"{error.filename} cannot be read or written: {what}") from None
         file, line = origin(error)
         where = f" ({file}:{line})" if file else ""
         raise PluginError(name, f"evaluation of {kind} failed: {describe(error)}{where}", "--debug shows all") from None

@@ -64,7 +64,7 @@ def series_text(anomaly: Anomaly) -> str:
 def _told(before: Anomaly | None, anomaly: Anomaly) -> Anomaly:
     """An anomaly with the value to tell of it: the newest that was off.
 
-    One lasts for some rows in which the value is back already: with that one it would say nothing ("0, expected 0 to 0").
+    One lasts for some rows in which the value is back already: told with that one, it would say nothing.
     """
     if before is None or before.since != anomaly.since or not _within(anomaly) or _within(before):
         return anomaly

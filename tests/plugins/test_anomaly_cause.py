@@ -296,6 +296,24 @@ def test_an_alarm_after_all_rows_still_has_an_incident(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_text())["one"]
 
 
+def test_an_incident_of_which_nothing_was_recorded_has_no_ranking_and_costs_no_other(tmp_path: Path) -> None:
+    cases = recorded(tmp_path)
+    both = json.loads(cases.read_text())
+    both["two"]["metrics"] = "nothing.csv"
+    lines = (tmp_path / "metrics.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "nothing.csv").write_text("".join(lines[:4]))
+    both["one"]["target"]["timestamp"] = "1970-01-02T01:10:50Z"  # the same time
+    cases.write_text(json.dumps(both))
+    evaluate(cases, tmp_path / "out.json", tmp_path)
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["two"] == []
+    assert found["one"][0] == "search"
+    both["one"]["target"]["timestamp"] = "yesterday"
+    cases.write_text(json.dumps(both))
+    with pytest.raises(PredisError, match="'yesterday' is no time"):
+        evaluate(cases, tmp_path / "out.json", tmp_path)
+
+
 def test_a_table_of_another_form_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("a,b\n1,2\n")

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,11 @@ def evaluate(cases: Path, target: Path, data: Path) -> None:
 
 def names(alarm: Mapping[str, Any], normal: Table, during: Table, edges: list[tuple[str, str]]) -> list[str]:
     """The ranking of one incident."""
-    at, metric = float(alarm["timestamp"]), str(alarm["metric"])
+    at, metric = _seconds(alarm["timestamp"]), str(alarm["metric"])
     meaning = {"latency": Meaning.latency, "availability": Meaning.availability}.get(metric, Meaning.state)
     series = list(observed(normal, during, at))
+    if not any(one.during for one in series):
+        return []  # nothing was recorded of the incident
     return [cause.component for cause in rank(series, edges, alarm["node"], alarm=at, meaning=meaning)]
 
 
@@ -103,6 +106,19 @@ def read_graph(path: Path) -> list[tuple[str, str]]:
 def _step(table: Table) -> float:
     times = [time for time, _ in next(iter(table.values()), [])]
     return min((b - a for a, b in pairwise(times)), default=0.0)
+
+
+def _seconds(given: object) -> float:
+    """Unix seconds of a time given so or in ISO 8601, UTC where it does not say. Raises PredisError."""
+    try:
+        return float(str(given))
+    except ValueError:
+        pass
+    try:
+        time = datetime.fromisoformat(str(given))
+    except ValueError:
+        raise PredisError(f"the alarm's timestamp {given!r} is no time; write Unix seconds or ISO 8601") from None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _number(text: str) -> float:
