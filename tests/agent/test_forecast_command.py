@@ -48,6 +48,14 @@ def test_rows_that_are_seconds_apart_show_their_seconds(tmp_path: Path) -> None:
     ]
 
 
+def test_a_trend_is_told_for_a_day_only_where_a_day_is_forecast(recording: Path) -> None:
+    """Half a day of a daily wave goes one way, and a day of it nowhere."""
+    assert " a day (95 %" in run("memory", "--from", recording, "--horizon", "1d").stdout
+    half = run("memory", "--from", recording, "--horizon", "12h").stdout
+    assert " in 12h (95 %" in half
+    assert " a day" not in half
+
+
 def test_json_has_all_rows(recording: Path) -> None:
     found = json.loads(run("memory", "--from", recording, "--horizon", "1d", "--limit", "8GiB", "--json").stdout)
     assert len(found) == 1
