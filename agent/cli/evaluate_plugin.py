@@ -39,7 +39,9 @@ def anomaly(
 
 def multivariate(
     data: Annotated[Path, typer.Argument(metavar="FILE.npz", help="With the arrays train and test: rows by metrics.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.csv", help="For a column score, from 0 to 1, per row of test.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT.csv", help="For a column score per row of test; the higher, the rarer.")
+    ],
     plugin: Analyst = "anomaly",
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -113,6 +115,9 @@ def _run(
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.filename is not None:
+            what = (error.strerror or str(error)).lower()
+            raise PredisError(f"{error.filename} cannot be read or written: {what}") from None
         file, line = origin(error)
         where = f" ({file}:{line})" if file else ""
         raise PluginError(name, f"evaluation of {kind} failed: {describe(error)}{where}", "--debug shows all") from None

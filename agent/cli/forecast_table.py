@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from agent.forecast.model import Estimate
 
 ROWS = 14
+DAY = 86_400.0  # s
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -49,8 +50,11 @@ def _one(one: Forecasted, limit: float | None) -> None:
     if forecast.error is not None:
         pairs.append(("backtest", f"{forecast.error:.2f} of the error of repeating the last value or season"))
     if forecast.trend is not None:
-        day = [number(86_400 * value, unit) for value in _values(forecast.trend)]
-        pairs.append(("trend", f"{day[0]} a day (95 %: {day[1]} to {day[2]})"))
+        # Less than a day ahead is no measure of a day: what falls towards the evening does not fall for ever.
+        ahead = forecast.times[-1] - one.past[-1][0] if one.past else DAY
+        time_of, per = (DAY, "a day") if ahead >= DAY else (ahead, f"in {format_duration(round(ahead))}")
+        change = [number(time_of * value, unit) for value in _values(forecast.trend)]
+        pairs.append(("trend", f"{change[0]} {per} (95 %: {change[1]} to {change[2]})"))
     if forecast.peak is not None:
         peak = [number(value, unit) for value in _values(forecast.peak)]
         pairs.append(("peak", f"{peak[0]} (95 %: {peak[1]} to {peak[2]})"))
@@ -59,11 +63,12 @@ def _one(one: Forecasted, limit: float | None) -> None:
     print_pairs(pairs)
     stride = max(1, -(-len(forecast.times) // ROWS))
     rows = range(len(forecast.times) - 1, -1, -stride)
+    close = len(rows) > 1 and (forecast.times[-1] - forecast.times[-1 - stride]) < 60
     print_table(
         ("time (UTC)", "middle", "80 %", "95 %"),
         [
             (
-                clock(forecast.times[row]),
+                clock(forecast.times[row], seconds=close),
                 number(forecast.middle[row], unit),
                 f"{number(forecast.low80[row], unit)} to {number(forecast.high80[row], unit)}",
                 f"{number(forecast.low95[row], unit)} to {number(forecast.high95[row], unit)}",
@@ -94,9 +99,9 @@ def _ahead(at: float, start: float) -> str:
     return format_duration(round(seconds / coarse) * coarse)
 
 
-def clock(at: float) -> str:
+def clock(at: float, *, seconds: bool = False) -> str:
     """Unix seconds as people read them."""
-    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(at))
+    return time.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M", time.gmtime(at))
 
 
 def number(value: float | None, unit: str) -> str:

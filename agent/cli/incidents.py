@@ -12,6 +12,8 @@ import typer
 
 from agent.cli.options import ConfigOption, DebugOption, JsonOption, SetOption, load
 
+MOST_RECORDS = 20  # of what rules did
+
 app = typer.Typer(invoke_without_command=True, help="See what is off, since when, and why.")
 
 
@@ -97,9 +99,10 @@ def _show(incident: Mapping[str, Any]) -> None:
             ("", incident["title"]),
             ("since", f"{_clock(incident['opened'])}, for {_lasted(incident)}"),
             ("series", f"{incident['series']:,} of {incident['components'] or 'unknown'}"),
+            *[("" if number else "cause", _why(cause)) for number, cause in enumerate(incident["causes"][:5])],
             *[
-                ("" if number else "cause", f"{cause['component']}: {cause['why']}")
-                for number, cause in enumerate(incident["causes"][:5])
+                ("" if number else "rules", _did(record))
+                for number, record in enumerate(incident.get("remediation", ())[:MOST_RECORDS])
             ],
         ]
     )
@@ -111,6 +114,19 @@ def _show(incident: Mapping[str, Any]) -> None:
             typer.echo(f"  {line}")
     if len(incident["anomalies"]) > 10:
         typer.echo(f"\n… and {len(incident['anomalies']) - 10} more: --json shows all")
+
+
+def _why(cause: Mapping[str, Any]) -> str:
+    """A cause's sentence, which mostly begins with its component."""
+    component, why = str(cause["component"]), str(cause["why"])
+    return why if why.startswith(f"{component}: ") else f"{component}: {why}"
+
+
+def _did(record: Mapping[str, Any]) -> str:
+    """What a rule did about it, as the audit log has it."""
+    words = (record["rule"], record["subject"], record["what"], record["action"])
+    text = f"{_clock(record['time'])} {' '.join(str(word) for word in words if word)}"
+    return f"{text}: {record['detail']}" if record["detail"] else text
 
 
 def _lasted(line: Mapping[str, Any]) -> str:

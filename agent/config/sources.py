@@ -50,8 +50,8 @@ class Sources:
             self.alternatives[path] = alternative
 
     def place(self, path: KeyPath) -> Place | None:
-        """Who set the key or else the innermost table around it; None for a default."""
-        for length in range(len(path), 0, -1):
+        """Who set the key or else the innermost table around it (() for a file as a whole); None for a default."""
+        for length in range(len(path), -1, -1):
             if path[:length] in self.places:
                 return self.places[path[:length]]
         return None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.incidents.cache import new_id
 from agent.incidents.model import Anomaly, Cause, Incident
@@ -61,6 +61,20 @@ def series_text(anomaly: Anomaly) -> str:
     return f"{anomaly.series[0]}{{{labels}}}" if labels else anomaly.series[0]
 
 
+def _told(before: Anomaly | None, anomaly: Anomaly) -> Anomaly:
+    """An anomaly with the value to tell of it: the newest that was off.
+
+    One lasts for some rows in which the value is back already: told with that one, it would say nothing.
+    """
+    if before is None or before.since != anomaly.since or not _within(anomaly) or _within(before):
+        return anomaly
+    return replace(anomaly, value=before.value, low=before.low, high=before.high)
+
+
+def _within(anomaly: Anomaly) -> bool:
+    return anomaly.low <= anomaly.value <= anomaly.high
+
+
 @dataclass(eq=False)
 class Open:
     """An incident that lasts."""
@@ -91,7 +105,7 @@ class Open:
         if mark in self.kept or len(self.kept) < SHOWN:
             before = self.kept.get(mark)
             if before is None or anomaly.time >= before.time:
-                self.kept[mark] = anomaly
+                self.kept[mark] = _told(before, anomaly)
         else:
             least = min(self.kept, key=lambda of: self.kept[of].score)
             if self.kept[least].score < anomaly.score:
@@ -121,7 +135,7 @@ class Open:
         if not anomalies:
             return "an anomaly"
         # What is back within its band already, as after a jump, would say little.
-        first = next((one for one in anomalies if not one.low <= one.value <= one.high), anomalies[0])
+        first = next((one for one in anomalies if not _within(one)), anomalies[0])
         more = len(self.series) - 1
         value = "no value" if math.isnan(first.value) else f"{first.value:.4g}"
         band = f"{value}, expected {first.low:.4g} to {first.high:.4g}"
@@ -206,7 +220,9 @@ class Grouper:
         confirmed, opened = [], []
         for anomaly in anomalies:
             key = (plugin, (anomaly.series, anomaly.channel))
-            times = before[key][1] + 1 if key in before else 1
+            times = 1
+            if key in before:
+                anomaly, times = _told(before[key][0], anomaly), before[key][1] + 1
             self._waiting[key] = (anomaly, times)
             if times >= 2 or len(anomalies) >= MANY:
                 confirmed.append(anomaly)

@@ -335,7 +335,8 @@ def _what(params: ThresholdParams) -> str:
     labels = ", ".join(f"{name}={value}" for name, value in params.labels.items() if isinstance(value, str))
     text = params.metric + (f"{{{labels}}}" if labels else "")
     if params.of:
-        text += " / " + " + ".join(part.metric for part in params.divisors)
+        of = " + ".join(part.metric for part in params.divisors)
+        text += f" / ({of})" if len(params.divisors) > 1 else f" / {of}"
     if params.aggregate in ("until", "age"):
         return f"the time until {text}" if params.aggregate == "until" else f"the age of {text}"
     return text if params.aggregate == "last" else f"{params.aggregate} of {text} over {format_duration(params.window)}"

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from agent.config.load import add_file, problem_at, read_table
 from agent.config.models import ConfigPath, Section
-from agent.config.sources import Sources
+from agent.config.sources import Place, Sources
 from agent.config.units import Duration, duration_between, format_duration
 from agent.errors import Problem
 from agent.forecast.model import Forecast
@@ -125,6 +125,7 @@ def run_fixtures(
 ) -> tuple[list[Tested], list[Problem]]:
     """All tests of a file, or what is wrong with it or with the rules."""
     sources, problems = Sources(file.parent.absolute()), list[Problem]()
+    sources.places[()] = Place(str(file))
     add_file(file, sources, problems)
     if problems:
         return [], problems

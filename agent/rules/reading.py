@@ -13,7 +13,7 @@ from typing import Any
 from agent.config.load import add_file, problem_at, read_table
 from agent.config.locate import KeyPath
 from agent.config.scrub import secrets_of
-from agent.config.sources import Sources
+from agent.config.sources import Place, Sources
 from agent.errors import Problem
 from agent.metrics.catalogue import Catalogue
 from agent.plugin.guard import Overdue
@@ -104,6 +104,7 @@ class RuleReader:
 
     def _file(self, file: Path, found: RuleSet, *, pack: bool) -> None:
         sources, problems = Sources(file.parent), found.problems
+        sources.places[()] = Place(str(file))
         before = len(problems)
         add_file(file, sources, problems)
         if len(problems) > before:

@@ -47,10 +47,25 @@ def _read(source: Path, period: int) -> tuple[list[str], list[tuple[Floats, int,
         raise PredisError(f"{source}: {error.args[0]}; it takes ids, and train_ID and test_ID of each") from None
     except (ValueError, OSError, TypeError, EOFError, zipfile.BadZipFile):
         raise PredisError(f"{source} cannot be read: it takes an .npz with ids, train_ID and test_ID") from None
+    if not names:
+        raise PredisError(f"{source}: ids names no series")
     for name, (values, horizon, _) in zip(names, work, strict=True):
-        if values.ndim != 1 or len(values) < LEAST_ROWS or not np.isfinite(values).all() or not horizon:
-            raise PredisError(f"{source}: train_{name} is not {LEAST_ROWS} numbers or more, or test_{name} is empty")
-    return names, work
+        if values.ndim != 1:
+            raise PredisError(f"{source}: train_{name} has the shape {values.shape}; it takes one row of numbers")
+        if np.isfinite(values).sum() < LEAST_ROWS:
+            raise PredisError(f"{source}: train_{name} has less than {LEAST_ROWS} numbers, too few for a forecast")
+        if not horizon:
+            raise PredisError(f"{source}: test_{name} is empty, so it says no horizon")
+    return names, [(_without_gaps(values), horizon, period) for values, horizon, period in work]
+
+
+def _without_gaps(values: Floats) -> Floats:
+    """Values that are missing or infinite, filled by lines from their neighbours."""
+    known = np.isfinite(values)
+    if known.all():
+        return values
+    rows = np.arange(len(values))
+    return np.asarray(np.interp(rows, rows[known], values[known]), float)
 
 
 def _path(path: list[str]) -> None:

@@ -76,6 +76,13 @@ def test_options_reach_the_plugin(
     assert json.loads(out.read_text()) == [kind, str(data / "cases.json"), told, 7]
 
 
+def test_where_nothing_can_be_written_is_named(foreign: Foreign, data: Path) -> None:
+    foreign.package("weather", ANALYST)
+    result = run("multivariate", data / "cases.json", "/proc/out.csv", "--plugin", "weather")
+    assert isinstance(result.exception, PredisError)
+    assert str(result.exception) == "/proc/out.csv cannot be read or written: no such file or directory"
+
+
 def test_no_other_plugin_is_loaded(foreign: Foreign, data: Path, tmp_path: Path) -> None:
     foreign.package("weather", ANALYST)
     loaded = tmp_path / "loaded"

@@ -39,6 +39,23 @@ def test_a_file_is_forecast_for_people(recording: Path) -> None:
     assert "2023-12-03 13:00" in words  # the end: two days after the last row
 
 
+def test_rows_that_are_seconds_apart_show_their_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "load.csv"
+    path.write_text("timestamp,value\n" + "".join(f"{START + row},{row % 7}\n" for row in range(60)))
+    result = run("load", "--from", path, "--horizon", "5s")
+    assert [line.split()[1] for line in result.stdout.splitlines() if line.startswith("2023-")] == [
+        f"22:01:{second:02}" for second in range(5)
+    ]
+
+
+def test_a_trend_is_told_for_a_day_only_where_a_day_is_forecast(recording: Path) -> None:
+    """Half a day of a daily wave goes one way, and a day of it nowhere."""
+    assert " a day (95 %" in run("memory", "--from", recording, "--horizon", "1d").stdout
+    half = run("memory", "--from", recording, "--horizon", "12h").stdout
+    assert " in 12h (95 %" in half
+    assert " a day" not in half
+
+
 def test_json_has_all_rows(recording: Path) -> None:
     found = json.loads(run("memory", "--from", recording, "--horizon", "1d", "--limit", "8GiB", "--json").stdout)
     assert len(found) == 1

@@ -180,6 +180,24 @@ def test_the_title_tells_of_what_is_off_still() -> None:
     assert one.incident().title == "heat is off (shift): 5, expected 0 to 1; 1 more series"
 
 
+def test_what_is_back_within_its_band_is_told_with_the_value_that_was_off() -> None:
+    """The newest value would say nothing: "0.5, expected 0 to 1"."""
+    grouper = Grouper()
+    off = anomaly()
+    back = dataclasses.replace(off, time=off.time + 10, value=0.5)
+    look(grouper, 1010, off)
+    assert look(grouper, 1020, back) == (1, 0, 0)
+    (one,) = grouper.open.values()
+    assert one.incident().title == "predis_cache_load is off (shift): 5, expected 0 to 1"
+    look(grouper, 1030, dataclasses.replace(off, time=off.time + 20, value=9.0))
+    look(grouper, 1040, dataclasses.replace(back, time=off.time + 30))
+    (kept,) = one.incident().anomalies
+    assert (kept.value, kept.time) == (9.0, off.time + 30)
+    again = dataclasses.replace(back, since=1050.0, time=1060.0)
+    look(grouper, 1060, again)
+    assert one.incident().anomalies == (again,)
+
+
 def test_what_is_absent_has_a_title_without_a_number() -> None:
     grouper = Grouper()
     gone = dataclasses.replace(anomaly(channel="absence"), value=math.nan, low=3.0, high=3.0)

@@ -46,6 +46,14 @@ def test_check_says_what_is_wrong_and_where(folder: Path) -> None:
     )
 
 
+def test_a_file_without_rules_is_named(folder: Path) -> None:
+    (folder / "rules.d" / "empty.toml").write_text("")
+    for what in ("check", "test"):
+        done = predis_agent("rules", what, "rules.d/empty.toml", folder=folder)
+        assert done.returncode == EX_CONFIG
+        assert done.stderr.startswith("rules.d/empty.toml: rule"), done.stderr
+
+
 def test_without_an_agent_the_rules_of_the_configuration_are_listed(folder: Path) -> None:
     done = predis_agent("rules", "list", folder=folder)
     assert done.returncode == 0

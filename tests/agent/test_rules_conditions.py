@@ -110,7 +110,9 @@ def test_the_share_of_hits_among_reads(tmp_path: Path) -> None:
     keys = f'metric = "{hits}", of = ["{hits}", "{misses}"], aggregate = "increase", op = "<", value = "50%"'
     when = f"threshold = {{ {keys} }}"
     rows = [100.0 * index for index in range(40)]
-    assert find(tmp_path, when, at({(hits, ()): rows, (misses, ()): [2 * row for row in rows]})).holds is True
+    poor = find(tmp_path, when, at({(hits, ()): rows, (misses, ()): [2 * row for row in rows]}))
+    assert poor.holds is True
+    assert poor.why == f"increase of {hits} / ({hits} + {misses}) over 5m is 33.3%, < 50%"
     assert find(tmp_path, when, at({(hits, ()): rows, (misses, ()): rows[:1] * 40})).holds is False
     idle = at({(hits, ()): [5.0] * 40, (misses, ()): [5.0] * 40})
     assert find(tmp_path, when, idle).holds is None

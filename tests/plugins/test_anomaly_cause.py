@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.api import PredisError
 from bench.evaluation.cause import inject, injected, interval, largest_shift, ours, shares
 from plugins.anomaly.cause.account import account
 from plugins.anomaly.cause.evaluation import evaluate, read_graph, read_table
@@ -276,10 +277,13 @@ def test_the_evaluation_writes_a_ranking_per_incident_and_reads_no_cause(tmp_pat
 
 def test_cases_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     cases = recorded(tmp_path)
-    with pytest.raises(ValueError, match=r"cases\.json, or a file that it names"):
+    with pytest.raises(PredisError, match=r"cases\.json, or a file that it names"):
         evaluate(cases, tmp_path / "out.json", tmp_path / "elsewhere")
+    cases.write_text('{"one": ')
+    with pytest.raises(PredisError, match=r"cases\.json, or a file that it names .* is no JSON"):
+        evaluate(cases, tmp_path / "out.json", tmp_path)
     cases.write_text('{"one": {"target": {}}}')
-    with pytest.raises(ValueError, match="each incident needs target, metrics, normal and graph"):
+    with pytest.raises(PredisError, match="each incident needs target, metrics, normal and graph"):
         evaluate(cases, tmp_path / "out.json", tmp_path)
 
 
@@ -292,10 +296,28 @@ def test_an_alarm_after_all_rows_still_has_an_incident(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_text())["one"]
 
 
+def test_an_incident_of_which_nothing_was_recorded_has_no_ranking_and_costs_no_other(tmp_path: Path) -> None:
+    cases = recorded(tmp_path)
+    both = json.loads(cases.read_text())
+    both["two"]["metrics"] = "nothing.csv"
+    lines = (tmp_path / "metrics.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "nothing.csv").write_text("".join(lines[:4]))
+    both["one"]["target"]["timestamp"] = "1970-01-02T01:10:50Z"  # the same time
+    cases.write_text(json.dumps(both))
+    evaluate(cases, tmp_path / "out.json", tmp_path)
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["two"] == []
+    assert found["one"][0] == "search"
+    both["one"]["target"]["timestamp"] = "yesterday"
+    cases.write_text(json.dumps(both))
+    with pytest.raises(PredisError, match="'yesterday' is no time"):
+        evaluate(cases, tmp_path / "out.json", tmp_path)
+
+
 def test_a_table_of_another_form_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"metrics\.csv: needs three header rows"):
+    with pytest.raises(PredisError, match=r"metrics\.csv: needs three header rows"):
         read_table(path)
 
 

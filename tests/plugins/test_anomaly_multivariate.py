@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from agent.api import PredisError
 from plugins.anomaly.multivariate.evaluation import evaluate, scores
 from plugins.anomaly.multivariate.model import HostModel, Residual, Settings, with_pace
 from plugins.anomaly.multivariate.tail import ScoreTail
@@ -211,11 +212,12 @@ def test_the_evaluation_writes_a_score_per_test_row_and_reads_no_label(tmp_path:
 def test_the_evaluation_says_what_is_wrong_with_a_file(tmp_path: Path) -> None:
     source = tmp_path / "machine.npz"
     np.savez(source, train=np.zeros((5, 3)), test=np.zeros((5, 4)))
-    with pytest.raises(ValueError, match="the same metrics"):
+    with pytest.raises(PredisError, match="the same metrics"):
         evaluate(source, tmp_path / "out.csv")
-    source.write_text("no archive")
-    with pytest.raises(ValueError, match=r"machine\.npz is no npz file"):
-        evaluate(source, tmp_path / "out.csv")
+    for junk in (b"", b"no archive"):
+        source.write_bytes(junk)
+        with pytest.raises(PredisError, match=r"machine\.npz is no \.npz with the arrays train and test"):
+            evaluate(source, tmp_path / "out.csv")
 
 
 def test_beyond_what_was_seen_a_score_is_the_rarer_the_higher() -> None:

@@ -6,10 +6,12 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from agent.api import PredisError
 from plugins.anomaly.cause.model import Meaning, Observed
 from plugins.anomaly.cause.rank import rank
 
@@ -31,7 +33,7 @@ def evaluate(cases: Path, target: Path, data: Path) -> None:
 
     cases: JSON, incident -> `target` (node, metric, timestamp in Unix seconds of the alarm) and, as paths below `data`,
     `metrics` and `normal` (CSV: three header rows service, metric, statistic; Unix time first) and `graph` (CSV matrix,
-    1 where the row's service calls the column's). Other keys are not read. Raises ValueError for files of another form.
+    1 where the row's service calls the column's). Other keys are not read. Raises PredisError for other files.
     """
     try:
         wanted: Mapping[str, Mapping[str, Any]] = json.loads(cases.read_text(encoding="utf-8"))
@@ -44,17 +46,21 @@ def evaluate(cases: Path, target: Path, data: Path) -> None:
             during = read_table(data / case["metrics"])
             result[incident] = names(case["target"], tables[normal], during, read_graph(data / case["graph"]))
     except OSError as error:
-        raise ValueError(f"{cases}, or a file that it names below {data}, cannot be read: {error}") from error
+        raise PredisError(f"{cases}, or a file that it names below {data}, cannot be read: {error}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
+        raise PredisError(f"{cases}, or a file that it names below {data}, is no JSON or CSV: {error}") from None
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{cases}: each incident needs target, metrics, normal and graph: {error!r}") from error
+        raise PredisError(f"{cases}: each incident needs target, metrics, normal and graph: {error!r}") from None
     target.write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
 def names(alarm: Mapping[str, Any], normal: Table, during: Table, edges: list[tuple[str, str]]) -> list[str]:
     """The ranking of one incident."""
-    at, metric = float(alarm["timestamp"]), str(alarm["metric"])
+    at, metric = _seconds(alarm["timestamp"]), str(alarm["metric"])
     meaning = {"latency": Meaning.latency, "availability": Meaning.availability}.get(metric, Meaning.state)
     series = list(observed(normal, during, at))
+    if not any(one.during for one in series):
+        return []  # nothing was recorded of the incident
     return [cause.component for cause in rank(series, edges, alarm["node"], alarm=at, meaning=meaning)]
 
 
@@ -75,7 +81,7 @@ def read_table(path: Path) -> Table:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     if len(rows) < 3 or not len(rows[0]) == len(rows[1]) == len(rows[2]):
-        raise ValueError(f"{path}: needs three header rows of one length: service, metric, statistic")
+        raise PredisError(f"{path}: needs three header rows of one length: service, metric, statistic")
     body = [row for row in rows[3:] if len(row) == len(rows[0]) and _number(row[0]) == _number(row[0])]
     times = [_number(row[0]) for row in body]
     heads = list(zip(*rows[:3], strict=True))[1:]
@@ -100,6 +106,19 @@ def read_graph(path: Path) -> list[tuple[str, str]]:
 def _step(table: Table) -> float:
     times = [time for time, _ in next(iter(table.values()), [])]
     return min((b - a for a, b in pairwise(times)), default=0.0)
+
+
+def _seconds(given: object) -> float:
+    """Unix seconds of a time given so or in ISO 8601, UTC where it does not say. Raises PredisError."""
+    try:
+        return float(str(given))
+    except ValueError:
+        pass
+    try:
+        time = datetime.fromisoformat(str(given))
+    except ValueError:
+        raise PredisError(f"the alarm's timestamp {given!r} is no time; write Unix seconds or ISO 8601") from None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _number(text: str) -> float:

@@ -4,35 +4,62 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
+from agent.api import PredisError
 from plugins.anomaly.engine.engine import Engine
 from plugins.anomaly.engine.table import Array
 from plugins.anomaly.engine.zscore import ZScore
 
+NOTHING = frozenset(("", "na", "n/a", "nan", "nat", "null", "none"))  # how files write a missing value
+
 
 def read_series(path: Path) -> tuple[Array, Array]:
-    """The times (Unix seconds, UTC where the file does not say) and values (NaN where missing) of a CSV.gz.
+    """The times (Unix seconds; ISO 8601 too, UTC where the file does not say) and values of a CSV.gz; NaN where a cell
+    says that there is none.
 
-    Raises ValueError with the line where a cell is neither a time nor a number.
+    Raises PredisError with the file, and the line where a cell is neither a time nor a number.
     """
     times, values = [], []
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        if not {"timestamp", "value"} <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path}: needs the columns timestamp and value, has {rows.fieldnames}")
-        for row in rows:
-            try:
-                time = datetime.fromisoformat(row["timestamp"])
-                values.append(float(row["value"] or "nan"))
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {rows.line_num}: {error}") from None
-            times.append((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+    try:
+        with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file)
+            head = [name.strip() for name in next(rows, ())]
+            if not {"timestamp", "value"} <= set(head):
+                raise PredisError(f"{path}: needs the columns timestamp and value, has {', '.join(head) or 'none'}")
+            at, value = head.index("timestamp"), head.index("value")
+            for row in rows:
+                if not row:
+                    continue
+                try:
+                    times.append(_time(_cell(row, at)))
+                    values.append(float(_cell(row, value)))
+                except ValueError as error:
+                    raise PredisError(
+                        f"{path}, line {rows.line_num}: {error}; write Unix seconds or ISO 8601, and a number"
+                    ) from None
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise PredisError(f"{path} cannot be read as a CSV.gz in UTF-8: {error}") from None
     return np.array(times, float), np.array(values, float)
+
+
+def _cell(row: Sequence[str], column: int) -> str:
+    """A cell, "nan" where it is missing or says so."""
+    text = row[column].strip() if column < len(row) else ""
+    return "nan" if text.lower() in NOTHING else text
+
+
+def _time(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def scores_of(series: Sequence[tuple[Array, Array]], detector: Engine | ZScore | None = None) -> list[Array]:
@@ -54,11 +81,11 @@ def scores_of(series: Sequence[tuple[Array, Array]], detector: Engine | ZScore |
 def evaluate(source: Path, target: Path) -> int:
     """Scores every **/*.csv.gz below `source` into the same relative name, without .gz, below `target`; how many.
 
-    Columns besides timestamp and value, such as labels, are not read. Raises ValueError for what cannot be read.
+    Columns besides timestamp and value, such as labels, are not read. Raises PredisError for what cannot be read.
     """
     paths = sorted(source.glob("**/*.csv.gz"))
     if not paths:
-        raise ValueError(f"{source}: has no *.csv.gz in it or below")
+        raise PredisError(f"{source}: has no *.csv.gz in it or below")
     for path, scores in zip(paths, scores_of([read_series(path) for path in paths]), strict=True):
         out = (target / path.relative_to(source)).with_suffix("")
         out.parent.mkdir(parents=True, exist_ok=True)

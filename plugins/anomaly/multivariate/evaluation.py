@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.api import PredisError
 from plugins.anomaly.multivariate.model import HostModel, Settings
 
 Floats = NDArray[np.float64]
@@ -33,9 +34,11 @@ def evaluate(source: Path, target: Path) -> None:
     try:
         with np.load(source) as arrays:
             train, test = (np.asarray(arrays[name], float) for name in ("train", "test"))
-    except (OSError, KeyError, zipfile.BadZipFile, ValueError) as error:
-        raise ValueError(f"{source} is no npz file with the arrays train and test: {error}") from error
+    except KeyError as error:
+        raise PredisError(f"{source}: {error.args[0]}; it takes train and test, rows × metrics") from None
+    except (OSError, EOFError, TypeError, zipfile.BadZipFile, ValueError):
+        raise PredisError(f"{source} is no .npz with the arrays train and test, both of numbers") from None
     if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
-        raise ValueError(f"{source}: train {train.shape} and test {test.shape} must be rows × the same metrics")
+        raise PredisError(f"{source}: train {train.shape} and test {test.shape} must be rows × the same metrics")
     lines = ["score", *(f"{score:.9g}" for score in scores(train, test))]
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")

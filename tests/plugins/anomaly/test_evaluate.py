@@ -6,11 +6,13 @@ import csv
 import gzip
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from agent.api import PredisError
 from plugins.anomaly.engine.evaluate import read_series, scores_of
 from plugins.anomaly.plugin import Anomaly, AnomalyConfig
 from tests.servers import ROOT
@@ -66,6 +68,28 @@ def test_times_with_and_without_a_zone_are_the_same_times(tmp_path: Path) -> Non
     assert np.isnan(values[2])
 
 
+def test_what_spreadsheets_and_pandas_write_is_read(tmp_path: Path) -> None:
+    """A byte-order mark, CRLF, spaces around names, Unix seconds, and the many words for nothing."""
+    nothing = ("", "NA", "null", "NaN", "None", " ")
+    rows = ["1704067200,1\r", *(f"1704067201.5,{word}\r" for word in nothing), ",5\r", "2024-01-01T00:00:03Z\r"]
+    times, values = read_series(write(tmp_path / "a.csv.gz", *rows, head="\ufefftimestamp, value\r"))
+    assert times[:2].tolist() == [1704067200, 1704067201.5]
+    assert np.isnan(values[1:7]).all()
+    assert np.isnan(times[7])
+    assert (times[8], values[0]) == (1704067203, 1)
+    assert np.isnan(values[8])
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda raw: raw[:-20], lambda raw: b"timestamp,value", lambda raw: raw[:12] + b"x" * 40]
+)
+def test_a_damaged_file_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = write(tmp_path / "a.csv.gz", *(f"2024-01-01T00:00:00Z,{n}" for n in range(100)))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(PredisError, match=r"a\.csv\.gz cannot be read as a CSV\.gz"):
+        read_series(path)
+
+
 @pytest.mark.parametrize(
     ("row", "head", "complaint"),
     [
@@ -76,12 +100,12 @@ def test_times_with_and_without_a_zone_are_the_same_times(tmp_path: Path) -> Non
 )
 def test_what_cannot_be_read_is_named_with_its_line(tmp_path: Path, row: str, head: str, complaint: str) -> None:
     write(tmp_path / "a.csv.gz", row, head=head)
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(PredisError, match=complaint):
         evaluate(tmp_path, tmp_path / "out")
 
 
 def test_a_folder_without_series_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has no \*\.csv\.gz in it or below"):
+    with pytest.raises(PredisError, match=r"has no \*\.csv\.gz in it or below"):
         evaluate(tmp_path, tmp_path / "out")
 
 
