@@ -167,6 +167,14 @@ GAUGES: tuple[MetricRow, ...] = (
     _plain(_G, "predis_snapshot_keys", "snapshot_entries", "How many keys are in it."),
     _plain(
         _G,
+        "predis_policy_model_time_seconds",
+        "policy_model_unix_ms",
+        "Unix time at which the policy model in use was loaded, or the last one taken away; 0 without one.",
+        "seconds",
+        1e-3,
+    ),
+    _plain(
+        _G,
         "predis_tls_certificate_expiry_time_seconds",
         "tls_certificate_ends_unix_ms",
         "Unix time at which the TLS certificate ends; 0 without TLS.",

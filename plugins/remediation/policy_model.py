@@ -7,27 +7,19 @@ be wrong; "" is no model: plain S3-FIFO. Versions, and what came before each, ar
 from __future__ import annotations
 
 import importlib.util
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from agent.api import Outcome, Plan, PredisError, Size, Task, size_between
-from core_cache.access_log import AccessLog, AccessLogError
 from core_cache.options import MAXMEMORY_POLICIES
-from core_cache.policy.artefact import ArtefactError, checksum
-from core_cache.policy.place import PlaceError, in_place, put
-from core_cache.policy.registry import NONE, ModelRegistry, RegistryError, Version
-from core_cache.policy.worker import WorkerError, retrain_in_worker
-from core_cache.resp_client import RespClient
 from plugins.remediation.action import NOT_BEGUN, Dial, Effects, Params, hold_to
 from plugins.remediation.local import hosted_cache, setting
 from plugins.remediation.notes import Notes
 
-MODELS = "models"
-_PLAIN = ""
+if TYPE_CHECKING:
+    from plugins.remediation.models import Models
 
 
 class _Model(Dial[str]):
@@ -41,76 +33,16 @@ class _Model(Dial[str]):
     def what(self, params: Any) -> str:
         return "the cache's policy model"
 
-    def read(self, params: Any, task: Task) -> str:
-        with hosted_cache(task) as client:
-            return _in_place(client)
-
-    def named(self, value: str, task: Task) -> str:
-        """A model for people."""
-        if value == _PLAIN:
-            return "plain s3fifo"
-        known = _registry(task).known(value)
-        return f"a model of unknown origin, {value}" if known is None else f"version {known.version}"
-
     def show(self, value: str) -> str:
         return value or "none"
 
+    def read(self, params: Any, task: Task) -> str:
+        return _models(task).in_place()
+
     def set(self, params: Any, old: str, new: str, task: Task) -> str:
-        registry, data_dir = _registry(task), _data_dir(task)
-        with hosted_cache(task) as client:
-            registry.keep(client, data_dir, old)
-            registry.put(client, data_dir, new)
-        return f" ({self.named(new, task)})"
-
-
-class _Registry:
-    """The registry, and the cache's own folder, with errors for the rule engine."""
-
-    def __init__(self, folder: Path) -> None:
-        self._models = ModelRegistry(folder)
-
-    def known(self, value: str) -> Version | None:
-        try:
-            return self._models.find(value)
-        except RegistryError as error:
-            raise PredisError(str(error)) from None
-
-    def numbered(self, version: int) -> str:
-        """The checksum of a version."""
-        try:
-            return _PLAIN if version == NONE else self._models.get(version).checksum
-        except RegistryError as error:
-            raise PredisError(str(error)) from None
-
-    def keep(self, client: RespClient, data_dir: Path, value: str) -> int:
-        """The version of what is in place; what somebody put there by hand becomes one, so that there is a way back."""
-        if value == _PLAIN:
-            return NONE
-        if (known := self.known(value)) is not None:
-            return known.version
-        path = data_dir / setting(client, "policy-model")
-        try:
-            data = path.read_bytes()
-            if checksum(data) != value:
-                raise PredisError(f"{path} is not the policy model {value} any more that the cache has loaded from it")
-            return self._models.add(data, NONE, "found in place", {}).version
-        except (OSError, ArtefactError, RegistryError) as error:
-            raise PredisError(f"the policy model {value}, which is in place, cannot be kept: {error}") from None
-
-    def add(self, data: bytes, parent: int, origin: str, report: Mapping[str, Any]) -> Version:
-        try:
-            return self._models.add(data, parent, origin, report)
-        except (ArtefactError, RegistryError) as error:
-            raise PredisError(f"the new policy model cannot be kept: {error}") from None
-
-    def put(self, client: RespClient, data_dir: Path, value: str) -> None:
-        known = self.known(value) if value != _PLAIN else None
-        if value != _PLAIN and known is None:
-            raise PredisError(f"the policy model {value} is not in the registry, so it cannot be put in place")
-        try:
-            put(client, data_dir, None if known is None else self._models.artefact(known.version))
-        except (OSError, ArtefactError, PlaceError, RegistryError) as error:
-            raise PredisError(f"the policy model cannot be put in place: {error}") from None
+        models = _models(task)
+        models.put(old, new)
+        return f" ({models.named(new)})"
 
 
 class RollbackParams(Params):
@@ -127,18 +59,18 @@ class ModelRollback(_Model):
     Params = RollbackParams
 
     def decide(self, params: RollbackParams, old: str, task: Task) -> str:
-        registry = _registry(task)
+        models = _models(task)
         if params.to is not None:
-            return registry.numbered(params.to)
-        if old == _PLAIN:
+            return models.numbered(params.to)
+        if not old:
             raise PredisError("the cache has no policy model: there is nothing to roll back")
-        known = registry.known(old)
-        return _PLAIN if known is None else registry.numbered(known.parent)
+        known = models.known(old)
+        return "" if known is None else models.numbered(known.parent)
 
     def check(self, params: RollbackParams, old: str, new: str, task: Task) -> Effects:
-        with hosted_cache(task) as client:
-            _is_asked(client)
-        return Effects(f" ({self.named(old, task)} to {self.named(new, task)})")
+        _check_policy(task)
+        models = _models(task)
+        return Effects(f" ({models.named(old)} to {models.named(new)})")
 
 
 class RetrainParams(Params):
@@ -156,82 +88,64 @@ class ModelRetrain(_Model):
     Params = RetrainParams
     deadline = 900.0
 
-    def plan(self, params: RetrainParams, task: Task) -> str:
+    def plan(self, params: RetrainParams, task: Task) -> Plan:
         if importlib.util.find_spec("sklearn") is None:
             raise PredisError("scikit-learn is not installed: pip install 'predis-agent[learning]'")
-        with hosted_cache(task) as client:
-            _is_asked(client)
-            old = _in_place(client)
-        try:
-            log = AccessLog(_data_dir(task))
-        except AccessLogError as error:
-            raise PredisError(f"{error} Set cache.access_log in agent.toml") from None
-        events = min(log.written, log.capacity)
+        _check_policy(task)
+        models = _models(task)
+        old = models.in_place()
+        events, rate = models.log()
+        than = f"{models.named(old)} and than plain s3fifo" if old else "plain s3fifo"
         text = (
-            f"would train a policy model on {events:,} accesses, to {log.rate:.2%} of the keys, and put it in place if "
-            f"it surely misses less than {'' if old == _PLAIN else f'{self.named(old, task)} and than '}plain s3fifo"
+            f"would train a policy model on {events:,} accesses, to {rate:.2%} of the keys, and put it in place if it "
+            f"surely misses less than {than}"
         )
         return Plan(text, {"old": old}, {"old": old})
 
     def run(self, params: RetrainParams, task: Task) -> Outcome:
-        registry, data_dir, notes = _registry(task), _data_dir(task), Notes(task.host.data_dir)
-        old = self.read(params, task)
+        models, notes = _models(task), Notes(task.host.data_dir)
+        old = models.in_place()
         if (noted := notes.read(task.intent)) is not None:
             if old not in (noted["old"], noted["new"]):
-                raise PredisError(f"the cache has {self.named(old, task)}: somebody else has changed its policy model")
+                raise PredisError(f"the cache has {models.named(old)}: somebody else has changed its policy model")
             if old == noted["old"]:
-                self.set(params, old, noted["new"], task)
+                models.put(old, noted["new"])
             return self._done(noted["old"], noted["new"], task)
         hold_to(task, {"old": old}, self.what(params))
-        with hosted_cache(task) as client:
-            _is_asked(client)
-            parent = registry.keep(client, data_dir, old)
-            memory = int(setting(client, "maxmemory"))
-        with tempfile.TemporaryDirectory(prefix=".train.", dir=task.host.data_dir) as folder:
-            out, current = Path(folder, "new.model"), Path(folder, "current.model")
-            if parent != NONE:
-                current.write_bytes(ModelRegistry(task.host.data_dir / MODELS).artefact(parent))
-            try:
-                report = retrain_in_worker(
-                    data_dir, memory, current if parent != NONE else None, out, params.memory_limit, task.cancelled
-                )
-            except WorkerError as error:
-                raise PredisError(f"there is no new policy model: {error}") from None
-            judged = _judged(report)
-            if not report["better"]:
-                return Outcome(
-                    False, f"the policy model that was trained is not surely better, and not put in place: {judged}"
-                )
-            origin = f"retrained by the rule {task.rule}" if task.rule else "retrained"
-            new = registry.add(out.read_bytes(), parent, origin, report).checksum
-        if (now := self.read(params, task)) != old:
-            raise PredisError(
-                f"the cache has {self.named(now, task)} by now: somebody else has changed its policy model"
-            )
-        notes.write(task.intent, {"old": old, "new": new, "judged": judged})
-        self.set(params, old, new, task)
+        _check_policy(task)
+        origin = f"retrained by the rule {task.rule}" if task.rule else "retrained"
+        new, report = models.train(old, params.memory_limit, origin)
+        if new is None:
+            return Outcome(False, f"the new policy model is not surely better, and not put in place: {_judged(report)}")
+        if (now := models.in_place()) != old:
+            raise PredisError(f"the cache has {models.named(now)} by now: somebody else has changed its policy model")
+        notes.write(task.intent, {"old": old, "new": new})
+        models.put(old, new)
         return self._done(old, new, task)
 
     def done_before(self, params: RetrainParams, task: Task) -> Outcome | None:
         noted = Notes(task.host.data_dir).read(task.intent)
         if noted is None:
             return NOT_BEGUN
-        if (now := self.read(params, task)) != noted["new"]:
-            return Outcome(False, f"the cache has {self.named(now, task)} and not {self.named(noted['new'], task)}")
+        models = _models(task)
+        if (now := models.in_place()) != noted["new"]:
+            return Outcome(False, f"the cache has {models.named(now)} and not {models.named(noted['new'])}")
         return self._done(noted["old"], noted["new"], task)
 
     def undo(self, params: RetrainParams, undo: Mapping[str, Any], task: Task) -> Outcome:
         if "new" not in undo:  # it came to no end: what has the old one for its parent came from it
-            now, registry = self.read(params, task), _registry(task)
-            known = registry.known(now)
-            ours = known is not None and registry.numbered(known.parent) == undo["old"]
+            models = _models(task)
+            now = models.in_place()
+            known = models.known(now)
+            ours = known is not None and models.numbered(known.parent) == undo["old"]
             undo = {**undo, "new": now if ours else undo["old"]}
         return super().undo(params, undo, task)
 
     def _done(self, old: str, new: str, task: Task) -> Outcome:
-        known = _registry(task).known(new)
+        models = _models(task)
+        known = models.known(new)
         judged = "" if known is None or not known.report else f": {_judged(known.report)}"
-        detail = f"put {self.named(new, task)} in the place of {self.named(old, task)}{judged}"
+        detail = f"put {models.named(new)} in the place of {models.named(old)}{judged}"
         return Outcome(True, detail, {"old": old, "new": new})
 
 
@@ -242,22 +156,15 @@ def _judged(report: Mapping[str, Any]) -> str:
     return f"of {report['judged']:,} reads it misses {report['miss_ratio']:.2%}, {against}"
 
 
-def _registry(task: Task) -> _Registry:
-    return _Registry(task.host.data_dir / MODELS)
+def _models(task: Task) -> Models:
+    from plugins.remediation.models import Models  # brings numpy
+
+    return Models(task)
 
 
-def _data_dir(task: Task) -> Path:
-    return task.host.cache.arena.parent
-
-
-def _in_place(client: RespClient) -> str:
-    try:
-        return in_place(client)
-    except PlaceError as error:
-        raise PredisError(str(error)) from None
-
-
-def _is_asked(client: RespClient) -> None:
+def _check_policy(task: Task) -> None:
     """Raises PredisError unless the cache's policy asks a model."""
-    if (policy := setting(client, "maxmemory-policy")) != MAXMEMORY_POLICIES["learned"]:
+    with hosted_cache(task) as client:
+        policy = setting(client, "maxmemory-policy")
+    if policy != MAXMEMORY_POLICIES["learned"]:
         raise PredisError(f'the cache evicts by {policy}, which asks no model: set cache.policy = "learned"')

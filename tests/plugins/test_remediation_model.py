@@ -229,18 +229,18 @@ def test_the_model_outlives_a_kill_of_the_cache(tmp_path: Path) -> None:
 DIES = """
 import os, sys
 from pathlib import Path
-import plugins.remediation.policy_model as module
+from core_cache.policy import place
 from tests.plugins.remediation import Used, action_of, host_in
 from tests.servers import Server
 folder, moment = Path(sys.argv[1]), sys.argv[2]
 password = (folder / "data/cache.password").read_text().strip()
 place = Server("cache", None, 0, folder / "data/cache.sock", folder / "data", folder / "log", password)
-put = module.put
+put = place.put
 def dying(*arguments):
     if moment == "after":
         put(*arguments)
     os._exit(7)
-module.put = dying
+place.put = dying
 Used(action_of("model.rollback"), host_in(folder, place)).run()
 """
 
