@@ -84,7 +84,8 @@ class RuleEngine:
         with self._lock:
             self._now = now
             self._look_for_kill_switch()
-            self._found = {name: self._look(rule, now) for name, rule in self._rules.items()}
+            in_turn = sorted(self._rules.values(), key=lambda rule: rule.when.turn())
+            self._found = {rule.name: self._look(rule, now) for rule in in_turn}
             self._progress(now, fresh=True)
 
     def settle(self) -> None:

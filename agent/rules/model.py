@@ -51,6 +51,9 @@ class Condition(Protocol):
     def horizons(self) -> Mapping[str, float]:
         """The metrics whose forecast it needs, with how far ahead, in seconds."""
 
+    def turn(self) -> tuple[int, int]:
+        """Its place among all in one look at the rules, lowest first: see bounded.Turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -30,7 +30,7 @@ from agent.metrics.model import Kind, MetricSpec, Sample, SeriesKey, Snapshot
 from agent.plugin.guard import Guarded, Overdue, Raised, describe
 from agent.plugin.host import Host
 from agent.plugin.loaded import LoadedPlugin
-from agent.rules.bounded import BoundedAction, BoundedCondition, Looks
+from agent.rules.bounded import BoundedAction, BoundedCondition, Looks, Round
 from agent.rules.engine import RuleEngine
 from agent.rules.extension import ActionType, ConditionType, Now
 from agent.rules.reading import Defaults, RuleReader, RuleSet
@@ -345,12 +345,15 @@ def added(plugins: Iterable[LoadedPlugin]) -> tuple[list[ActionType], list[Condi
     actions: list[ActionType] = []
     conditions: list[ConditionType] = []
     problems: list[Problem] = []
+    round_ = Round()
     for plugin in plugins:
         try:
             if plugin.implements("predis_actions"):
                 actions += Guarded(partial(_actions, plugin), f"actions of {plugin.name}").result(_DEADLINE)
             if plugin.implements("predis_conditions"):
-                conditions += Guarded(partial(_conditions, plugin), f"conditions of {plugin.name}").result(_DEADLINE)
+                conditions += Guarded(partial(_conditions, plugin, round_), f"conditions of {plugin.name}").result(
+                    _DEADLINE
+                )
         except (Overdue, Raised) as error:
             what = describe(error.error) if isinstance(error, Raised) else f"not done after {_DEADLINE:g} s"
             mend = "mend the plugin, or disable it"
@@ -363,6 +366,6 @@ def _actions(plugin: LoadedPlugin) -> list[ActionType]:
     return [BoundedAction(kind, looks) for kind in plugin.actions()]
 
 
-def _conditions(plugin: LoadedPlugin) -> list[ConditionType]:
-    looks = Looks(plugin.name, plugin.config.deadline, "conditions")
+def _conditions(plugin: LoadedPlugin, round_: Round) -> list[ConditionType]:
+    looks = Looks(plugin.name, plugin.config.deadline, "conditions", round_)
     return [BoundedCondition(kind, looks) for kind in plugin.conditions()]
