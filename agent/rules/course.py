@@ -26,7 +26,8 @@ class Course:
     def take(self, machine: Machine, result: Result, now: Now) -> None:
         """An action came to its end."""
         job, machine.current, machine.job = machine.job, "", None
-        rule = self._scene.rules[machine.rule]
+        rule = self._scene.kept.rule_of(machine)
+        assert rule is not None, "what has none is given up"
         machine.acted, machine.acted_at = self._scene.clock.now(), now.time
         if job is not None:
             self.settle(machine, rule, job, result)

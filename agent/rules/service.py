@@ -33,6 +33,8 @@ from agent.plugin.loaded import LoadedPlugin
 from agent.rules.bounded import BoundedAction, BoundedCondition, Looks, Round
 from agent.rules.engine import RuleEngine
 from agent.rules.extension import ActionType, ConditionType, Now
+from agent.rules.machines import ReadAgain
+from agent.rules.model import Rule
 from agent.rules.reading import Defaults, RuleReader, RuleSet
 from agent.rules.settings import KILL_SWITCH, STATE_FILE, EngineSettings
 from agent.rules.store import RuleStore
@@ -75,6 +77,7 @@ class PreparedRules:
 
     loaded: LoadedConfig
     found: RuleSet
+    reader: RuleReader | None = None  # None: rules are off
 
 
 class Rules:
@@ -121,7 +124,7 @@ class Rules:
         self._parts.learn(found.secrets)
         if strict and found.problems:
             raise ConfigError(found.problems)
-        return PreparedRules(loaded, found)
+        return PreparedRules(loaded, found, reader)
 
     def use(self, prepared: PreparedRules) -> None:
         """Put rules in force. Never raises: files that cannot be used are tried again later."""
@@ -133,7 +136,8 @@ class Rules:
                 else:
                     if self._audit is not None:
                         self._audit.limits = audit_limits_of(prepared.loaded)
-                    self._engine.use(prepared.found.rules, settings_of(prepared.loaded))
+                    rules, settings = prepared.found.rules, settings_of(prepared.loaded)
+                    self._engine.use(rules, settings, self._reading_again(prepared.reader))
                 self._error = None
                 self._show()
             except Exception as error:  # noqa: BLE001  # whatever it is, the agent goes on without rules
@@ -230,7 +234,9 @@ class Rules:
             audit.begin({"version": agent.__version__})
             host = self._parts.host(prepared.loaded)
             scrubbed = _Scrubbed(audit, self._parts.scrub)
-            engine = RuleEngine(prepared.found.rules, host, scrubbed, store, settings_of(prepared.loaded))
+            rules, settings = prepared.found.rules, settings_of(prepared.loaded)
+            read = self._reading_again(prepared.reader)
+            engine = RuleEngine(rules, host, scrubbed, store, settings, read=read)
         except Exception:
             audit.close()
             store.close()
@@ -238,6 +244,20 @@ class Rules:
         self._audit = audit
         self._closes = [audit.close, store.close]
         return engine
+
+    def _reading_again(self, reader: RuleReader | None) -> ReadAgain | None:
+        """What reads rules that something under way goes by though they are not in force any more."""
+        if reader is None:
+            return None
+
+        def read(text: str) -> Rule:
+            found = reader.read_again(text)
+            self._parts.learn(found.secrets)
+            if found.problems:
+                raise ConfigError(found.problems)
+            return found.rules[0]
+
+        return read
 
     def _loop(self) -> None:
         retry = time.monotonic()
