@@ -86,7 +86,8 @@ class RuleEngine:
         with self._lock:
             self._now = now
             self._look_for_kill_switch()
-            self._found = {rule.key: self._look(rule, now) for rule in sorted(self._all(), key=_turn)}
+            in_turn = sorted(self._all(), key=lambda rule: rule.when.turn())
+            self._found = {rule.key: self._look(rule, now) for rule in in_turn}
             self._progress(now, fresh=True)
 
     def settle(self) -> None:
@@ -379,10 +380,6 @@ class RuleEngine:
             "last_result_at": machine.result_at,
             "rests_for": round(max(0.0, machine.rest_until - now), 3) if machine.state == "resting" else 0.0,
         }
-
-
-def _turn(rule: Rule) -> tuple[int, int]:
-    return rule.when.turn()
 
 
 class _NoHistory:
