@@ -108,9 +108,9 @@ class Looks:
         try:
             given = guarded.result(allowed)
         except Overdue:
-            log.warning("%s of the plugin %s take longer than its deadline of %g s", *self._names)
-            if allowed < WHOLE * self.deadline:
+            if turn is not None and allowed < WHOLE * self.deadline:
                 raise used_up from None  # by others: it goes first in the next look
+            log.warning("%s of the plugin %s take longer than its deadline of %g s", *self._names)
             if turn is not None:
                 turn.missed(self.round.number)
             raise self._overdue() from None

@@ -23,7 +23,8 @@ from agent.rules.extension import Now
 from agent.rules.ledger import Ledger
 from agent.rules.machine import Machine
 from agent.rules.machines import ReadAgain
-from agent.rules.model import Found, Rule, RuleKey
+from agent.rules.model import Condition, Found, Rule, RuleKey
+from agent.rules.recorded import Recorded
 from agent.rules.remedy import Remedies
 from agent.rules.runner import Runner, ThreadRunner
 from agent.rules.settings import EngineSettings
@@ -86,8 +87,7 @@ class RuleEngine:
         with self._lock:
             self._now = now
             self._look_for_kill_switch()
-            in_turn = sorted(self._all(), key=lambda rule: rule.when.turn())
-            self._found = {rule.key: self._look(rule, now) for rule in in_turn}
+            self._look_at_all(now)
             self._progress(now, fresh=True)
 
     def settle(self) -> None:
@@ -242,7 +242,7 @@ class RuleEngine:
             runner=runner,
             read=read,
         )
-        now = Now(self._wall(), Snapshot(self._wall()), _NoHistory())
+        now = Now(self._wall(), Snapshot(self._wall()), Recorded({}))  # before the first step nothing is known
         with self._store.changes():
             remedies.recover(now)
             remedies.kept.save()
@@ -285,6 +285,20 @@ class RuleEngine:
         self.trouble = f"decisions cannot be kept: {error}"
         with suppress(sqlite3.Error):
             self._remedies.fall_back(self._counted())
+
+    def _look_at_all(self, now: Now) -> None:
+        """Each condition in its turn, and those that verify as well: slow plugins may leave time for some only."""
+        course = self._remedies.course
+        looks: list[tuple[tuple[int, int], Rule, Condition | None]] = [
+            (rule.when.turn(), rule, None) for rule in self._all()
+        ]
+        looks += [(condition.turn(), rule, condition) for rule, condition in course.to_check()]
+        self._found = {}
+        for _, rule, condition in sorted(looks, key=lambda look: look[0]):
+            if condition is None:
+                self._found[rule.key] = self._look(rule, now)
+            else:
+                course.check(rule, condition, now)
 
     def _look(self, rule: Rule, now: Now) -> Found:
         try:
@@ -380,22 +394,3 @@ class RuleEngine:
             "last_result_at": machine.result_at,
             "rests_for": round(max(0.0, machine.rest_until - now), 3) if machine.state == "resting" else 0.0,
         }
-
-
-class _NoHistory:
-    """Before the first step nothing is known."""
-
-    def keys(self, metric: str) -> list[Any]:
-        return []
-
-    def points(self, key: Any, start: float, end: float) -> list[Any]:
-        return []
-
-    def points_of(self, keys: Any, start: float, end: float) -> Iterator[Any]:
-        return iter(())
-
-    def histogram_points(self, key: Any, start: float, end: float) -> list[Any]:
-        return []
-
-    def latest(self, keys: Any) -> dict[Any, Any]:
-        return {}

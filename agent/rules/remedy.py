@@ -61,6 +61,11 @@ class Remedies:
         return self.kept.all
 
     @property
+    def course(self) -> Course:
+        """From the end of an action to the end of a remedy."""
+        return self._course
+
+    @property
     def ledger(self) -> Ledger:
         """What was done lately."""
         return self._jobs.ledger

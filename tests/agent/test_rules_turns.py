@@ -29,6 +29,14 @@ when.threshold = { metric = "predis_cpu_busy_ratio", value = "90%" }
 then = [{ action = "test.tell" }]
 cooldown = "1s"
 """
+VERIFYING = """
+[[rule]]
+name = "verified"
+when.threshold = { metric = "predis_tenant_memory_bytes", value = "1B" }
+then = [{ action = "test.act", name = "{tenant}" }]
+verify = { slow = { name = "verify" }, within = "60s", after = "1s" }
+limit = { share = "100%" }
+"""
 
 
 class AskParams(Section):
@@ -47,6 +55,7 @@ class Slow:
         self.name = name
         self.stuck: set[str] = set()
         self.takes = 0.0
+        self.holds: set[str] = set()
         self.asked: Counter[str] = Counter()
         self.idle, self.look_is_over = threading.Event(), threading.Event()
         self.idle.set()
@@ -61,13 +70,15 @@ class Slow:
         if params.name in self.stuck:
             self.look_is_over.wait(30)
         self.idle.set()
-        return Verdict(False, "well")
+        return Verdict(params.name in self.holds, "well")
 
 
 class Watched:
     """An engine with the rules of some plugins, one each; `rules` of them each, and a sound one after them."""
 
-    def __init__(self, folder: Path, kinds: list[Slow], rules: int, deadline: float = DEADLINE) -> None:
+    def __init__(
+        self, folder: Path, kinds: list[Slow], rules: int, deadline: float = DEADLINE, verifying: bool = False
+    ) -> None:
         self.kinds = kinds
         self.world = world = World(folder, SOUND)
         self.names = [f"{kind.name}-{number}" for kind in kinds for number in range(rules)]
@@ -76,7 +87,7 @@ class Watched:
             'then = [{ action = "test.tell" }]\n'
             for name in self.names
         )
-        (folder / "all.toml").write_text(text + SOUND)
+        (folder / "all.toml").write_text(text + SOUND + (VERIFYING if verifying else ""))
         plugins: list[Any] = [
             SimpleNamespace(
                 name=kind.name,
@@ -194,3 +205,18 @@ def test_one_that_is_well_again_is_known_again(tmp_path: Path) -> None:
         watched.look()
         assert watched.unknown() == []
     assert slow.asked[one] == asked + 3
+
+
+def test_what_verifies_has_its_turn_among_slow_conditions_and_is_asked_once_for_all_subjects(tmp_path: Path) -> None:
+    slow = Slow()
+    watched = Watched(tmp_path, [slow], 3, verifying=True)
+    world = watched.world
+    slow.takes = DEADLINE * 0.7  # for one of them in a look
+    slow.holds = {"verify"}
+    for _ in range(8):
+        for tenant in ("a", "b", "c"):
+            world.put("predis_tenant_memory_bytes", 2.0, tenant)
+        watched.look()
+    assert slow.asked["verify"] >= 2
+    assert world.notes.kinds().count("verified") == 3
+    assert world.act.count("undo") == 0
