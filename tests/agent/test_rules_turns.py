@@ -167,8 +167,8 @@ def test_when_all_take_their_deadline_each_gets_its_turn_and_the_other_rules_are
 
 def test_those_that_are_nearly_too_slow_take_turns(tmp_path: Path) -> None:
     slow = Slow()
-    watched = Watched(tmp_path, [slow], 4)
-    slow.takes = DEADLINE * 0.7
+    watched = Watched(tmp_path, [slow], 4, deadline=4 * DEADLINE)
+    slow.takes = 4 * DEADLINE * 0.7
     known: Counter[str] = Counter()
     for _ in range(8):
         watched.look()
@@ -182,7 +182,7 @@ def test_many_slow_plugins_take_no_longer_in_one_look_than_one(tmp_path: Path) -
     for kind in kinds:
         kind.stuck = {f"{kind.name}-0"}
     took = [watched.look() for _ in range(30)]
-    assert max(took) < DEADLINE * 3, "of 10"
+    assert max(took) < DEADLINE * 5, "of 10"
     assert all(kind.asked[f"{kind.name}-0"] >= 2 for kind in kinds)
     assert watched.world.tell.count() == 30
 
@@ -209,9 +209,9 @@ def test_one_that_is_well_again_is_known_again(tmp_path: Path) -> None:
 
 def test_what_verifies_has_its_turn_among_slow_conditions_and_is_asked_once_for_all_subjects(tmp_path: Path) -> None:
     slow = Slow()
-    watched = Watched(tmp_path, [slow], 3, verifying=True)
+    watched = Watched(tmp_path, [slow], 3, deadline=4 * DEADLINE, verifying=True)
     world = watched.world
-    slow.takes = DEADLINE * 0.7  # for one of them in a look
+    slow.takes = 4 * DEADLINE * 0.7  # for one of them in a look
     slow.holds = {"verify"}
     for _ in range(8):
         for tenant in ("a", "b", "c"):
