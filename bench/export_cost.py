@@ -18,9 +18,10 @@ from agent.export.pipe import ExportPipe
 from agent.export.retry import Retry
 from bench.load import folder
 from bench.report import Result, Table
-from bench.series import LATE_FILE, SERIES, SPECS, TICK, Numbers, install, lateness
+from bench.series import LATE_FILE, PLUGINS, SERIES, SPECS, TICK, Numbers, lateness
 from tests import servers
 from tests.exporters.rig import AWS, VENDORS, make_plugin, overrides, p99
+from tests.installed import install
 from tests.servers import Server, remove_arenas, start_agent, stop_cache_of
 from tests.vendors import faults
 from tests.vendors.running import Vendor, start_vendor
@@ -159,7 +160,7 @@ def _watched(
 
 
 def _start(workdir: Path, vendors: dict[str, Vendor]) -> Server:
-    site = install(folder(workdir, "site"))
+    site = install(folder(workdir, "site"), "bench-series", PLUGINS)
     values = [
         f"agent.interval={INTERVAL:g}s",
         "plugins.many_series.max_series=20000",

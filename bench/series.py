@@ -15,6 +15,7 @@ COUNTERS, GAUGES, HISTOGRAMS = 5000, 4500, 500
 SERIES = COUNTERS + GAUGES + HISTOGRAMS
 PER_METRIC = 500  # series of one metric
 LABELS = ("tenant", "command")
+PLUGINS = {"many_series": "bench.series:ManySeries", "metronome": "bench.series:Metronome"}
 LATE_FILE = "PREDIS_BENCH_LATE"
 TICK = 0.25  # seconds, the metronome's interval
 
@@ -103,17 +104,6 @@ class Metronome:
     @hookimpl
     def predis_stop(self) -> None:
         os.close(self._file)
-
-
-def install(folder: Path) -> Path:
-    """Makes a folder that, on an agent's PYTHONPATH, has it find these plugins; gives the folder."""
-    metadata = folder / "bench_series-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: bench-series\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        "[predis_agent.plugins]\nmany_series = bench.series:ManySeries\nmetronome = bench.series:Metronome\n"
-    )
-    return folder
 
 
 def lateness(path: Path, since: float) -> list[float]:

@@ -62,6 +62,11 @@ def test_nothing_names_a_place_on_somebodys_machine() -> None:
     assert found == []
 
 
+def test_what_tests_and_benchmarks_install_is_written_in_one_place() -> None:
+    files = [path for path in sources("tests", "bench") if "[predis_agent.plugins]" in path.read_text(encoding="utf-8")]
+    assert {str(path.relative_to(ROOT)) for path in files} == {"tests/installed.py", "tests/test_house.py"}
+
+
 def test_no_document_shows_a_password_or_how_to_put_one_into_an_argument() -> None:
     documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "packaging").glob("*.md")]
     for path in [*documents, *(ROOT / "plugins").glob("*/*.md")]:

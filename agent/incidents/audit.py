@@ -7,17 +7,14 @@ read the key can forge the head as well; against such a one, keep copies of what
 elsewhere. (Schneier and Kelsey, "Secure Audit Logs to Support Computer Forensics", 1999, is the classic text on this.)
 
 The head is written before the record and holds it, so that a crash between the two loses nothing: the next `open`
-completes the log from the head, and says so in a record of its own. The log goes on in another file when one is full:
-see audit_files.py.
+completes the log from the head, and says so in a record of its own. How the head is kept is in audit_head.py. The log
+goes on in another file when one is full: see audit_files.py.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +35,7 @@ from agent.incidents.audit_files import (
     name_of,
     tail_of,
 )
+from agent.incidents.audit_head import Head, hash_of, head_path, key_path, load_key, read_head, sync_folder, write_head
 
 FIRST = "0" * 64  # `prev` of the first record
 BEGUN = "audit_begun"
@@ -48,15 +46,6 @@ REPAIRED = "audit_repaired"
 def log_path(data_dir: Path) -> Path:
     """Where the agent's audit log lies."""
     return data_dir / "audit.jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The newest record: how many there are, its hash, and the record itself."""
-
-    count: int
-    hash: str
-    line: str
 
 
 @dataclass
@@ -87,7 +76,7 @@ class AuditLog:
         self._clock, self._sync = clock, sync
         self._lock = threading.Lock()
         try:
-            self._key = _load_key(path)
+            self._key = load_key(path)
             self._file = self._open()
             self._count, self._hash = 0, FIRST
             self._take_up()
@@ -126,9 +115,9 @@ class AuditLog:
         return json.dumps(record, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
     def _put(self, line: str) -> None:
-        self._write_head(Head(self._count + 1, _hash(line), line))
+        write_head(self.path, Head(self._count + 1, hash_of(line), line), self._key, sync=self._sync)
         self._write(line + "\n")
-        self._count, self._hash = self._count + 1, _hash(line)
+        self._count, self._hash = self._count + 1, hash_of(line)
 
     def _open(self) -> int:
         return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -144,7 +133,7 @@ class AuditLog:
         old, self._file = self._file, self._open()
         os.close(old)
         if self._sync:
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
         files = full_ones(self.path)
         gone, kept = files[: -self.limits.files], files[-self.limits.files :]
         begins = beginning_of(kept[0]) if gone else None
@@ -168,23 +157,9 @@ class AuditLog:
                 os.ftruncate(self._file, end)
             raise
 
-    def _write_head(self, head: Head) -> None:
-        path = _head_path(self.path)
-        body = json.dumps({"count": head.count, "hash": head.hash, "line": head.line, "mac": _mac(self._key, head)})
-        temporary = path.with_suffix(".new")
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(body)
-            file.flush()
-            if self._sync:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-        if self._sync:
-            _sync_folder(path.parent)
-
     def _take_up(self) -> None:
         """Continue where the log ends: complete what a crash left half written, note what is not as it was left."""
-        head, trouble = _read_head(self.path, self._key)
+        head, trouble = read_head(self.path, self._key)
         end, last, rest = tail_of(self._file)
         before = full_ones(self.path) if not last else []
         if before:  # it died just after a file was full
@@ -192,7 +167,7 @@ class AuditLog:
         if head is None:
             if not last and not rest and not trouble:
                 return  # a new log
-            self._count, self._hash = _number_of(last, self.path), _hash(last) if last else FIRST
+            self._count, self._hash = _number_of(last, self.path), hash_of(last) if last else FIRST
             self._cut(end)
             self._append(BROKEN, {"what": trouble or "the log has records and no head"})
             return
@@ -200,7 +175,7 @@ class AuditLog:
         if last == head.line and not rest:
             return
         previous = json.loads(head.line)["prev"]
-        if (_hash(last) if last else FIRST) == previous and head.line.encode().startswith(rest):
+        if (hash_of(last) if last else FIRST) == previous and head.line.encode().startswith(rest):
             self._cut(end)
             self._write(head.line + "\n")
             what = f"a line of {len(rest)} bytes was torn" if rest else "the newest record was missing"
@@ -210,7 +185,7 @@ class AuditLog:
             self._append(REPAIRED, {"what": f"{len(rest)} bytes after the newest record were removed"})
         else:
             self._cut(end)
-            self._hash = _hash(last) if last else FIRST
+            self._hash = hash_of(last) if last else FIRST
             self._append(BROKEN, {"what": f"the log does not end with record {head.count}, as its head says"})
 
     def _cut(self, end: int) -> None:
@@ -224,17 +199,15 @@ def verify(path: Path) -> Verified:
     if not all_of(path):
         raise PredisError(f"there is no audit log {path}")
     try:
-        key = _key_path(path).read_bytes()
+        key = key_path(path).read_bytes()
     except FileNotFoundError:
-        found.problems.append(f"the key {_key_path(path)} is missing: nobody can tell whether the end was cut off")
+        found.problems.append(f"the key {key_path(path)} is missing: nobody can tell whether the end was cut off")
     except OSError as error:
-        raise PredisError(
-            f"the key {_key_path(path)} cannot be read: {error.strerror}; run this as its owner"
-        ) from None
+        raise PredisError(f"the key {key_path(path)} cannot be read: {error.strerror}; run this as its owner") from None
     else:
-        head, trouble = _read_head(path, key)
+        head, trouble = read_head(path, key)
         if head is None:
-            found.problems.append(trouble or f"the head {_head_path(path)} is missing")
+            found.problems.append(trouble or f"the head {head_path(path)} is missing")
     last = _check_chain(path, found)
     if head is not None:
         _check_end(head, last, found)
@@ -261,11 +234,11 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
 def head_of(path: Path) -> Head:
     """The newest record as the head has it. Raises PredisError when there is none that can be trusted."""
     try:
-        head, trouble = _read_head(path, _key_path(path).read_bytes())
+        head, trouble = read_head(path, key_path(path).read_bytes())
     except OSError as error:
-        raise PredisError(f"the key {_key_path(path)} cannot be read: {error.strerror}") from None
+        raise PredisError(f"the key {key_path(path)} cannot be read: {error.strerror}") from None
     if head is None:
-        raise PredisError(trouble or f"there is no head {_head_path(path)}")
+        raise PredisError(trouble or f"there is no head {head_path(path)}")
     return head
 
 
@@ -307,7 +280,7 @@ def _check_record(line: bytes, where: str, found: Verified, removed: dict[int, s
         prev, count, kind = record["prev"], int(record["n"]), record["kind"]
     except (ValueError, KeyError, TypeError):
         found.problems.append(f"{where} is not a record")
-        found.hash, found.newest = _hash(line), found.newest + 1
+        found.hash, found.newest = hash_of(line), found.newest + 1
         return
     if prev != found.hash and count > found.newest + 1:
         missing = f"records {found.newest + 1} to {count - 1} are missing"
@@ -320,7 +293,7 @@ def _check_record(line: bytes, where: str, found: Verified, removed: dict[int, s
         found.problems.append(f"{where} says that the log was found broken: {record.get('what')}")
     if kind == REMOVED and prev == found.hash:
         removed[int(record["through"])] = str(record["hash"])
-    found.hash, found.newest = _hash(line), count
+    found.hash, found.newest = hash_of(line), count
 
 
 def _check_end(head: Head, rest: bytes, found: Verified) -> None:
@@ -349,59 +322,3 @@ def _number_of(line: str, path: Path) -> int:
         return int(json.loads(line)["n"])
     except (ValueError, KeyError, TypeError):
         return sum(1 for file in all_of(path) for line in lines_of(file) if line.endswith(b"\n"))
-
-
-def _read_head(path: Path, key: bytes) -> tuple[Head | None, str]:
-    """The head, or None and why there is none that can be trusted ("" when there is none at all)."""
-    try:
-        document = json.loads(_head_path(path).read_bytes())
-        head = Head(int(document["count"]), str(document["hash"]), str(document["line"]))
-        mac = str(document["mac"])
-    except FileNotFoundError:
-        return None, ""
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, f"the head {_head_path(path)} cannot be read"
-    if not hmac.compare_digest(mac, _mac(key, head)) or _hash(head.line) != head.hash:
-        return None, f"the head {_head_path(path)} was not written with the key {_key_path(path)}"
-    return head, ""
-
-
-def _load_key(path: Path) -> bytes:
-    try:
-        handle = os.open(_key_path(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        key = _key_path(path).read_bytes()
-        if len(key) >= 32:
-            return key
-        handle = os.open(_key_path(path), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)  # a crash while it was made
-    key = secrets.token_bytes(32)
-    with os.fdopen(handle, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync_folder(path.parent)
-    return key
-
-
-def _mac(key: bytes, head: Head) -> str:
-    return hmac.new(key, f"{head.count}:{head.hash}".encode(), hashlib.sha256).hexdigest()
-
-
-def _hash(line: str | bytes) -> str:
-    return hashlib.sha256(line if isinstance(line, bytes) else line.encode()).hexdigest()
-
-
-def _key_path(path: Path) -> Path:
-    return path.with_suffix(".key")
-
-
-def _head_path(path: Path) -> Path:
-    return path.with_suffix(".head")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,7 +10,7 @@ from agent.export.model import Event
 from agent.rules.extension import Now
 from agent.rules.jobs import Result, about, describe, step_of
 from agent.rules.machine import Job, Machine
-from agent.rules.model import Found, Rule, Step
+from agent.rules.model import Condition, Found, Rule, RuleKey, Step
 from agent.rules.scene import Scene
 from agent.rules.store import Intent
 
@@ -22,11 +22,14 @@ class Course:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
+        self._seen: dict[RuleKey, Found] = {}  # of conditions that verify, in the newest look
+        self._seen_at: Now | None = None
 
     def take(self, machine: Machine, result: Result, now: Now) -> None:
         """An action came to its end."""
         job, machine.current, machine.job = machine.job, "", None
-        rule = self._scene.rules[machine.rule]
+        rule = self._scene.kept.rule_of(machine)
+        assert rule is not None, "what has none is given up"
         machine.acted, machine.acted_at = self._scene.clock.now(), now.time
         if job is not None:
             self.settle(machine, rule, job, result)
@@ -138,10 +141,7 @@ class Course:
         if rule.verify.condition is None:
             seen, helped = found, found.holds_for(machine.subject) is False
         else:
-            try:
-                seen = rule.verify.condition.evaluate(now)
-            except Exception as error:  # noqa: BLE001  # a plugin's code
-                seen = Found(None, f"cannot be looked at: {describe(error)}")
+            seen = self.check(rule, rule.verify.condition, now)
             helped = seen.holds_for(machine.subject) is True
         if helped and elapsed <= rule.verify.within:
             self._scene.note("verified", {**about(machine), "why": seen.why})
@@ -154,6 +154,29 @@ class Course:
             self._scene.ledger.failed(key, self._scene.clock.now())
         self.fail(machine, rule, f"did not help within {rule.verify.within:g} s: {seen.why}")
         return True
+
+    def to_check(self) -> list[tuple[Rule, Condition]]:
+        """The conditions, with their rules, by which something may be verified now."""
+        found: dict[RuleKey, tuple[Rule, Condition]] = {}
+        for machine in self._scene.kept.all.values():
+            rule = self._scene.kept.rule_of(machine) if machine.state == "verifying" else None
+            verify = None if rule is None else rule.verify
+            if rule is None or verify is None or verify.condition is None:
+                continue
+            if self._scene.clock.now() - machine.acted > verify.after:
+                found[rule.key] = rule, verify.condition
+        return list(found.values())
+
+    def check(self, rule: Rule, condition: Condition, now: Now) -> Found:
+        """What the condition says that verifies a rule: asked once in a look at the rules, for all subjects."""
+        if now is not self._seen_at:
+            self._seen, self._seen_at = {}, now
+        if rule.key not in self._seen:
+            try:
+                self._seen[rule.key] = condition.evaluate(now)
+            except Exception as error:  # noqa: BLE001  # a plugin's code
+                self._seen[rule.key] = Found(None, f"cannot be looked at: {describe(error)}")
+        return self._seen[rule.key]
 
     def _helped(self, machine: Machine, rule: Rule, result: str, now: Now) -> None:
         for key in machine.keys:

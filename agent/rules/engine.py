@@ -22,7 +22,9 @@ from agent.plugin.host import Host
 from agent.rules.extension import Now
 from agent.rules.ledger import Ledger
 from agent.rules.machine import Machine
-from agent.rules.model import Found, Rule
+from agent.rules.machines import ReadAgain
+from agent.rules.model import Condition, Found, Rule, RuleKey
+from agent.rules.recorded import Recorded
 from agent.rules.remedy import Remedies
 from agent.rules.runner import Runner, ThreadRunner
 from agent.rules.settings import EngineSettings
@@ -63,6 +65,7 @@ class RuleEngine:
         boot: str | None = None,
         wall: Callable[[], float] = time.time,
         runner: Runner | None = None,
+        read: ReadAgain | None = None,
     ) -> None:
         self._lock = threading.RLock()
         self._audit, self._store, self._host, self._wall = audit, store, host, wall
@@ -71,12 +74,12 @@ class RuleEngine:
         self._clock = EngineClock(clock, boot_id() if boot is None else boot)
         self._clock.resume(store.meta("clock"))
         self._clock_kept = 0.0  # engine time, in this process
-        self._found: dict[str, Found] = {}
+        self._found: dict[RuleKey, Found] = {}
         self._now: Now | None = None
         self._killed = ""  # why no action is begun
         self._storm = Storm(settings, bool(store.meta("storm")))
         self.trouble = ""  # why decisions cannot be kept at the moment
-        self._remedies = self._take_up(runner or ThreadRunner())
+        self._remedies = self._take_up(runner or ThreadRunner(), read)
         self._look_for_kill_switch()
 
     def step(self, now: Now) -> None:
@@ -84,7 +87,7 @@ class RuleEngine:
         with self._lock:
             self._now = now
             self._look_for_kill_switch()
-            self._found = {name: self._look(rule, now) for name, rule in self._rules.items()}
+            self._look_at_all(now)
             self._progress(now, fresh=True)
 
     def settle(self) -> None:
@@ -145,21 +148,23 @@ class RuleEngine:
                 self._remedies.reset(rule)
                 self._note("reset", {"rule": rule, "who": who})
 
-    def use(self, rules: Iterable[Rule], settings: EngineSettings) -> None:
-        """Other rules from now on. What a rule that is gone or was changed was about to do is given up."""
+    def use(self, rules: Iterable[Rule], settings: EngineSettings, read: ReadAgain | None = None) -> None:
+        """Other rules from now on. What a rule that is gone or was changed was about to do is given up; what it has
+        begun goes on by the old text, as `read` reads it with the plugins of today, or without `read` is given up, too.
+        """
         with self._lock:
             self._rules = {rule.name: rule for rule in rules}
             self._settings = settings
             self._storm.settings = settings
             self._found = {}
-            self._remedies.use(self._rules, settings)
+            self._remedies.use(self._rules, settings, read, self._wall())
             self._look_for_kill_switch()
 
     def forecasts_wanted(self) -> dict[str, float]:
         """The metrics whose forecasts rules ask for, with how far ahead, in seconds."""
         wanted: dict[str, float] = {}
         with self._lock:
-            for rule in self._rules.values():
+            for rule in self._all():
                 for condition in (rule.when, rule.verify and rule.verify.condition):
                     for metric, horizon in condition.horizons().items() if condition else ():
                         wanted[metric] = max(horizon, wanted.get(metric, 0.0))
@@ -189,7 +194,7 @@ class RuleEngine:
         """Why a rule does or does not act, as JSON. Raises PredisError for an unknown rule."""
         with self._soon():
             rule = self._rule(name)
-            found = self._found.get(name, _NOT_YET)
+            found = self._found.get(rule.key, _NOT_YET)
             return {
                 "rule": name,
                 "where": rule.where,
@@ -208,7 +213,8 @@ class RuleEngine:
 
     def holds(self, name: str) -> bool | None:
         """Whether a rule's condition held when it was looked at last."""
-        return self._found.get(name, _NOT_YET).holds
+        rule = self._rules.get(name)
+        return None if rule is None else self._found.get(rule.key, _NOT_YET).holds
 
     def names(self) -> list[str]:
         """The rules' names."""
@@ -220,7 +226,11 @@ class RuleEngine:
             self._killed = self._killed or "the agent stops"
             self._remedies.killed = self._killed
 
-    def _take_up(self, runner: Runner) -> Remedies:
+    def _all(self) -> list[Rule]:
+        """The rules in force, and those that something under way goes by."""
+        return [*self._rules.values(), *self._remedies.kept.superseded.values()]
+
+    def _take_up(self, runner: Runner, read: ReadAgain | None) -> Remedies:
         remedies = Remedies(
             self._rules,
             self._settings,
@@ -230,8 +240,9 @@ class RuleEngine:
             host=self._host,
             note=self._note,
             runner=runner,
+            read=read,
         )
-        now = Now(self._wall(), Snapshot(self._wall()), _NoHistory())
+        now = Now(self._wall(), Snapshot(self._wall()), Recorded({}))  # before the first step nothing is known
         with self._store.changes():
             remedies.recover(now)
             remedies.kept.save()
@@ -275,10 +286,24 @@ class RuleEngine:
         with suppress(sqlite3.Error):
             self._remedies.fall_back(self._counted())
 
+    def _look_at_all(self, now: Now) -> None:
+        """Each condition in its turn, and those that verify as well: slow plugins may leave time for some only."""
+        course = self._remedies.course
+        looks: list[tuple[tuple[int, int], Rule, Condition | None]] = [
+            (rule.when.turn(), rule, None) for rule in self._all()
+        ]
+        looks += [(condition.turn(), rule, condition) for rule, condition in course.to_check()]
+        self._found = {}
+        for _, rule, condition in sorted(looks, key=lambda look: look[0]):
+            if condition is None:
+                self._found[rule.key] = self._look(rule, now)
+            else:
+                course.check(rule, condition, now)
+
     def _look(self, rule: Rule, now: Now) -> Found:
         try:
             found = rule.when.evaluate(now)
-            if rule.when.has_clear() and self._remedies.kept.is_on(rule.name):
+            if rule.when.has_clear() and self._remedies.kept.is_on(rule):
                 found = self._remedies.kept.with_hysteresis(rule, found, rule.when.evaluate(now, staying=True))
             return found
         except Exception as error:
@@ -359,6 +384,7 @@ class RuleEngine:
             "rule": machine.rule,
             "subject": machine.subject,
             "state": machine.state,
+            "superseded": machine.superseded,
             "since": round(now - machine.since, 3),  # seconds
             "why": machine.why,
             "reason": machine.reason,
@@ -368,22 +394,3 @@ class RuleEngine:
             "last_result_at": machine.result_at,
             "rests_for": round(max(0.0, machine.rest_until - now), 3) if machine.state == "resting" else 0.0,
         }
-
-
-class _NoHistory:
-    """Before the first step nothing is known."""
-
-    def keys(self, metric: str) -> list[Any]:
-        return []
-
-    def points(self, key: Any, start: float, end: float) -> list[Any]:
-        return []
-
-    def points_of(self, keys: Any, start: float, end: float) -> Iterator[Any]:
-        return iter(())
-
-    def histogram_points(self, key: Any, start: float, end: float) -> list[Any]:
-        return []
-
-    def latest(self, keys: Any) -> dict[Any, Any]:
-        return {}

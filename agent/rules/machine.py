@@ -68,6 +68,7 @@ class Machine:
     reason: str = ""  # what a guard says, or why it failed
     guard: str = ""  # which guard that is
     version: str = ""  # the rule's, when it fired
+    superseded: bool = False  # its rule was changed or removed since, and it goes on by the old text
     run: str = ""  # the name of this remedy, the beginning of its intents'
     number: int = 0  # of intents so far
     told: bool = False
@@ -125,6 +126,11 @@ class Machine:
         if self.state in FORGOTTEN:
             document["state"] = "idle"
         return document
+
+    @property
+    def under_way(self) -> bool:
+        """Whether something was changed, which is verified, taken back and told of whatever becomes of the rule."""
+        return self.state in ("verifying", "undoing", "escalating") or (self.state == "acting" and self.changed)
 
     @staticmethod
     def load(document: Mapping[str, Any]) -> Machine:

@@ -17,6 +17,8 @@ _LABEL = re.compile(r"\{([^{}]+)\}")
 
 Severity = Literal["info", "warning", "error"]
 Labels = Mapping[str, str]
+RuleKey = tuple[str, str]
+"""Name and version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,9 @@ class Condition(Protocol):
 
     def horizons(self) -> Mapping[str, float]:
         """The metrics whose forecast it needs, with how far ahead, in seconds."""
+
+    def turn(self) -> tuple[int, int]:
+        """Its place among all in one look at the rules, lowest first: see bounded.Turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,12 @@ class Rule:
     where: str = ""
     looks_at: tuple[str, ...] = ()  # metrics, or shell patterns of them
     version: str = ""  # differs when the rule was changed
+    text: str = field(default="", repr=False)  # what `RuleReader.read_again` takes
+
+    @property
+    def key(self) -> RuleKey:
+        """What tells it from all others, its own former texts included."""
+        return self.name, self.version
 
     @property
     def changes_state(self) -> bool:

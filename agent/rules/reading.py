@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,17 @@ class RuleReader:
         self._check_cycles(found)
         return found
 
+    def read_again(self, text: str) -> RuleSet:
+        """The rule of `Rule.text`, with the defaults that it was read with and with what plugins add today."""
+        document = json.loads(text)
+        file, _, line = document["where"].rpartition(":")
+        sources = Sources(Path(file).parent)
+        sources.add_layer({"rule": [document["raw"]]}, {("rule",): Place(file, int(line))})
+        one = _OneRule(self, Path(file), sources, ("rule", 0)).read(self._environ, Defaults(**document["defaults"]))
+        found = RuleSet(problems=one.problems, secrets=list(secrets_of(sources, self._environ)))
+        found.rules += [one.rule] if one.rule is not None else []
+        return found
+
     def _file(self, file: Path, found: RuleSet, *, pack: bool) -> None:
         sources, problems = Sources(file.parent), found.problems
         sources.places[()] = Place(str(file))
@@ -183,6 +194,7 @@ class _OneRule:
         then = tuple(step.step for step in steps[: len(table.then)] if step.step is not None)
         escalate = tuple(step.step for step in steps[len(table.then) :] if step.step is not None)
         limit, place = table.limit, self._sources.place(self._at)
+        where = f"{self._file}:{place.line if place is not None and place.line else 1}"
         self.rule = Rule(
             name=table.name,
             when=when,
@@ -201,9 +213,10 @@ class _OneRule:
             dry_run=defaults.dry_run if table.dry_run is None else table.dry_run,
             severity=table.severity,
             description=table.description,
-            where=f"{self._file}:{place.line if place is not None and place.line else 1}",
+            where=where,
             looks_at=tuple(sorted(set(when.metrics()))),
             version=_version([raw, defaults.dry_run]),
+            text=json.dumps({"where": where, "raw": raw, "defaults": asdict(defaults)}, default=str),
         )
         return self
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from agent.export.model import Event
 from agent.plugin.host import Host
 from agent.rules.course import Course
 from agent.rules.door import Door
@@ -16,8 +17,8 @@ from agent.rules.extension import Now
 from agent.rules.jobs import Jobs, Note, about
 from agent.rules.ledger import Ledger
 from agent.rules.machine import FORGOTTEN, WITH_JOBS, Job, Machine
-from agent.rules.machines import Machines, Place
-from agent.rules.model import Found, Rule
+from agent.rules.machines import Machines, Place, ReadAgain
+from agent.rules.model import Found, Rule, RuleKey
 from agent.rules.runner import Runner
 from agent.rules.scene import Scene
 from agent.rules.settings import EngineSettings
@@ -43,10 +44,11 @@ class Remedies:
         host: Host,
         note: Note,
         runner: Runner,
+        read: ReadAgain | None = None,
     ) -> None:
         self._store, self._clock, self._host, self._note = store, clock, host, note
         self._jobs = Jobs(store=store, ledger=ledger, clock=clock, host=host, note=note, runner=runner)
-        self.kept = Machines(rules, store=store, jobs=self._jobs, clock=clock, note=note)
+        self.kept = Machines(rules, store=store, jobs=self._jobs, clock=clock, note=note, read=read)
         self._scene = Scene(rules, settings, store, clock, note, self._jobs, self.kept)
         self._course = Course(self._scene)
         self._door = Door(self._scene, self._course)
@@ -57,6 +59,11 @@ class Remedies:
     def machines(self) -> dict[Place, Machine]:
         """All of them, by rule and subject."""
         return self.kept.all
+
+    @property
+    def course(self) -> Course:
+        """From the end of an action to the end of a remedy."""
+        return self._course
 
     @property
     def ledger(self) -> Ledger:
@@ -72,30 +79,32 @@ class Remedies:
     def killed(self, why: str) -> None:
         self._jobs.killed = why
 
-    def look(self, found: Mapping[str, Found], now: Now) -> None:
+    def look(self, found: Mapping[RuleKey, Found], now: Now) -> None:
         """What the conditions say now: rules begin to wait, fire, or calm down."""
         if self._clock.now() - self._forgot >= _FORGET_EVERY:
             self._forgot = self._clock.now()
             self._store.forget_old(self._forgot)
-        for name in self._scene.rules:
-            seen = found[name]
+        self.kept.tidy()
+        for name, rule in self._scene.rules.items():
+            seen = found[rule.key]
             holding: Mapping[str, Mapping[str, str]] = seen.subjects or ({"": {}} if seen.holds else {})
             for subject in sorted(holding)[: self._scene.settings.max_subjects] if seen.holds else ():
                 self.machines.setdefault((name, subject), Machine(name, subject, dict(holding[subject])))
         for place, machine in list(self.machines.items()):
-            rule_ = self._scene.rules.get(machine.rule)
-            if rule_ is not None:
-                self._look(place, machine, rule_, found[machine.rule], now)
+            if (its := self.kept.rule_of(machine)) is not None and its.key in found:
+                self._look(place, machine, its, found[its.key], now)
 
-    def advance(self, found: Mapping[str, Found], now: Now, storm: str, *, fresh: bool) -> bool:
+    def advance(self, found: Mapping[RuleKey, Found], now: Now, storm: str, *, fresh: bool) -> bool:
         """Every machine one thing further; gives whether any moved."""
         self._scene.storm = storm
         moved = False
         for place, machine in list(self.machines.items()):
-            rule = self._scene.rules.get(machine.rule)
+            rule = self.kept.rule_of(machine)
             if rule is None or machine.state in FORGOTTEN or machine.state == "resting":
                 continue
-            seen = found.get(machine.rule, Found(None, "was not looked at yet"))
+            if machine.superseded and not machine.under_way:
+                continue  # its plan was outdated, say: nothing begins anew by an old text
+            seen = found.get(rule.key, Found(None, "was not looked at yet"))
             if self._once(machine, rule, seen, now, fresh):
                 self.kept.dirty.add(place)
                 moved = True
@@ -147,6 +156,7 @@ class Remedies:
                 self.ledger.unblock(intent.id, self._clock.now())  # a message that hung: its thread is gone
             elif intent.blocks:
                 self._ask_what_hung(intent, now)
+        self._tell_of_lost(now.time)
         self._store.forget_old(self._clock.now())
 
     def fall_back(self, ledger: Ledger) -> None:
@@ -162,14 +172,15 @@ class Remedies:
             if intent is not None and intent.outcome is None and machine.current not in self._asking:
                 self._jobs.wait_again(intent)
 
-    def use(self, rules: Mapping[str, Rule], settings: EngineSettings) -> None:
-        """Other rules from now on; remedies of those that are gone or changed are given up."""
+    def use(self, rules: Mapping[str, Rule], settings: EngineSettings, read: ReadAgain | None, wall: float) -> None:
+        """Other rules from now on; what is under way goes on by the old ones, which `read` reads again, if it does."""
         self._scene.rules, self._scene.settings = rules, settings
         self.ledger.topology = settings.topology
         with self._store.changes():
-            self.kept.use(rules)
+            self.kept.use(rules, read)
             self.kept.save()
         self.kept.dirty.clear()
+        self._tell_of_lost(wall)
 
     def answer(self, approval: str, who: str, wall: float, *, yes: bool) -> bool:
         """A person's answer to what waits for approval; False when nothing of that name does."""
@@ -208,6 +219,8 @@ class Remedies:
             machine.begin(os.urandom(8).hex())
             machine.labels = dict(found.subjects.get(machine.subject, {}))
             machine.fired, machine.fired_at, machine.why, machine.version = time, now.time, found.why, rule.version
+            machine.superseded = False
+            self._store.keep_text(rule.name, rule.version, rule.text)
             machine.go("held", time)
             self.kept.dirty.add(place)
             open_ones = [incident.id for incident in now.incidents if incident.closed is None][:_OPEN_ONES]
@@ -251,6 +264,15 @@ class Remedies:
             self._course.after_jobs(machine, rule, now)
         return True
 
+    def _tell_of_lost(self, wall: float) -> None:
+        """What was changed and is neither verified nor undone needs a person."""
+        for machine, why in self.kept.lost:
+            title = f"Rule {machine.rule} does not end what it began"
+            attributes = {"rule": machine.rule, "subject": machine.subject, "run": machine.run}
+            text = f"{why}; it is neither verified nor undone ({machine.why})"
+            self._scene.events.append(Event(wall, "remediation", title, text, "error", attributes))
+        self.kept.lost = []
+
     def _ask_what_hung(self, intent: Intent, now: Now) -> None:
         """Its thread is gone, but what it asked others to do may go on: its target stays alone until that is known."""
         rule, machine = self._scene.rules.get(intent.rule), self.machines.get((intent.rule, intent.subject))
@@ -262,8 +284,8 @@ class Remedies:
                 return
 
     def _resume(self, machine: Machine, now: Now) -> None:
-        rule, intent = self._scene.rules[machine.rule], self._store.intent(machine.current)
-        if intent is None or machine.job is None:
+        rule, intent = self.kept.rule_of(machine), self._store.intent(machine.current)
+        if rule is None or intent is None or machine.job is None:
             machine.current, machine.job = "", None
         elif intent.outcome is not None:
             self._jobs.give_again(intent)

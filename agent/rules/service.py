@@ -30,9 +30,11 @@ from agent.metrics.model import Kind, MetricSpec, Sample, SeriesKey, Snapshot
 from agent.plugin.guard import Guarded, Overdue, Raised, describe
 from agent.plugin.host import Host
 from agent.plugin.loaded import LoadedPlugin
-from agent.rules.bounded import BoundedAction, BoundedCondition, Looks
+from agent.rules.bounded import BoundedAction, BoundedCondition, Looks, Round
 from agent.rules.engine import RuleEngine
 from agent.rules.extension import ActionType, ConditionType, Now
+from agent.rules.machines import ReadAgain
+from agent.rules.model import Rule
 from agent.rules.reading import Defaults, RuleReader, RuleSet
 from agent.rules.settings import KILL_SWITCH, STATE_FILE, EngineSettings
 from agent.rules.store import RuleStore
@@ -75,6 +77,7 @@ class PreparedRules:
 
     loaded: LoadedConfig
     found: RuleSet
+    reader: RuleReader | None = None  # None: rules are off
 
 
 class Rules:
@@ -121,7 +124,7 @@ class Rules:
         self._parts.learn(found.secrets)
         if strict and found.problems:
             raise ConfigError(found.problems)
-        return PreparedRules(loaded, found)
+        return PreparedRules(loaded, found, reader)
 
     def use(self, prepared: PreparedRules) -> None:
         """Put rules in force. Never raises: files that cannot be used are tried again later."""
@@ -133,7 +136,8 @@ class Rules:
                 else:
                     if self._audit is not None:
                         self._audit.limits = audit_limits_of(prepared.loaded)
-                    self._engine.use(prepared.found.rules, settings_of(prepared.loaded))
+                    rules, settings = prepared.found.rules, settings_of(prepared.loaded)
+                    self._engine.use(rules, settings, self._reading_again(prepared.reader))
                 self._error = None
                 self._show()
             except Exception as error:  # noqa: BLE001  # whatever it is, the agent goes on without rules
@@ -230,7 +234,9 @@ class Rules:
             audit.begin({"version": agent.__version__})
             host = self._parts.host(prepared.loaded)
             scrubbed = _Scrubbed(audit, self._parts.scrub)
-            engine = RuleEngine(prepared.found.rules, host, scrubbed, store, settings_of(prepared.loaded))
+            rules, settings = prepared.found.rules, settings_of(prepared.loaded)
+            read = self._reading_again(prepared.reader)
+            engine = RuleEngine(rules, host, scrubbed, store, settings, read=read)
         except Exception:
             audit.close()
             store.close()
@@ -238,6 +244,20 @@ class Rules:
         self._audit = audit
         self._closes = [audit.close, store.close]
         return engine
+
+    def _reading_again(self, reader: RuleReader | None) -> ReadAgain | None:
+        """What reads rules that something under way goes by though they are not in force any more."""
+        if reader is None:
+            return None
+
+        def read(text: str) -> Rule:
+            found = reader.read_again(text)
+            self._parts.learn(found.secrets)
+            if found.problems:
+                raise ConfigError(found.problems)
+            return found.rules[0]
+
+        return read
 
     def _loop(self) -> None:
         retry = time.monotonic()
@@ -345,12 +365,15 @@ def added(plugins: Iterable[LoadedPlugin]) -> tuple[list[ActionType], list[Condi
     actions: list[ActionType] = []
     conditions: list[ConditionType] = []
     problems: list[Problem] = []
+    round_ = Round()
     for plugin in plugins:
         try:
             if plugin.implements("predis_actions"):
                 actions += Guarded(partial(_actions, plugin), f"actions of {plugin.name}").result(_DEADLINE)
             if plugin.implements("predis_conditions"):
-                conditions += Guarded(partial(_conditions, plugin), f"conditions of {plugin.name}").result(_DEADLINE)
+                conditions += Guarded(partial(_conditions, plugin, round_), f"conditions of {plugin.name}").result(
+                    _DEADLINE
+                )
         except (Overdue, Raised) as error:
             what = describe(error.error) if isinstance(error, Raised) else f"not done after {_DEADLINE:g} s"
             mend = "mend the plugin, or disable it"
@@ -363,6 +386,6 @@ def _actions(plugin: LoadedPlugin) -> list[ActionType]:
     return [BoundedAction(kind, looks) for kind in plugin.actions()]
 
 
-def _conditions(plugin: LoadedPlugin) -> list[ConditionType]:
-    looks = Looks(plugin.name, plugin.config.deadline, "conditions")
+def _conditions(plugin: LoadedPlugin, round_: Round) -> list[ConditionType]:
+    looks = Looks(plugin.name, plugin.config.deadline, "conditions", round_)
     return [BoundedCondition(kind, looks) for kind in plugin.conditions()]

@@ -28,6 +28,7 @@ create table if not exists intents (
     ended real, outcome text, detail text, undo text, blocks integer not null default 0);
 create index if not exists open_intents on intents (started) where outcome is null or blocks = 1;
 create index if not exists intents_by_start on intents (started);
+create table if not exists texts (rule text, version text, text text not null, primary key (rule, version));
 create table if not exists failures (key text primary key, count integer not null, time real not null);
 """
 
@@ -136,6 +137,17 @@ class RuleStore:
             else:
                 self._db.execute("insert or replace into machines values (?, ?, ?)", (rule, subject, json.dumps(state)))
 
+    def text(self, rule: str, version: str) -> str | None:
+        """What a rule was when something fired by it; None: that is not kept."""
+        with self._lock:
+            row = self._db.execute("select text from texts where rule = ? and version = ?", (rule, version)).fetchone()
+        return None if row is None else str(row[0])
+
+    def keep_text(self, rule: str, version: str, text: str) -> None:
+        """Keep what a rule is, for what it begins."""
+        with self._lock:
+            self._db.execute("insert or ignore into texts values (?, ?, ?)", (rule, version, text))
+
     def begin(self, intent: Intent) -> None:
         """Write down what is about to be done."""
         with self._lock:
@@ -216,6 +228,10 @@ class RuleStore:
         with self._lock:
             self._db.execute(
                 "delete from intents where outcome is not null and blocks = 0 and ended < ?", (now - _KEPT,)
+            )
+            self._db.execute(
+                "delete from texts where not exists (select 1 from machines where machines.rule = texts.rule"
+                " and json_extract(machines.state, '$.version') = texts.version)"
             )
 
     def _intents(self, where: str, *values: object) -> Iterator[Intent]:

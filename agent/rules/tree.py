@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.metrics.catalogue import Catalogue
+from agent.rules.bounded import BoundedCondition
 from agent.rules.conditions import BuiltIn
 from agent.rules.extension import ConditionType, Now
 from agent.rules.jobs import plain_text
 from agent.rules.model import Condition, Found
 from agent.rules.series import subject_of
+
+FIRST = (0, 0)
+"""The turn of what takes no time that is worth a thought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,9 @@ class Leaf:
     def horizons(self) -> Mapping[str, float]:
         find = getattr(self.type, "horizons", None)
         return {} if find is None else dict(find(self.params))
+
+    def turn(self) -> tuple[int, int]:
+        return FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,12 @@ class PluginLeaf:
     def horizons(self) -> Mapping[str, float]:
         return {}
 
+    def turn(self) -> tuple[int, int]:
+        if not isinstance(self.type, BoundedCondition):
+            return FIRST
+        turn = self.type.turn(self.params)
+        return turn.due, turn.misses
+
 
 @dataclass(frozen=True, slots=True)
 class _Several:
@@ -77,6 +90,9 @@ class _Several:
             for metric, horizon in part.horizons().items():
                 longest[metric] = max(horizon, longest.get(metric, 0.0))
         return longest
+
+    def turn(self) -> tuple[int, int]:
+        return max((part.turn() for part in self.parts), default=FIRST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,13 @@ XIDS = MetricSpec(
     ("gpu", "xid"),
 )
 
-GRAVE = ("48", "63", "64", "74", "79", "94", "95", "119", "120")
-"""Errors of memory, NVLink, bus and the GPU's own processor (GSP), after which the GPU has to be reset or looked after.
-The rule gpu-xid-grave has the same."""
+# fmt: off
+GRAVE = (
+    "46", "48", "62", "64", "74", "79", "95", "109", "110", "119", "120", "136", "140", "143", "155", "156", "158",
+)
+# fmt: on
+"""Those after which the GPU, or the machine, is to be reset at once, by NVIDIA's "Analyzing Xid Errors with the Xid
+Catalog". The rule gpu-xid-grave has the same, and says why others are not in it."""
 
 WAIT_MS = 1
 """For an event at most. Not 0: by NVML's documentation that waits for nothing, but by that of NVIDIA's cuda.core, which

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.installed import install
+
 _numbers = itertools.count()
 
 GOOD = """
@@ -46,11 +48,7 @@ class Foreign:
         module = f"foreign_{next(_numbers)}"
         source = self.folder / f"{module}.py"
         source.write_text(textwrap.dedent(code))
-        info = self.folder / f"{module}-1.0.dist-info"
-        info.mkdir()
-        name = distribution or module
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[predis_agent.plugins]\n{plugin} = {module}:{entry}\n")
+        install(self.folder, distribution or module, {plugin: f"{module}:{entry}"}, stem=module)
         return source
 
 

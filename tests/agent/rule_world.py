@@ -18,7 +18,8 @@ from agent.metrics.model import Kind, MetricSpec, SeriesKey
 from agent.plugin.host import CacheAddress, Host
 from agent.rules.engine import RuleEngine
 from agent.rules.extension import Now, Outcome, Plan, PlanOutdated, Task
-from agent.rules.reading import Defaults, RuleReader
+from agent.rules.model import Rule
+from agent.rules.reading import Defaults, RuleReader, RuleSet
 from agent.rules.recorded import Recorded, Value
 from agent.rules.runner import InlineRunner, Runner
 from agent.rules.settings import EngineSettings
@@ -161,10 +162,8 @@ class World:
         self.catalogue = catalogue()
         file = folder / "rules.toml"
         file.write_text(text)
-        self.set_ = RuleReader(
-            self.catalogue, self.actions, defaults=defaults or Defaults(dry_run=False, share=1.0)
-        ).read([file])
-        assert not self.set_.problems, "\n".join(map(str, self.set_.problems))
+        self.file, self.defaults = file, defaults or Defaults(dry_run=False, share=1.0)
+        self.set_ = self.read()
         self.time = 1_000_000.0  # Unix seconds
         self.monotonic, self.boot = 0.0, "first"
         self.values: dict[SeriesKey, list[tuple[float, Value]]] = {}
@@ -177,6 +176,18 @@ class World:
         self.runner = runner or InlineRunner()
         self.path = store
         self.engine = self.open()
+
+    def read(self) -> RuleSet:
+        """The rules of its file."""
+        found = RuleReader(self.catalogue, self.actions, defaults=self.defaults).read([self.file])
+        assert not found.problems, "\n".join(map(str, found.problems))
+        return found
+
+    def read_again(self, text: str) -> Rule:
+        """A rule that is not in the file any more."""
+        found = RuleReader(self.catalogue, self.actions).read_again(text)
+        assert not found.problems, "\n".join(map(str, found.problems))
+        return found.rules[0]
 
     def open(self) -> RuleEngine:
         """Another engine on the same state: as after a restart."""
@@ -191,6 +202,7 @@ class World:
             boot=self.boot,
             wall=lambda: self.time,
             runner=self.runner,
+            read=self.read_again,
         )
         return self.engine
 

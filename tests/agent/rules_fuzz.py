@@ -3,9 +3,10 @@
     python -m tests.agent.rules_fuzz 1000000 [SEED]
 
 Each event is one of: time passes and the engine looks; series fall ill or get well; an action ends, well or not, or
-goes on hanging; what plans rest on changes; a person approves, denies, resets, stops, resumes; the wall clock jumps;
-the agent is killed, at a random moment or between an intent and its outcome, inside a commit, inside a write to the
-audit log. What is then done is judged by rules_judge.py.
+goes on hanging; what plans rest on changes; a person approves, denies, resets, stops, resumes, or edits a rule, removes
+one or brings it back, by a reload or while the agent is off; the wall clock jumps; the agent is killed, at a random
+moment or between an intent and its outcome, inside a commit, inside a write to the audit log. What is then done is
+judged by rules_judge.py.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from agent.metrics.model import Snapshot
 from agent.plugin.host import CacheAddress, Host
 from agent.rules.engine import RuleEngine
 from agent.rules.extension import Now, Outcome, Plan, PlanOutdated, Task, Verdict
+from agent.rules.model import Rule
 from agent.rules.reading import RuleReader
 from agent.rules.settings import EngineSettings
 from agent.rules.store import RuleStore
@@ -207,12 +209,10 @@ class Fuzz:
         self.judge.slack = self._slack
         self._pending: dict[str, Callable[[], None]] = {}
         self._mortal = False
-        file = folder / "rules.toml"
-        file.write_text(RULES)
-        reader = RuleReader(catalogue(), (Fuzzed(self), FuzzedTell(self)), (Ill(self),))
-        read = reader.read([file])
-        assert not read.problems, read.problems
-        self._rules = [rule if rule.name == "dry" else replace(rule, dry_run=False) for rule in read.rules]
+        self._file = folder / "rules.toml"
+        self._reader_of_rules = RuleReader(catalogue(), (Fuzzed(self), FuzzedTell(self)), (Ill(self),))
+        self._texts = {name: f"[[rule]]{text}" for name, text in zip(LAWS, RULES.split("[[rule]]")[1:], strict=True)}
+        self._rules = self._read()
         address = CacheAddress(folder / "s", "", 0, None, folder / "a")
         self._host = Host(folder, address, "0", logging.getLogger("fuzz"))
         self._settings = EngineSettings(
@@ -303,12 +303,41 @@ class Fuzz:
         elif draw < 0.9705:
             self.judge.reset(self._time)
             for name in LAWS:
-                self._engine.reset(name, "a person")
+                with suppress(PredisError):  # it was removed
+                    self._engine.reset(name, "a person")
         elif draw < 0.9705 + self._kill_rate:
             raise Killed
+        elif draw < 0.974 + self._kill_rate:
+            self._edit()
+            self._engine.use(self._rules, self._settings, self._read_again)
         else:
             self._time += self.random.random()
             self._engine.settle()
+
+    def _edit(self) -> None:
+        """A rule is removed, or brought back, or says another thing that makes no difference."""
+        name = self.random.choice(list(LAWS))
+        text = self._texts[name]
+        if self.random.random() < 0.3:
+            text = text.replace("enabled = false\n", "") if "enabled" in text else f"{text}enabled = false\n"
+        else:
+            text = f'{text}# so\ndescription = "so"\n' if "# so" not in text else text[: text.index("# so")]
+        self._texts[name] = text
+        self._rules = self._read()
+
+    def _read(self) -> list[Rule]:
+        self._file.write_text("".join(self._texts.values()))
+        read = self._reader_of_rules.read([self._file])
+        assert not read.problems, read.problems
+        return [self._really(rule) for rule in read.rules]
+
+    def _read_again(self, text: str) -> Rule:
+        (rule,) = self._reader_of_rules.read_again(text).rules
+        return self._really(rule)
+
+    @staticmethod
+    def _really(rule: Rule) -> Rule:
+        return rule if rule.name == "dry" else replace(rule, dry_run=False)
 
     def _pass(self, seconds: float) -> None:
         self._time += seconds
@@ -379,6 +408,8 @@ class Fuzz:
                 self._lost[approval] += self._time - known
         while True:
             self._pending.clear()
+            if self.random.random() < 0.3:
+                self._edit()
             self._store.close()
             self._reader.close()
             try:
@@ -406,6 +437,7 @@ class Fuzz:
             boot=f"boot {self._boots}",
             wall=lambda: self._time + self._offset,
             runner=self,
+            read=self._read_again,
         )
 
 

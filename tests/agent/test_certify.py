@@ -13,6 +13,7 @@ import pytest
 from agent.cli.plugin import Scaffold
 from agent.metrics.docs import shipped_entry_points
 from tests.agent.test_cli import predis_agent
+from tests.installed import install
 from tests.servers import free_port
 
 KINDS = [kind.value for kind in Scaffold]
@@ -175,13 +176,9 @@ def test_the_list_shows_what_was_certified_until_the_code_changes(scaffolds: Pat
     # given an installed plugin
     site = tmp_path / "site"
     shutil.copytree(scaffolds / "predis-a-collector" / "predis_a_collector", site / "predis_a_collector")
-    info = site / "predis_a_collector-0.1.0.dist-info"
-    info.mkdir()
     readme = (scaffolds / "predis-a-collector" / "README.md").read_text()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: predis-a-collector\nVersion: 0.1.0\n\n{readme}")
-    (info / "entry_points.txt").write_text(
-        "[predis_agent.plugins]\na_collector = predis_a_collector.plugin:ACollector\n"
-    )
+    plugins = {"a_collector": "predis_a_collector.plugin:ACollector"}
+    install(site, "predis-a-collector", plugins, version="0.1.0", readme=readme)
     (tmp_path / "agent.toml").write_text('[agent]\ndata_dir = "data"\n')
 
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -27,6 +27,8 @@ def test_random_events_and_kills_never_break_the_law(tmp_path: Path) -> None:
         "verified",
         "plan outdated",
         "kill switch",
+        "goes on",
+        "abandoned",
     ):
         assert counts[f"audit {kind}"] > 0, kind
 

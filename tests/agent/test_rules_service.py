@@ -9,10 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from agent.config import load_config
+from agent.config.models import PluginConfig
 from agent.config.scrub import Scrubber
 from agent.config.show import MASK
 from agent.errors import ConfigError, PredisError
@@ -26,6 +29,7 @@ from agent.plugin.loaded import LoadedPlugin
 from agent.rules.actions import EventAction
 from agent.rules.service import Parts, Rules
 from agent.rules.settings import KILL_SWITCH
+from tests.agent.rule_world import Act
 from tests.waiting import wait_until
 
 LOAD = MetricSpec("predis_test_load", Kind.gauge, "A load.")
@@ -210,6 +214,40 @@ def test_limits_of_the_audit_log_and_what_overlaps_are_in_force_after_a_reload(w
     topology = engine._remedies.ledger.topology
     assert topology.overlap("pod:a-1", "node:a")
     assert topology.overlap("tenant:shop", "prefix:shop:cart:")
+
+
+def test_what_a_rule_has_begun_goes_on_by_its_old_text_after_a_reload_and_a_restart(world: World) -> None:
+    act = Act()
+    plugin: Any = SimpleNamespace(
+        name="acting",
+        config=PluginConfig(),
+        implements=lambda hook: hook == "predis_actions",
+        actions=lambda: [act],
+    )
+    rule = (
+        RULE.replace('action = "event", title = "high"', 'action = "test.act"')
+        + 'verify = { cleared = true, within = "2s", after = "100ms" }\n'
+    )
+    log = world.folder / "audit.jsonl"
+
+    def kinds() -> list[str]:
+        return [record["kind"] for record in records(log)]
+
+    world.write(rule)
+    world.value = 90.0
+    world.rules.begin(world.loaded, [plugin])
+    wait_until(lambda: log.exists() and "acted" in kinds(), what="it acts")
+    world.write(rule.replace('"test.act"', '"test.act", name = "other"').replace("50", "95"))
+    world.rules.use(world.rules.prepare(world.loaded, [plugin], world.catalogue))
+    assert kinds()[-1] == "goes on"
+    world.rules.stop()
+    world.write(RULE)
+    world.rules = Rules(world.rules._parts)
+    world.rules.begin(world.loaded, [plugin])
+    wait_until(lambda: "escalated" in kinds(), what="it did not help")
+    assert [(target, kind) for _, target, kind in act.ran] == [("thing:local", "run"), ("thing:local", "undo")]
+    assert kinds().count("goes on") == 1
+    assert verify(log).problems == []
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,9 @@ from agent.export.config import ExportConfig
 from agent.export.lanes import Lanes
 from agent.export.retry import Retry
 from agent.export.sent import Sent
-from tests.exporters.known_series import HITS, LEVEL, SERIES, TOOK, install, turns_file
+from tests.exporters.known_series import HITS, LEVEL, PLUGINS, SERIES, TOOK, turns_file
 from tests.exporters.rig import AWS, VENDORS, counted, overrides
+from tests.installed import install
 from tests.servers import Server, free_port, remove_arenas, start_agent, stop_cache_of
 from tests.vendors import faults
 from tests.vendors.book import Point
@@ -81,7 +82,7 @@ class Kills:
         self._folder, self._fakes, self._rng, self._between = folder, fakes, rng, between
         self._data = folder / "agent" / "data"
         (folder / "agent").mkdir()
-        self._packages = install(folder / "packages")
+        self._packages = install(folder / "packages", "known-series", PLUGINS)
         self._port = free_port()
         self.seen = {name: Seen() for name in fakes}
         self.asked = self.spooling = 0  # lives of which the books were seen; kills that left something in a spool

@@ -10,6 +10,7 @@ from agent.api import Histogram, Host, Kind, MetricSpec, Sample, hookimpl
 LEVEL, HITS, TOOK = "predis_known_level", "predis_known_hits_total", "predis_known_time_seconds"
 BOUNDS = (0.001, 0.01, 0.1)
 SERIES = 5
+PLUGINS = {"known_series": "tests.exporters.known_series:KnownSeries"}
 SPECS = (
     MetricSpec(LEVEL, Kind.gauge, "The turn.", labels=("who",)),
     MetricSpec(HITS, Kind.counter, "Each series its own speed.", labels=("who",)),
@@ -51,14 +52,3 @@ class KnownSeries:
 def turns_file(data_dir: Path) -> Path:
     """Has a byte for each turn."""
     return data_dir / "known-series-turns"
-
-
-def install(folder: Path) -> Path:
-    """Makes a folder that, on an agent's PYTHONPATH, has it find the plugin; gives the folder."""
-    metadata = folder / "known_series-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: known-series\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        "[predis_agent.plugins]\nknown_series = tests.exporters.known_series:KnownSeries\n"
-    )
-    return folder

@@ -25,7 +25,8 @@ def series(condition: Condition, moved: bool) -> list[Observed]:
     def one(metric: str, now: float) -> Observed:
         spec = SPECS[metric]
         values = tuple(condition.labels.get(label, "a") for label in spec.labels)
-        before = [(10.0 * row, calm + 0.01 * (row % 2)) for row in range(60)]
+        noise = 0.0 if condition.move == "happens" else 0.01  # any of it has happened
+        before = [(10.0 * row, calm + noise * (row % 2)) for row in range(60)]
         during = [(600 + 10.0 * row, now) for row in range(6)]
         return Observed((metric, values), "x", Meaning.state, before, during, labels=spec.labels)
 
@@ -128,6 +129,54 @@ def test_an_xid_that_came_once_is_found_with_its_number() -> None:
     assert "reports XID 79" in found[0].why
     assert found[0].series == (("predis_gpu_xid_errors_total", ("1", "79")),)
     assert matches([signature], [errors("1", "79")]) == []
+
+
+def test_all_xids_of_a_gpu_are_one_cause_that_names_each_up_to_a_bound() -> None:
+    (signature,) = [signature for signature in SHIPPED if signature.name == "xid error"]
+
+    def errors(gpu: str, xid: int) -> Observed:
+        key = ("predis_gpu_xid_errors_total", (gpu, str(xid)))
+        return Observed(key, "x", Meaning.state, [(590.0, 0.0)], [(600.0, 0.1)], labels=("gpu", "xid"))
+
+    one, two = matches([signature], [errors("0", 48), errors("1", 31), errors("0", 79)])
+    assert (one.component, two.component) == ("gpu:0", "gpu:1")
+    assert "XID 48, 79, by" in one.why
+    assert one.series == tuple(("predis_gpu_xid_errors_total", ("0", xid)) for xid in ("48", "79"))
+    assert "XID 31, by" in two.why
+    (many,) = matches([signature], [errors("0", xid) for xid in range(100, 160)])
+    assert "XID 100, 101, 102, 103, 104 and 55 more, by" in many.why
+    assert len(many.series) == 5
+    assert many.why.count("predis_gpu_xid_errors_total was 0.1") == 1
+
+
+def rates(metric: str, *values: float, before: float = 0.0, **labels: str) -> Observed:
+    """A counter's rates in an incident."""
+    key = (metric, tuple(labels.values()))
+    during = [(600 + 10.0 * row, rate) for row, rate in enumerate(values)]
+    rows = [(10.0 * row, before if row == 59 else 0.0) for row in range(60)]
+    return Observed(key, "x", Meaning.state, rows, during, labels=tuple(labels))
+
+
+def test_one_memory_error_that_was_not_corrected_is_found_and_corrected_ones_are_none() -> None:
+    (signature,) = [signature for signature in SHIPPED if signature.name == "gpu error"]
+
+    def found(kind: str, *values: float) -> list[str]:
+        series = rates("predis_gpu_ecc_errors_total", *values, gpu="3", kind=kind)
+        return [cause.component for cause in matches([signature], [series])]
+
+    assert found("uncorrected", 0.0, 0.1, 0.0, 0.0) == ["gpu:3"], "at the newest value it is over"
+    assert found("uncorrected", 0.0, 0.0) == []
+    assert found("corrected", 5.0, 5.0) == []
+
+
+@pytest.mark.parametrize(("flushed", "before"), [((0.1, 0.0, 0.0), 0.0), ((0.0, 0.0, 0.0), 0.1)])
+def test_a_flush_is_no_model_regression_though_it_came_once(flushed: tuple[float, ...], before: float) -> None:
+    """In a row of the incident, or in the one before: the hit ratio falls after it."""
+    signature = next(s for s in SHIPPED if s.name == "model regression")
+    fallen = [observed for condition in signature.all for observed in series(condition, True)]
+    calm = rates("predis_flushes_total", 0.0, 0.0, 0.0)
+    assert [cause.signature for cause in matches([signature], [*fallen, calm])] == ["model regression"]
+    assert matches([signature], [*fallen, rates("predis_flushes_total", *flushed, before=before)]) == []
 
 
 def test_conditions_are_about_one_and_the_same_gpu() -> None:

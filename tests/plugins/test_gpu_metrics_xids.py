@@ -50,9 +50,9 @@ def test_an_xid_counts_once_and_its_series_began_with_0(
 
 
 def test_each_gpu_has_its_own(nvml: RecordedNvml, plugin: GpuMetrics, collect: Collect) -> None:
-    for gpu, xid in ((0, 48), (1, 94), (1, 94), (1, 48)):
+    for gpu, xid in ((0, 48), (1, 95), (1, 95), (1, 48)):
         nvml.report(gpu, xid)
-    assert some(collect(plugin)) == {("0", "48"): 1, ("1", "94"): 2, ("1", "48"): 1}
+    assert some(collect(plugin)) == {("0", "48"): 1, ("1", "95"): 2, ("1", "48"): 1}
 
 
 def test_events_of_other_kinds_are_no_xid(nvml: RecordedNvml, plugin: GpuMetrics, collect: Collect) -> None:

@@ -1,11 +1,12 @@
 """A package with misbehaving plugins, laid out as pip would install it, for the agent to find on its path."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests import servers
+from tests import installed, servers
 
 MODULE = '''
 import time
@@ -42,20 +43,21 @@ class Leaking:
         return []
 '''
 
-POINTS = """[predis_agent.plugins]
-hanging = predis_plugins_of_others:Hanging
-crashing = predis_plugins_of_others:Crashing
-leaking = predis_plugins_of_others:Leaking
-broken = predis_plugins_of_others:DoesNotExist
-"""
+PLUGINS = {
+    "hanging": "predis_plugins_of_others:Hanging",
+    "crashing": "predis_plugins_of_others:Crashing",
+    "leaking": "predis_plugins_of_others:Leaking",
+    "broken": "predis_plugins_of_others:DoesNotExist",
+}
 
 
-def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts the package into folder and lets the agents that are started from now on find it."""
-    site = folder / "site"
-    metadata = site / "plugins_of_others-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (site / "predis_plugins_of_others.py").write_text(MODULE.lstrip())
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plugins-of-others\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(POINTS)
+def install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, module: str = MODULE, plugins: Mapping[str, str] = PLUGINS
+) -> None:
+    """Puts the package into folder and lets the agents that are started from now on find it.
+
+    module: its code. plugins: name → "module:Class".
+    """
+    site = installed.install(folder / "site", "plugins-of-others", plugins)
+    (site / "predis_plugins_of_others.py").write_text(module.lstrip())
     monkeypatch.setattr(servers, "ROOT", f"{servers.ROOT}{os.pathsep}{site}")  # what becomes PYTHONPATH

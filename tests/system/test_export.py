@@ -56,7 +56,7 @@ class Vendor:
     def close(self):
         self.sender.close()
 """
-POINTS = "[predis_agent.plugins]\nvendor = predis_plugins_of_others:Vendor\n"
+PLUGINS = {"vendor": "predis_plugins_of_others:Vendor"}
 
 
 class Intake:
@@ -107,9 +107,7 @@ def books(agent: Server) -> Any:
 def test_an_outage_a_kill_and_a_stop_lose_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, intake: Intake
 ) -> None:
-    monkeypatch.setattr(plugins_of_others, "MODULE", MODULE)
-    monkeypatch.setattr(plugins_of_others, "POINTS", POINTS)
-    plugins_of_others.install(tmp_path, monkeypatch)
+    plugins_of_others.install(tmp_path, monkeypatch, MODULE, PLUGINS)
     port = intake.server.server_address[1]
     settings = (
         f"cache.arena_dir={tmp_path}",

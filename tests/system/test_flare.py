@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.installed import install
 from tests.servers import free_port, http_status
 from tests.waiting import wait_until
 
@@ -64,11 +65,8 @@ class Leaking:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
-        site = folder / "site"
-        (site / "leaky-1.0.dist-info").mkdir(parents=True)
+        site = install(folder / "site", "leaky", {"leaky": "leaky:Plugin"})
         (site / "leaky.py").write_text(textwrap.dedent(LEAKY))
-        (site / "leaky-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: leaky\nVersion: 1.0\n")
-        (site / "leaky-1.0.dist-info" / "entry_points.txt").write_text("[predis_agent.plugins]\nleaky = leaky:Plugin\n")
         (folder / "header").write_text(CANARY.format("file"))
         names = ("key", "url", "tenant", "redis", "user")
         self.canaries = [CANARY.format(name) for name in (*names, "env", "file", "set", "exported")]

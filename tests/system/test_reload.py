@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from core_cache.resp_client import RespClient
+from tests.installed import install
 from tests.servers import free_port, http_status
 from tests.waiting import wait_until
 
@@ -192,12 +193,9 @@ class Slow:
 
 
 def test_a_plan_and_a_reload_do_not_prepare_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = tmp_path / "site" / "slow-1.0.dist-info"
-    site.mkdir(parents=True)
-    (site.parent / "slow_plugin.py").write_text(SLOW)
-    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 1.0\n")
-    (site / "entry_points.txt").write_text("[predis_agent.plugins]\nslow = slow_plugin:Slow\n")
-    monkeypatch.setenv("PYTHONPATH", str(site.parent))
+    site = install(tmp_path / "site", "slow", {"slow": "slow_plugin:Slow"})
+    (site / "slow_plugin.py").write_text(SLOW)
+    monkeypatch.setenv("PYTHONPATH", str(site))
     with running(tmp_path) as agent:
         agent.settings["plugins.slow"] = {"number": 1}
         agent.write()

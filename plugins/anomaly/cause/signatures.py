@@ -10,12 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from plugins.anomaly.cause.model import Cause, Observed, shown
+from plugins.anomaly.cause.model import Cause, Observed, SeriesKey, shown
 from plugins.anomaly.cause.shift import shift_of
 
 SHIPPED = Path(__file__).with_name("signatures.toml")
 MOVES = ("rises", "falls", "above", "below", "changes", "happens")
 USUAL_SPREADS = 4.0
+MOST_NAMED = 5
+"""Cases of a signature at one component that are told, in the order of the series; the others are counted."""
+
+Evidence = tuple[SeriesKey, str]
+"""A series for which a condition holds, and the numbers for it."""
 
 
 class SignatureError(ValueError):
@@ -83,17 +88,34 @@ def matches(signatures: Sequence[Signature], series: Sequence[Observed]) -> list
     causes = []
     for place, signature in enumerate(signatures):
         fields = re.findall(r"{(\w+)}", f"{signature.component} {signature.why}")
+        found: dict[str, list[tuple[Mapping[str, str], list[Evidence]]]] = {}
         for binding in _bindings(fields, by_metric.get(signature.all[0].metric, ())):
             held = [_holds(condition, by_metric, binding) for condition in signature.all]
-            if any(told is None for told in held) or any(_holds(c, by_metric, binding) for c in signature.none):
-                continue
-            component = signature.component.format_map(binding)
             evidence = [told for told in held if told is not None]
-            numbers = ", ".join(text for _, text in evidence)
-            keys = tuple(key for key, _ in evidence)
-            why = f"{component}: {signature.why.format_map(binding)}: {numbers}."
-            causes.append(Cause(component, 2 - place / len(signatures), why, keys, signature.name))
+            if len(evidence) < len(held) or any(_holds(c, by_metric, binding) for c in signature.none):
+                continue
+            found.setdefault(signature.component.format_map(binding), []).append((binding, evidence))
+        causes += [_cause(signature, name, cases, 2 - place / len(signatures)) for name, cases in found.items()]
     return causes
+
+
+def _cause(
+    signature: Signature, component: str, cases: Sequence[tuple[Mapping[str, str], Sequence[Evidence]]], score: float
+) -> Cause:
+    """One cause for all that a signature found at a component, such as several XIDs of a GPU."""
+    values = {field: _listed([binding[field] for binding, _ in cases]) for field in cases[0][0]}
+    named = cases[:MOST_NAMED]
+    evidence = [told for _, several in named for told in several]
+    numbers = ", ".join(dict.fromkeys(text for _, text in evidence))
+    why = f"{component}: {signature.why.format_map(values)}: {numbers}."
+    return Cause(component, score, why, tuple(dict.fromkeys(key for key, _ in evidence)), signature.name)
+
+
+def _listed(values: Iterable[str]) -> str:
+    """The values, each once, MOST_NAMED of them, and how many more there are."""
+    each = list(dict.fromkeys(values))
+    rest = f" and {len(each) - MOST_NAMED} more" if len(each) > MOST_NAMED else ""
+    return ", ".join(each[:MOST_NAMED]) + rest
 
 
 def _bindings(fields: Sequence[str], series: Iterable[Observed]) -> list[dict[str, str]]:
@@ -106,8 +128,7 @@ def _bindings(fields: Sequence[str], series: Iterable[Observed]) -> list[dict[st
 
 def _holds(
     condition: Condition, by_metric: Mapping[str, Sequence[Observed]], binding: Mapping[str, str]
-) -> tuple[tuple[str, tuple[str, ...]], str] | None:
-    """A series for which the condition holds, and the numbers for it."""
+) -> Evidence | None:
     for observed in by_metric.get(condition.metric, ()):
         labels = dict(zip(observed.labels, observed.key[1], strict=False))
         wanted = {**{k: v for k, v in binding.items() if k in labels}, **condition.labels}
@@ -134,7 +155,8 @@ def _judge(condition: Condition, seen: Observed) -> str:
             return f"{name} is {shown(values[-1])}{unit}"
         return ""
     if condition.move == "happens":
-        most = max((value for _, value in seen.during if math.isfinite(value)), default=-math.inf)
+        rows = [*seen.before[-1:], *seen.during]  # what is its consequence shows a row later at times
+        most = max((value for _, value in rows if math.isfinite(value)), default=-math.inf)
         return f"{name} was {shown(most)}{unit}" if most > condition.by else ""
     if condition.move == "changes":
         new = {value for _, value in seen.during} - {value for _, value in seen.before}
