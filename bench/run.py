@@ -16,6 +16,7 @@ from bench import (
     local_reads,
     memory_per_key,
     miss_ratio,
+    policy_training,
     recovery,
     stall,
     tenant_isolation,
@@ -30,6 +31,7 @@ NAMES = (
     "agent_cost",
     "recovery",
     "miss_ratio",
+    "policy_training",
     "local_reads",
     "access_log",
     "stall",
@@ -49,7 +51,7 @@ def main() -> int:
         "--seconds", type=float, default=60.0, help="how long agent_cost and export_cost watch the agent (60)"
     )
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go (bench/results)")
-    parser.add_argument("--traces", type=Path, default=TRACES, help="folder of miss_ratio's traces")
+    parser.add_argument("--traces", type=Path, default=TRACES, help="traces of miss_ratio, policy_training")
     options = parser.parse_args()
 
     benchmarks: dict[str, Callable[[Path], Result]] = {
@@ -60,6 +62,7 @@ def main() -> int:
         "recovery": recovery.run,
         "tenant_isolation": tenant_isolation.run,
         "miss_ratio": partial(miss_ratio.run, traces=options.traces),
+        "policy_training": partial(policy_training.run, traces=options.traces),
         "access_log": access_log.run,
         "stall": stall.run,
         "local_reads": local_reads.run,

@@ -52,6 +52,8 @@ def test_there_are_the_actions_of_the_issue() -> None:
         "cache.restart",
         "cache.upgrade",
         "cache.drain",
+        "model.retrain",
+        "model.rollback",
         "scale.kubernetes",
         "scale.aws",
         "rollback.kubernetes",
