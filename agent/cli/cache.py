@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.cli.models import models_command
 from agent.cli.options import ConfigOption, DebugOption, JsonOption, SetOption, load
 from agent.cli.snapshot import snapshot_command
 from agent.cli.upgrade import upgrade_command
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Commands for the hosted cache, or any Redis-compatible server.")
 app.command("upgrade")(upgrade_command)
 app.command("snapshot")(snapshot_command)
+app.command("models")(models_command)
 
 
 @app.callback()

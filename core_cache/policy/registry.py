@@ -20,6 +20,8 @@ from typing import Any
 
 from core_cache.policy.artefact import checksum, from_bytes, write_bytes
 
+FOLDER = "models"
+"""In an agent's data directory."""
 FILE = "models.sqlite"
 NONE = 0
 """The version that is no model: plain S3-FIFO."""

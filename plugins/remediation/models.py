@@ -14,12 +14,11 @@ from agent.api import PredisError, Task
 from core_cache.access_log import AccessLog, AccessLogError
 from core_cache.policy import place
 from core_cache.policy.artefact import ArtefactError, checksum
-from core_cache.policy.registry import NONE, ModelRegistry, RegistryError, Version
+from core_cache.policy.registry import FOLDER, NONE, ModelRegistry, RegistryError, Version
 from core_cache.policy.worker import WorkerError, retrain_in_worker
 from core_cache.resp_client import RespClient
 from plugins.remediation.local import hosted_cache, setting
 
-FOLDER = "models"
 PLAIN = ""
 """In place of a model's checksum: there is none, which is plain S3-FIFO."""
 

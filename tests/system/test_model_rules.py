@@ -27,7 +27,7 @@ when.threshold = { metric = "predis_test_load", by = [], join = "max", value = 5
 then = [{ action = "model.retrain" }]
 dry_run = false
 cooldown = "1h"
-verify = { threshold = { metric = "predis_test_load", by = [], join = "max", op = "<", value = 50 }, within = "5s", after = "1s" }
+verify = { threshold = { metric = "predis_test_load", op = "<", value = 50 }, within = "5s", after = "1s" }
 """
 ROLL_BACK = """
 [[rule]]
