@@ -48,12 +48,8 @@ class Accesses:
 
 def from_trace(trace: Trace, sized: bool) -> Accesses:
     """A recorded trace, all of it reads. Raises TraceError."""
-    keys = numbered(np.asarray(trace.keys))
-    sizes = np.asarray(trace.sizes) if sized else None
-    if sizes is not None and int(sizes.max()) > _LONGEST:
-        raise TraceError(f"{trace.path}: has a value of {sizes.max()} bytes; an evaluation can take {_LONGEST}")
-    whole = None if sizes is None else np.ascontiguousarray(np.maximum(sizes, 1), np.uint32)
-    return Accesses(keys, whole, None, np.ones(len(keys), bool))
+    keys, _ = numbered(np.asarray(trace.keys))
+    return Accesses(keys, sizes_of(trace) if sized else None, None, np.ones(len(keys), bool))
 
 
 def from_log(events: NDArray[Any]) -> Accesses:
@@ -81,16 +77,27 @@ def from_log(events: NDArray[Any]) -> Accesses:
     began = int(chosen["unix_ms"][0]) if len(chosen) else 0
     times = np.maximum.accumulate(chosen["unix_ms"].astype(np.int64)) - began
     return Accesses(
-        numbered(chosen["key_hash"]),
+        numbered(chosen["key_hash"])[0],
         np.minimum(of_event[kept] + ENTRY_BYTES, _LONGEST).astype(np.uint32),
         np.minimum(times, _LONGEST).astype(np.uint32),
         np.asarray(chosen["op"] == _READ),
     )
 
 
-def numbered(keys: NDArray[Any]) -> NDArray[np.uint32]:
-    """Keys of any kind as numbers from 0 without gaps. Raises TraceError for more than there are numbers for."""
-    unique, numbers = np.unique(keys, return_inverse=True)
+def numbered(keys: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[np.intp]]:
+    """Keys of any kind as numbers from 0 without gaps, and where each was asked for first.
+
+    Raises TraceError for more than there are numbers for.
+    """
+    unique, firsts, numbers = np.unique(keys, return_index=True, return_inverse=True)
     if len(unique) >= 2**31:
-        raise TraceError(f"has {len(unique)} different keys; an evaluation can take {2**31 - 1}")
-    return np.ascontiguousarray(numbers, np.uint32)
+        raise TraceError(f"{len(unique)} different keys are too many; an evaluation can take {2**31 - 1}")
+    return np.ascontiguousarray(numbers, np.uint32), firsts
+
+
+def sizes_of(trace: Trace) -> NDArray[np.uint32]:
+    """The sizes of a trace. Raises TraceError for one that is too large."""
+    sizes = np.asarray(trace.sizes)
+    if int(sizes.max()) > _LONGEST:
+        raise TraceError(f"{trace.path}: has a value of {sizes.max()} bytes; an evaluation can take {_LONGEST}")
+    return np.ascontiguousarray(sizes, np.uint32)

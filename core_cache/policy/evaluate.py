@@ -5,18 +5,17 @@ size, or (`sized`) as many bytes as their sizes add up to. The policy, its queue
 running cache has; what differs is the limit, which is exact here and not one of memory.
 """
 
-import os
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from core_cache import _native
-from core_cache.replay import Trace, TraceError
+from core_cache.policy.accesses import numbered, sizes_of
+from core_cache.policy.rehearse import arena_path
+from core_cache.replay import Trace
 
 TICKS_PER_SECOND = 62.5
 """The engine's clock, as policies see it, has ticks of 16 ms."""
@@ -67,16 +66,16 @@ def evaluate(
     accesses_per_second: how fast the policy's clock goes, since traces have no times; at most 62.5 are told apart.
     Raises TraceError for a trace that this cannot run, ValueError for a policy or model that is none.
     """
-    keys, firsts = _dense(trace)
+    keys, firsts = numbered(np.asarray(trace.keys))
     unique = len(firsts)
-    sizes = _sizes(trace) if sized else None
+    sizes = sizes_of(trace) if sized else None
     whole = unique if sizes is None else int(sizes[firsts].sum(dtype=np.uint64))
     capacity = max(1, int(capacity_share * whole))
     per_tick = max(1, round(accesses_per_second / TICKS_PER_SECOND))
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="predis-eval-", dir=_memory_folder()) as folder:
+    with arena_path() as path:
         found = _native.evaluate_policy(
-            os.path.join(folder, "arena"),
+            path,
             keys.data,
             None if sizes is None else sizes.data,
             policy,
@@ -102,23 +101,3 @@ def evaluate(
         refused=found["refused"],
         seconds=seconds,
     )
-
-
-def _dense(trace: Trace) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.intp]]:
-    """Keys numbered from 0 without gaps, and where each was asked for first."""
-    unique, firsts, numbers = np.unique(np.asarray(trace.keys), return_index=True, return_inverse=True)
-    if len(unique) >= 2**31:
-        raise TraceError(f"{trace.path}: has {len(unique)} different keys; an evaluation can take 2147483647")
-    return np.ascontiguousarray(numbers, dtype=np.uint32), firsts
-
-
-def _sizes(trace: Trace) -> npt.NDArray[np.uint32]:
-    sizes = np.asarray(trace.sizes)
-    if int(sizes.max()) >= 2**32:
-        raise TraceError(f"{trace.path}: has a value of {sizes.max()} bytes; an evaluation can take 4294967295")
-    return np.ascontiguousarray(sizes, dtype=np.uint32)
-
-
-def _memory_folder() -> str | None:
-    """Where a file lies in memory; None, for the usual place of temporary files, where there is no such folder."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

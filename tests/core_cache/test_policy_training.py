@@ -25,7 +25,7 @@ def mixed(accesses: int = 60_000, seed: int = 1) -> Accesses:
     asked = names(10 * accesses, seed)
     asked = asked[asked % 10 == 3]
     return Accesses(
-        numbered(asked),
+        numbered(asked)[0],
         (sizes(asked) + ENTRY_BYTES).astype(np.uint32),
         np.arange(0, 20 * len(asked), 20, dtype=np.uint32),
         np.ones(len(asked), bool),
