@@ -54,7 +54,8 @@ def write_log(data_dir: Path, keys: NDArray[np.int64]) -> None:
     events["key_hash"], events["found"] = keys, True
     events["value_bytes"] = sizes(keys)
     events["unix_ms"] = 1_700_000_000_000 + np.arange(len(keys)) // 100
-    header = struct.pack("<QIId", access_log.MAGIC, len(keys), events.itemsize, 1.0).ljust(64, b"\0")
+    room = np.concatenate([events, events[:1]])  # one more, which a writer would be at
+    header = struct.pack("<QIId", access_log.MAGIC, len(room), events.itemsize, 1.0).ljust(64, b"\0")
     header += struct.pack("<Q", len(keys))
     path = Path(os.readlink(data_dir / "cache.arena")).with_suffix(".accesses")
-    path.write_bytes(header.ljust(4096, b"\0") + events.tobytes())
+    path.write_bytes(header.ljust(4096, b"\0") + room.tobytes())
