@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from core_cache import access_log
+from core_cache.policy import retraining
 from core_cache.policy.accesses import ENTRY_BYTES, Accesses, from_log, from_trace, numbered
 from core_cache.policy.artefact import FEATURES, Dense, log2_linear, write
 from core_cache.policy.rehearse import candidates, rehearse
@@ -129,6 +130,19 @@ def test_a_model_learns_what_is_worth_keeping(tmp_path: Path) -> None:
     write(path, model)
     mine, plain = (rehearse(mixed(seed=2), CAPACITY, which).missed.mean() for which in (path, None))
     assert mine < 0.97 * plain
+
+
+def test_how_soon_a_key_is_asked_for_counts_by_itself() -> None:
+    """Keys of one size: some come again and again, the others once."""
+    accesses = mixed()
+    alike = Accesses(accesses.keys, None, accesses.times, accesses.reads)
+    newcomer, used = train(alike, 1500, ("hits", "main")).score([[0, 0], [1, 0]])
+    assert used > newcomer + 0.5
+
+
+def test_of_the_models_the_one_that_misses_least_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retraining, "FEATURE_SETS", (("key_length",), ("hits", "size", "main"), ("type",)))
+    assert retrain(mixed(), CAPACITY, None).features == ("hits", "size", "main")
 
 
 def test_the_engine_scores_as_the_trees_that_were_learned(tmp_path: Path) -> None:
