@@ -135,7 +135,7 @@ class ModelRollback(_Model):
         known = registry.known(old)
         return _PLAIN if known is None else registry.numbered(known.parent)
 
-    def check(self, params: RollbackParams, old: str, new: str, task: Task) -> Effects:
+    def foresee(self, params: RollbackParams, old: str, new: str, task: Task) -> Effects:
         with hosted_cache(task) as client:
             _is_asked(client)
         return Effects(f" ({self.named(old, task)} to {self.named(new, task)})")
@@ -156,7 +156,7 @@ class ModelRetrain(_Model):
     Params = RetrainParams
     deadline = 900.0
 
-    def plan(self, params: RetrainParams, task: Task) -> str:
+    def plan(self, params: RetrainParams, task: Task) -> Plan:
         if importlib.util.find_spec("sklearn") is None:
             raise PredisError("scikit-learn is not installed: pip install 'predis-agent[learning]'")
         with hosted_cache(task) as client:
