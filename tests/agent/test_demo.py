@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from agent.config import load_config
 from agent.demo.balancer import OLDEST, is_signed
 from agent.demo.faults import FAULTS
 from agent.demo.story import Measured
-from agent.demo.world import Second, limit
+from agent.demo.world import RULES, Second, limit
+from agent.metrics.catalogue import Catalogue
+from agent.plugin.manager import PluginManager
+from agent.rules.fixtures import run_fixtures
+from agent.rules.service import reader_of
 from plugins.remediation.webhook import signature
 
+SQUEEZED = """
+rules = ["{rules}"]
+interval = "1s"
+[[test]]
+name = "keys go at once, and a little later reads find them missing"
+rule = "hit-ratio-collapsed"
+series = [
+  {{ metric = "predis_keyspace_hits_total", values = "0+980x41 40860+680x30" }},
+  {{ metric = "predis_keyspace_misses_total", values = "0+20x41 1140+320x30" }},
+  {{ metric = "predis_evicted_keys_total", labels = {{ reason = "capacity" }}, values = "0x40 22000x9 22200+200x21" }},
+]
+expect = [{{ at = "43s", fired = 0 }}, {{ at = "48s", fired = 1, actions = ["cache.memory"] }}]
+"""
 NOW = 1_700_000_000
 BODY = b'{"origin": "standby"}'
 
@@ -59,3 +79,15 @@ def test_what_was_promised_and_not_kept_is_named() -> None:
         "settings are still what they were: reports.ops_per_second",
         "more was done than was called for: cache.tenant_limit, cache.memory",
     ]
+
+
+def test_a_squeeze_is_mended_though_evictions_come_at_once_and_then_pause(tmp_path: Path) -> None:
+    loaded = load_config(None, (), {})
+    manager, catalogue = PluginManager(loaded), Catalogue()
+    manager.load()
+    manager.declare(catalogue.add)
+    reader, problems = reader_of(loaded, manager.active, catalogue, configured=False)  # it has no balancer
+    (tmp_path / "test.toml").write_text(SQUEEZED.format(rules=RULES))
+    results, wrong = run_fixtures(tmp_path / "test.toml", reader)
+    assert (problems, wrong) == ([], [])
+    assert [failure for result in results for failure in result.failures] == []
