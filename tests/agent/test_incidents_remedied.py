@@ -14,7 +14,7 @@ from agent.incidents.audit import AuditLog, verify
 from agent.incidents.audit_files import Limits, lines_since
 from agent.incidents.document import incident_document
 from agent.incidents.model import Anomaly, Cause, Incident
-from agent.incidents.remedied import MOST, remedied
+from agent.incidents.remedied import MOST, STARTED, remedied, restarted_by
 from agent.rules.extension import Outcome
 from tests.agent.rule_world import World
 
@@ -176,3 +176,25 @@ def test_the_page_shows_them_with_the_command_that_checks_them(logged: Logged) -
     assert "&lt;b&gt;no&lt;/b&gt;" in page
     assert "<b>no</b>" not in page
     assert "What rules did" not in incident_page(incident_document(incident))
+
+
+def test_a_cause_that_tells_of_a_restart_says_which_rule_had_it_done(logged: Logged) -> None:
+    restarted = Cause("cache", 0.1, "cache: its process was replaced: it changed 1 time.", ((STARTED, ()),))
+    incident = logged.incident(restarted, Cause("host", 0.2, "host: it is busy."))
+    logged.busy(10)
+    records = remedied(logged.path, incident)
+    began = next(record["time"] for record in records if record["what"] == "acting")
+    ended = next(record["time"] for record in records if record["what"] == "acted")
+    for start in (began, ended):
+        whys = [cause["why"] for cause in incident_document(incident, remedied=records, starts=(start,))["causes"]]
+        assert whys == [
+            "cache: its process was replaced: it changed 1 time; the rule grow asked for it (test.act).",
+            "host: it is busy.",
+        ]
+    # one of another time is not put down to it
+    for start in (began - 5, ended + 5):
+        assert restarted_by(records, (start,)) == ""
+        assert incident_document(incident, remedied=records, starts=(start,))["causes"][0]["why"] == restarted.why
+    # one that is under way, or whose end nobody wrote down, may still do it
+    begun = [record for record in records if record["what"] != "acted"]
+    assert restarted_by([record for record in begun if record["time"] <= began], (ended + 300,)) != ""
