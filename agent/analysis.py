@@ -27,7 +27,7 @@ from agent.incidents.document import incident_document
 from agent.incidents.evidence import Evidence
 from agent.incidents.manager import Incidents
 from agent.incidents.model import Incident
-from agent.incidents.remedied import STARTED, remedied
+from agent.incidents.remedied import remedied, starts_in
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Sample, SeriesKey, Snapshot
 from agent.metrics.self_metrics import PLUGIN_NAME
@@ -124,12 +124,9 @@ class Analysis:
         if self._loaded is not None:
             with suppress(OSError):  # what happened is told all the same
                 records = remedied(log_path(self._loaded.config.agent.data_dir), incident)
-        return incident_document(incident, self._evidence.of, records, self._starts(incident) if records else ())
-
-    def _starts(self, incident: Incident) -> list[float]:
-        """When the cache processes started that there were while an incident lasted, Unix seconds."""
-        until = time.time() if incident.closed is None else incident.closed
-        return sorted({start for _, start in self.history.points((STARTED, ()), incident.opened, until)})
+        return incident_document(
+            incident, self._evidence.of, records, starts_in(self.history, incident) if records else ()
+        )
 
     def _explain(self, incident: Incident) -> None:
         if self._collection is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from agent.incidents.audit_files import lines_since
 from agent.incidents.model import Incident
+from agent.metrics.history import History
 
 MOST = 200  # records of one incident
 _EARLY = 60.0  # seconds: a rule may see what is off before a detector does
@@ -63,6 +65,12 @@ def remedied(path: Path, incident: Incident) -> list[dict[str, Any]]:
         if len(found) == MOST:
             break
     return found
+
+
+def starts_in(history: History, incident: Incident) -> list[float]:
+    """When the cache processes started that there were while an incident lasted (Unix seconds, ascending)."""
+    until = time.time() if incident.closed is None else incident.closed
+    return sorted({start for _, start in history.points((STARTED, ()), incident.opened, until)})
 
 
 def restarted_by(records: Sequence[Mapping[str, Any]], starts: Sequence[float]) -> str:

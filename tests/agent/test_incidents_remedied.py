@@ -14,8 +14,9 @@ from agent.incidents.audit import AuditLog, verify
 from agent.incidents.audit_files import Limits, lines_since
 from agent.incidents.document import incident_document
 from agent.incidents.model import Anomaly, Cause, Incident
-from agent.incidents.remedied import MOST, STARTED, remedied, restarted_by
+from agent.incidents.remedied import MOST, STARTED, remedied, restarted_by, starts_in
 from agent.rules.extension import Outcome
+from agent.rules.recorded import Recorded
 from tests.agent.rule_world import World
 
 RULES = """
@@ -198,3 +199,12 @@ def test_a_cause_that_tells_of_a_restart_says_which_rule_had_it_done(logged: Log
     # one that is under way, or whose end nobody wrote down, may still do it
     begun = [record for record in records if record["what"] != "acted"]
     assert restarted_by([record for record in begun if record["time"] <= began], (ended + 300,)) != ""
+
+
+def test_the_starts_of_an_incident_are_those_of_its_time(logged: Logged) -> None:
+    began = logged.world.time
+    rows = [(-10.0, 1.0), (0.0, 2.0), (10.0, 2.0), (20.0, 3.0), (30.0, 4.0)]
+    history = Recorded({(STARTED, ()): [(began + at, start) for at, start in rows]})
+    assert starts_in(history, logged.incident(closed=began + 25)) == [2.0, 3.0]
+    assert starts_in(history, logged.incident()) == [2.0, 3.0, 4.0]
+    assert starts_in(Recorded({}), logged.incident()) == []
