@@ -27,7 +27,7 @@ from agent.incidents.document import incident_document
 from agent.incidents.evidence import Evidence
 from agent.incidents.manager import Incidents
 from agent.incidents.model import Incident
-from agent.incidents.remedied import remedied
+from agent.incidents.remedied import remedied, starts_in
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.model import Sample, SeriesKey, Snapshot
 from agent.metrics.self_metrics import PLUGIN_NAME
@@ -124,7 +124,9 @@ class Analysis:
         if self._loaded is not None:
             with suppress(OSError):  # what happened is told all the same
                 records = remedied(log_path(self._loaded.config.agent.data_dir), incident)
-        return incident_document(incident, self._evidence.of, records)
+        return incident_document(
+            incident, self._evidence.of, records, starts_in(self.history, incident) if records else ()
+        )
 
     def _explain(self, incident: Incident) -> None:
         if self._collection is not None:

@@ -34,7 +34,7 @@ from agent.metrics.model import Exemplar, Histogram, Kind, MetricSpec, Sample, S
 from agent.plugin.host import CacheAddress, CacheControl, CacheFacts, CacheTenant, Host
 from agent.plugin.libraries import MissingLibrary, require_library
 from agent.plugin.markers import API_VERSION, hookimpl
-from agent.rules.extension import ActionType, ConditionType, Now, Outcome, Plan, PlanOutdated, Task
+from agent.rules.extension import ActionType, ConditionType, Now, Outcome, Plan, PlanOutdated, Task, WrongKey
 from agent.rules.extension import Verdict as ConditionVerdict
 
 __all__ = [
@@ -96,6 +96,7 @@ __all__ = [
     "VendorError",
     "Verdict",
     "Wanted",
+    "WrongKey",
     "answer_of",
     "duration_between",
     "format_size",

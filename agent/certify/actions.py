@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from agent.certify.rig import Rig, fail
 from agent.errors import PredisError
 from agent.plugin.loaded import LoadedPlugin
-from agent.rules.extension import ActionType, ConditionType, Outcome, Plan, Task
+from agent.rules.extension import ActionType, ConditionType, Outcome, Plan, Task, WrongKey
 
 Result = TypeVar("Result")
 _TARGET = re.compile(r"[a-z][a-z0-9_-]*:.+", re.DOTALL)
@@ -24,6 +24,7 @@ def try_out(rig: Rig, plugin: LoadedPlugin, action: ActionType) -> str:
     with nobody there to talk to; empty if it was done."""
     use = _Use(rig, plugin, action)
     use.has_a_target()
+    use.is_checked()
     problem = use.planned()
     if problem:
         return problem
@@ -70,6 +71,32 @@ class _Use:
             fail(f"target of {self._action.name} raises {target}: it is to be known without asking anybody")
         if not isinstance(target, str) or _TARGET.fullmatch(target) is None:
             fail(f"target of {self._action.name} is {target!r}: it is to be KIND:NAME, such as cache:local")
+
+    def is_checked(self) -> None:
+        """Ask it whether its keys can be used, if it has that: names that the defaults lack are no mistake of its."""
+        check = getattr(self._action, "check", None)
+        if check is None:
+            return
+        name = self._action.name
+
+        def asked() -> object:
+            try:
+                return check(self._params)
+            except PredisError:
+                raise
+            except ValueError as error:
+                raise PredisError(str(error)) from None
+
+        given = self._call("check", asked)
+        if isinstance(given, WrongKey) and given.key[:1] and given.key[0] not in self._keys():
+            fail(f"check of {name} raises WrongKey for {given.key[0]!r}, which is none of its keys")
+        if isinstance(given, PredisError) and not str(given).strip():
+            fail(f"check of {name} raises {type(given).__name__} and does not say what is wrong")
+        if given is not None and not isinstance(given, PredisError):
+            fail(f"check of {name} gives {_shown(given)}: it is to give None, or to raise WrongKey")
+
+    def _keys(self) -> list[str]:
+        return [field.alias or name for name, field in self._action.Params.model_fields.items()]
 
     def planned(self) -> str:
         """Plan it. Gives why it could not be done."""

@@ -61,10 +61,19 @@ def list_command(
 def check_command(
     files: FilesArgument = None, config: ConfigOption = None, set_: SetOption = None, debug: DebugOption = False
 ) -> None:
-    """Check files of rules, or those of the configuration: every mistake with its file, line and mend."""
+    """Check files of rules, or those of the configuration: every mistake with its file, line and mend.
+
+    Names that actions have from the configuration, such as commands, channels and servers, are looked up in the one
+    that is read; without any, those that the defaults lack are told and are no mistake.
+    """
     found = _read(load(config, set_), files)
     if found.problems:
         raise ConfigError(found.problems)
+    if found.unfit:
+        typer.echo(
+            "no agent.toml was read, and the defaults lack these; --config FILE looks them up in yours:", err=True
+        )
+        typer.echo("\n".join(f"  {problem}" for problem in found.unfit), err=True)
     typer.echo(f"{len(found.rules)} rules, all right")
     for name, why in found.skipped:
         typer.echo(f"not used: {name}: {why}")
@@ -249,7 +258,7 @@ def _reader(loaded: LoadedConfig) -> tuple[RuleReader, list[Problem]]:
     manager.declare(catalogue.add)
     for problem in manager.problems:
         typer.echo(f"without this plugin: {problem}", err=True)
-    return reader_of(loaded, manager.active, catalogue)
+    return reader_of(loaded, manager.active, catalogue, configured=loaded.path is not None)
 
 
 def _read(loaded: LoadedConfig, files: list[Path] | None = None) -> RuleSet:

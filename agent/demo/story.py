@@ -39,6 +39,7 @@ class Measured:
     tenant: tuple[int, int, int] = (0, 0, 0)  # commands a second of the other one: before, most, after
     errors: int = 0
     wrong: int = 0
+    incident: str = ""  # what was off when it opened
     cause: str = ""
     signature: str = ""  # of the probable cause
     changed: list[str] = field(default_factory=list)  # that were not to be
@@ -74,10 +75,13 @@ class Story:
         assert world.loaded is not None
         self._watch = Watch(world.loaded.config)
         self._recent: deque[Second] = deque(maxlen=SPAN)
+        self._settings: dict[str, str] = {}
 
     def prepare(self) -> None:
         """Wait until the cache serves what the application reads, and detectors know what is usual."""
         self._say("learning", f"the application reads; the agent learns what is usual, for {self._learn:.0f} s")
+        # Asked now, long before the fault: it is a new client with new commands, which the detector would notice.
+        self._settings = self._world.settings()
         until = time.monotonic() + self._learn
         while time.monotonic() < until:
             self._look()
@@ -87,7 +91,7 @@ class Story:
     def run(self, fault: Fault) -> Measured:
         """Break something and watch until it is well again, or for RECOVERY seconds."""
         measured = Measured(fault.name, 0.0, before=self._ratio())
-        settings, calm = self._world.settings(), self._usual()
+        calm = self._usual()
         self._say("fault", fault.what)
         measured.onset = time.time()
         seconds: list[Second] = []
@@ -103,7 +107,7 @@ class Story:
         measured.fetch = (calm[0], max((second.fetch for second in seconds), default=0.0), end[0])
         measured.tenant = (calm[1], max((second.tenant for second in seconds), default=0), end[1])
         measured.wrong = self._recent[-1].wrong if self._recent else 0
-        changed = {name for name, value in self._world.settings().items() if settings.get(name) != value}
+        changed = {name for name, value in self._world.settings().items() if self._settings.get(name) != value}
         measured.changed, measured.unchanged = sorted(changed - fault.leaves), sorted(fault.leaves - changed)
         fault.lift(self._world)
         return measured
@@ -125,6 +129,8 @@ class Story:
         noticed = (moment.source, moment.kind) in NOTICED and since > 0  # else it is of something before
         if noticed and measured.detected is None:
             measured.detected = since
+        if noticed and moment.kind == "opened" and not measured.incident:
+            measured.incident = moment.text
         if moment.source == "audit" and moment.kind == "acted":
             measured.actions.append(str(moment.fields.get("action", "")))
             if moment.fields.get("action") == fault.action and measured.acted is None:

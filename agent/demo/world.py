@@ -55,6 +55,10 @@ folder = "rules.d"
 [plugins.prometheus]
 enabled = false
 
+# The machine has other users: what it does besides is no anomaly of the demonstration's.
+[plugins.anomaly]
+ignore = ["predis_host_*", "predis_gpu_*"]
+
 [plugins.origin_metrics.origins]
 shop = {{ url = "http://127.0.0.1:{balancer_port}/health" }}
 standby = {{ url = "http://127.0.0.1:{standby_port}/health" }}

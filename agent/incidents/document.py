@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.incidents.grouping import component_of, series_text
 from agent.incidents.model import Anomaly, Cause, Incident
+from agent.incidents.remedied import STARTED, restarted_by
 
 
 def summary(incident: Incident) -> dict[str, Any]:
@@ -32,24 +33,30 @@ Evidence = Callable[[Cause, Incident], list[dict[str, Any]]]
 
 
 def incident_document(
-    incident: Incident, evidence: Evidence = lambda cause, incident: [], remedied: Sequence[dict[str, Any]] = ()
+    incident: Incident,
+    evidence: Evidence = lambda cause, incident: [],
+    remedied: Sequence[dict[str, Any]] = (),
+    starts: Sequence[float] = (),
 ) -> dict[str, Any]:
     """All of an incident: its causes and its anomalies, with evidence and history, and what rules did about it: the
-    records that remedied.py gives. JSON has no infinity: null."""
+    records that remedied.py gives. `starts`: when cache processes started in it (Unix seconds); a cause that tells of
+    that says which rule had it done. JSON has no infinity: null."""
+    by_rules = restarted_by(remedied, starts)
     return {
         **summary(incident),
         "attributes": dict(incident.attributes),
-        "causes": [_cause(cause, evidence(cause, incident)) for cause in incident.causes],
+        "causes": [_cause(cause, evidence(cause, incident), by_rules) for cause in incident.causes],
         "anomalies": [_anomaly(anomaly) for anomaly in incident.anomalies],
         "remediation": list(remedied),
     }
 
 
-def _cause(cause: Cause, evidence: list[dict[str, Any]]) -> dict[str, Any]:
+def _cause(cause: Cause, evidence: list[dict[str, Any]], by_rules: str) -> dict[str, Any]:
+    restarted = by_rules and any(name == STARTED for name, _ in cause.series)
     return {
         "component": cause.component,
         "score": _finite(cause.score),
-        "why": cause.why,
+        "why": f"{cause.why.rstrip('.')}; {by_rules}." if restarted else cause.why,
         "signature": cause.signature,
         "series": [{"metric": name, "labels": list(labels)} for name, labels in cause.series],
         "evidence": [{**one, "history": [[at, _finite(value)] for at, value in one["history"]]} for one in evidence],

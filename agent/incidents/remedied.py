@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from agent.incidents.audit_files import lines_since
 from agent.incidents.model import Incident
+from agent.metrics.history import History
 
 MOST = 200  # records of one incident
 _EARLY = 60.0  # seconds: a rule may see what is off before a detector does
 _LATE = 3600.0  # seconds: for so long after it is over its remedies are followed
+STARTED = "predis_cache_start_time_seconds"
+_SLACK = 1.0  # seconds between the clocks of the audit log and of the cache process
 _DETAILS = ("detail", "result", "why")  # what a record says, the first of these that it has
 
 
@@ -61,6 +65,32 @@ def remedied(path: Path, incident: Incident) -> list[dict[str, Any]]:
         if len(found) == MOST:
             break
     return found
+
+
+def starts_in(history: History, incident: Incident) -> list[float]:
+    """When the cache processes started that there were while an incident lasted (Unix seconds, ascending)."""
+    until = time.time() if incident.closed is None else incident.closed
+    return sorted({start for _, start in history.points((STARTED, ()), incident.opened, until)})
+
+
+def restarted_by(records: Sequence[Mapping[str, Any]], starts: Sequence[float]) -> str:
+    """Which rules had the cache process started anew, as an end of a sentence; empty when none of them did.
+
+    records: of `remedied`. starts: when cache processes started (Unix seconds), as STARTED has it.
+    """
+    asked: dict[str, None] = {}
+    for place, record in enumerate(records):
+        if record["what"] != "acting":
+            continue
+        same = (later for later in records[place + 1 :] if _use(later) == _use(record))
+        end = next((float(later["time"]) for later in same), float("inf"))
+        if any(record["time"] - _SLACK <= start <= end + _SLACK for start in starts):
+            asked[f"the rule {record['rule']} asked for it ({record['action']})"] = None
+    return "; ".join(asked)
+
+
+def _use(record: Mapping[str, Any]) -> tuple[str, str, str]:
+    return str(record["run"]), str(record["action"]), str(record["target"])
 
 
 class _About:

@@ -174,8 +174,8 @@ class BoundedCondition:
 
 
 class BoundedAction:
-    """A plugin's kind of action; an ActionType itself. Its methods run on threads of their own anyway, but for `target`
-    and `Params`, which the engine asks: through `within_deadline`."""
+    """A plugin's kind of action; an ActionType itself. Its methods run on threads of their own anyway, but for
+    `target`, `check` and `Params`, which the engine and the reader of rules ask: through `within_deadline`."""
 
     def __init__(self, kind: ActionType, looks: Looks) -> None:
         self._kind, self.looks = kind, looks
@@ -188,6 +188,10 @@ class BoundedAction:
 
     def target(self, params: Any) -> str:
         return self._kind.target(params)
+
+    def check(self, params: Any) -> Any:
+        check = getattr(self._kind, "check", None)
+        return None if check is None else check(params)
 
     def plan(self, params: Any, task: Task) -> str:
         return self._kind.plan(params, task)

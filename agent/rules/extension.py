@@ -91,6 +91,17 @@ class PlanOutdated(PredisError):
     for anew where a person has to approve."""
 
 
+class WrongKey(PredisError):
+    """A key whose value cannot be used here, such as a name that the plugin's configuration has not.
+
+    key: which, or the way to it within the action's table, such as ("followers", 0). what: a sentence, with its mend.
+    """
+
+    def __init__(self, key: str | Iterable[str | int], what: str) -> None:
+        super().__init__(what)
+        self.key = (key,) if isinstance(key, str) else tuple(key)
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One use of an action.
@@ -117,6 +128,11 @@ class ActionType(Protocol):
     deadline: seconds that it may take, unless a rule says otherwise.
     An action may also have `moves`, a tuple of the metrics that it moves by itself, such as those that a restart makes
     jump: rules that would set each other off that way are refused when they are loaded.
+
+    And it may have `check(params) -> None`, which is asked when rules are loaded, after the check of its keys and
+    within the plugin's deadline, as that is. It raises WrongKey, or PredisError or ValueError with a sentence, when the
+    plugin's configuration does not allow what the keys say, such as a name that is not in it; it does no I/O. A {label}
+    stands for its own name there, and what is wrong with a key that has one is not held against the rule.
     """
 
     name: str

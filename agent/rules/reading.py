@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from agent.config.load import add_file, problem_at, read_table
 from agent.config.locate import KeyPath
-from agent.config.scrub import secrets_of
+from agent.config.scrub import Scrubber, secrets_of
 from agent.config.sources import Place, Sources
 from agent.errors import Problem
 from agent.metrics.catalogue import Catalogue
@@ -56,13 +56,15 @@ class Defaults:
 @dataclass
 class RuleSet:
     """What was read: the rules that can be used, and every problem. `skipped`: rules of shipped packs that cannot be
-    used here, since a plugin that they need is off, with why. `secrets`: what references in the files stand for, which
-    plans and outcomes may repeat."""
+    used here, since a plugin that they need is off, or its configuration has not what they name, with why. `unfit`:
+    what a configuration that is no more than the defaults does not allow, and the one that is used in the end may.
+    `secrets`: what references in the files stand for, which plans and outcomes may repeat."""
 
     rules: list[Rule] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     disabled: list[str] = field(default_factory=list)
+    unfit: list[Problem] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list, repr=False)
 
 
@@ -77,13 +79,17 @@ class RuleReader:
         *,
         defaults: Defaults | None = None,
         environ: Mapping[str, str] | None = None,
+        configured: bool = True,
     ) -> None:
+        """`configured`: there is a configuration that says what actions may work on. Without, it is not held against
+        rules that the defaults do not allow what they name."""
         self.catalogue = catalogue
         self.actions = {action.name: action for action in (*actions, *ACTIONS)}
         self.built_in = {condition.name: condition for condition in CONDITIONS}
         self.conditions = {condition.name: condition for condition in conditions}
         self._defaults = defaults or Defaults()
         self._environ = environ or {}
+        self._configured = configured
 
     def read(self, files: Sequence[Path], packs: Sequence[Path] = ()) -> RuleSet:
         """All rules of all files. A rule with a mistake is left out; so is one whose name another one has."""
@@ -108,7 +114,10 @@ class RuleReader:
         file, _, line = document["where"].rpartition(":")
         sources = Sources(Path(file).parent)
         sources.add_layer({"rule": [document["raw"]]}, {("rule",): Place(file, int(line))})
-        one = _OneRule(self, Path(file), sources, ("rule", 0)).read(self._environ, Defaults(**document["defaults"]))
+        # What is under way goes on, though the configuration may not have by now what the rule names.
+        one = _OneRule(self, Path(file), sources, ("rule", 0)).read(
+            self._environ, Defaults(**document["defaults"]), configured=False
+        )
         found = RuleSet(problems=one.problems, secrets=list(secrets_of(sources, self._environ)))
         found.rules += [one.rule] if one.rule is not None else []
         return found
@@ -124,7 +133,9 @@ class RuleReader:
         table, wrong = read_table(RuleFile, sources.data, (), sources, self._environ)
         problems += wrong
         for index in range(len(table.rule) if table is not None else 0):
-            rule = _OneRule(self, file, sources, ("rule", index)).read(self._environ, self._defaults)
+            rule = _OneRule(self, file, sources, ("rule", index)).read(self._environ, self._defaults, self._configured)
+            rule.scrub(found.secrets)
+            found.unfit += rule.unfit
             if pack and rule.missing:
                 found.skipped.append((rule.name, "; ".join(problem.what for problem in rule.missing)))
             elif rule.problems:
@@ -165,11 +176,12 @@ class _OneRule:
     def __init__(self, reader: RuleReader, file: Path, sources: Sources, at: KeyPath) -> None:
         self._reader, self._file, self._sources, self._at = reader, file, sources, at
         self.problems: list[Problem] = []
-        self.missing: list[Problem] = []  # those of what a plugin would bring
+        self.missing: list[Problem] = []  # those of what a plugin, or its configuration, would bring
+        self.unfit: list[Problem] = []  # what the defaults do not allow, where they are all that there is
         self.rule: Rule | None = None
         self.name = ""
 
-    def read(self, environ: Mapping[str, str], defaults: Defaults) -> _OneRule:
+    def read(self, environ: Mapping[str, str], defaults: Defaults, configured: bool) -> _OneRule:
         """Fills in what came of it."""
         raw = self._sources.data["rule"][self._at[1]]
         self._environ = environ
@@ -189,6 +201,11 @@ class _OneRule:
         for step in steps:
             self.problems += step.problems
             self.missing += step.missing
+            if configured:
+                self.problems += step.unfit
+                self.missing += step.unfit
+            else:
+                self.unfit += step.unfit
         if self.problems or when is None or not table.enabled:
             return self
         then = tuple(step.step for step in steps[: len(table.then)] if step.step is not None)
@@ -219,6 +236,12 @@ class _OneRule:
             text=json.dumps({"where": where, "raw": raw, "defaults": asdict(defaults)}, default=str),
         )
         return self
+
+    def scrub(self, secrets: Sequence[str]) -> None:
+        """Take secrets out of what is wrong: a plugin may repeat what it was given."""
+        text = Scrubber(secrets).text
+        for problems in (self.problems, self.missing, self.unfit):
+            problems[:] = [replace(problem, what=text(problem.what)) for problem in problems]
 
     def _condition(
         self, raw: Mapping[str, Any], at: KeyPath, depth: int, extra: Sequence[str] = ()

@@ -118,9 +118,7 @@ class Rules:
         unless not `strict`: then what is wrong is left out."""
         if not loaded.config.rules.enabled:
             return PreparedRules(loaded, RuleSet())
-        reader, problems = reader_of(loaded, plugins, catalogue)
-        found = reader.read(files_of(loaded), packs_of(loaded))
-        found.problems += problems
+        reader, found = read(loaded, plugins, catalogue)
         self._parts.learn(found.secrets)
         if strict and found.problems:
             raise ConfigError(found.problems)
@@ -318,14 +316,27 @@ class _Scrubbed:
         return self._scrub(value) if isinstance(value, str) else value
 
 
+def read(loaded: LoadedConfig, plugins: Iterable[LoadedPlugin], catalogue: Catalogue) -> tuple[RuleReader, RuleSet]:
+    """The rules that a configuration names, with what these plugins add, and all that is wrong with either; and what
+    has read them."""
+    reader, problems = reader_of(loaded, plugins, catalogue)
+    found = reader.read(files_of(loaded), packs_of(loaded))
+    found.problems += problems
+    return reader, found
+
+
 def reader_of(
-    loaded: LoadedConfig, plugins: Iterable[LoadedPlugin], catalogue: Catalogue
+    loaded: LoadedConfig, plugins: Iterable[LoadedPlugin], catalogue: Catalogue, *, configured: bool = True
 ) -> tuple[RuleReader, list[Problem]]:
-    """What reads rules, with what these plugins add and the configuration's defaults; what is wrong with plugins."""
+    """What reads rules, with what these plugins add and the configuration's defaults; what is wrong with plugins.
+    `configured`: see RuleReader."""
     section = loaded.config.rules
     actions, conditions, problems = added(plugins)
     defaults = Defaults(section.dry_run, section.share, section.actions_per_hour, section.approval_timeout)
-    return RuleReader(catalogue, actions, conditions, defaults=defaults, environ=loaded.environ), problems
+    environ = loaded.environ
+    return RuleReader(
+        catalogue, actions, conditions, defaults=defaults, environ=environ, configured=configured
+    ), problems
 
 
 def files_of(loaded: LoadedConfig) -> list[Path]:

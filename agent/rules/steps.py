@@ -15,10 +15,10 @@ from agent.config.models import Section
 from agent.config.secrets import Secrets
 from agent.config.sources import Sources
 from agent.config.units import Duration, duration_between
-from agent.errors import Problem
-from agent.plugin.guard import Overdue
+from agent.errors import PredisError, Problem
+from agent.plugin.guard import Overdue, describe
 from agent.rules.bounded import within_deadline
-from agent.rules.extension import ActionType
+from agent.rules.extension import ActionType, WrongKey
 from agent.rules.model import Step, fill
 from agent.rules.quantity import choice_problem
 
@@ -36,11 +36,13 @@ class StepTable(Section):
 
 @dataclass
 class ReadStep:
-    """A step, or what is wrong with it; `missing`: those of what a plugin would bring."""
+    """A step, or what is wrong with it. `missing`: those of what a plugin would bring. `unfit`: what its plugin's
+    configuration does not allow, which is a problem for whoever has that configuration."""
 
     step: Step | None = None
     problems: list[Problem] = field(default_factory=list)
     missing: list[Problem] = field(default_factory=list)
+    unfit: list[Problem] = field(default_factory=list)
 
 
 def read_step(
@@ -98,15 +100,55 @@ def read_step(
     expanded = Secrets(environ, sources.base).expand_tree(rest, (), lambda path, error: None, set())
     deadline = table.deadline if table.deadline is not None and "deadline" not in rest else action.deadline
     step = Step(action, expanded, float(deadline), sources.base)
+    example = {name: name for _, name in placeholders(rest, ())}
     try:
-        example = {name: name for _, name in placeholders(rest, ())}
         target = within_deadline(action, lambda: action.target(step.params(example)))
         if not isinstance(target, str) or not target:
             raise TypeError(f"its target is {target!r}")
     except Exception as error:  # noqa: BLE001  # a plugin's code
         return wrong((), f"{action.name} cannot say what it works on: {error}", "mend its keys, or the plugin")
+    try:
+        unfit = within_deadline(action, lambda: _unfit(action, step.params(example), rest))
+    except Exception as error:  # noqa: BLE001  # a plugin's code
+        said = str(error) if isinstance(error, Overdue) else describe(error)
+        return wrong((), f"{action.name} cannot say whether it can be used so: {said}", "mend the plugin")
+    if unfit is not None:
+        key, what = unfit
+        found.unfit.append(problem_at(sources, (*at, *key), what, ""))
     found.step = step
     return found
+
+
+def _unfit(action: ActionType, params: Any, raw: Mapping[str, Any]) -> tuple[KeyPath, str] | None:
+    """Why an action cannot be used with these keys, by what its plugin is configured with: which key, and a sentence.
+
+    None for what is written with a {label}: what will stand there is not known yet.
+    """
+    check = getattr(action, "check", None)
+    if check is None:
+        return None
+    key: KeyPath = ()
+    try:
+        if (given := check(params)) is not None:
+            raise TypeError(f"check gives {type(given).__name__} and should give None or raise WrongKey")
+        return None
+    except WrongKey as error:
+        key, what = tuple(part if isinstance(part, int) else str(part) for part in error.key), str(error)
+    except (PredisError, ValueError) as error:
+        what = str(error)
+    value = _at(raw, key)
+    unknown = bool(placeholders(value, ())) and (isinstance(value, str) or not key)
+    return None if unknown else (key, what or f"{action.name} cannot be used so")
+
+
+def _at(raw: Any, path: KeyPath) -> Any:
+    """What stands at a path of a table; None where there is nothing."""
+    for part in path:
+        try:
+            raw = raw[part]
+        except (LookupError, TypeError):
+            return None
+    return raw
 
 
 def placeholders(value: Any, at: KeyPath) -> list[tuple[KeyPath, str]]:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from agent.api import Outcome, Plan, PlanOutdated, PredisError, Section, Task
+from agent.api import Outcome, Plan, PlanOutdated, PredisError, Section, Task, WrongKey
 from plugins.remediation.notes import Notes
 
 V = TypeVar("V", int, str)
@@ -37,6 +37,9 @@ class Action:
 
     def target(self, params: Any) -> str:
         raise NotImplementedError
+
+    def check(self, params: Any) -> None:
+        """Raises WrongKey where a name in the keys is none of [plugins.remediation]."""
 
     def plan(self, params: Any, task: Task) -> str:
         raise NotImplementedError
@@ -79,7 +82,7 @@ class Dial(Action, Generic[V]):
         """Where it should go. Raises PredisError where that cannot be."""
         raise NotImplementedError
 
-    def check(self, params: Any, old: V, new: V, task: Task) -> Effects:
+    def foresee(self, params: Any, old: V, new: V, task: Task) -> Effects:
         """What else `set` would do. Raises PredisError when the real thing would refuse."""
         return Effects()
 
@@ -98,7 +101,7 @@ class Dial(Action, Generic[V]):
     def plan(self, params: Any, task: Task) -> Plan:
         old = self.read(params, task)
         new = self._decided(params, old, task)
-        effects = self.check(params, old, new, task)
+        effects = self.foresee(params, old, new, task)
         text = f"would change {self.what(params)} from {self.show(old)} to {self.show(new)}{effects.text}"
         return Plan(text, {"old": old, "new": new, **effects.facts}, {"old": old, "new": new})
 
@@ -107,7 +110,7 @@ class Dial(Action, Generic[V]):
         current, noted = self.read(params, task), notes.read(task.intent)
         if noted is None:
             old, new = self._as_planned(params, current, task)
-            effects = self.check(params, old, new, task)
+            effects = self.foresee(params, old, new, task)
             hold_to(task, effects.facts, f"the change of {self.what(params)}{effects.text}")
             notes.write(task.intent, {"old": old, "new": new})
         else:
@@ -179,6 +182,14 @@ def pick(kind: str, table: str, named: Mapping[str, T], name: str) -> T:
     if (found := named.get(name)) is not None:
         return found
     raise PredisError(f"there is no {kind} {name}{nearest(name, named)}: add it to [plugins.remediation] {table}")
+
+
+def must_have(key: str | tuple[str | int, ...], kind: str, table: str, named: Mapping[str, object], name: str) -> None:
+    """Raises WrongKey, for the key that has it, unless there is an entry of this name, as `pick` would."""
+    try:
+        pick(kind, table, named, name)
+    except PredisError as error:
+        raise WrongKey(key, str(error)) from None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

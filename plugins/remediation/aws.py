@@ -44,7 +44,7 @@ class ScaleAws(Dial[int]):
     def decide(self, params: AwsParams, old: int, task: Task) -> int:
         return params.from_(old)
 
-    def check(self, params: AwsParams, old: int, new: int, task: Task) -> Effects:
+    def foresee(self, params: AwsParams, old: int, new: int, task: Task) -> Effects:
         group = self._aws.group(params.group)
         if not group["MinSize"] <= new <= group["MaxSize"]:
             raise PredisError(

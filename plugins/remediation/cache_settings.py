@@ -47,7 +47,7 @@ class CacheMemory(Dial[int]):
     def decide(self, params: MemoryParams, old: int, task: Task) -> int:
         return params.from_(old)
 
-    def check(self, params: MemoryParams, old: int, new: int, task: Task) -> Effects:
+    def foresee(self, params: MemoryParams, old: int, new: int, task: Task) -> Effects:
         control = task.host.cache_control
         with hosted_cache(task) as client:
             memory = information(client, "memory")
@@ -103,7 +103,7 @@ class CachePolicy(Dial[str]):
     def decide(self, params: PolicyParams, old: str, task: Task) -> str:
         return params.policy
 
-    def check(self, params: PolicyParams, old: str, new: str, task: Task) -> Effects:
+    def foresee(self, params: PolicyParams, old: str, new: str, task: Task) -> Effects:
         if task.host.cache_control is not None:
             task.host.cache_control.check(policy=new)
         return Effects()

@@ -34,7 +34,7 @@ class TenantDial(Dial[int]):
     def what(self, params: Any) -> str:
         return f"the {self.noun} of the tenant {params.tenant}"
 
-    def check(self, params: Any, old: int, new: int, task: Task) -> Effects:
+    def foresee(self, params: Any, old: int, new: int, task: Task) -> Effects:
         restarts = self._control(task).check(**self._change(params, new))
         if restarts and not params.restart:
             raise PredisError(

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from agent.api import Outcome, Plan, PredisError, Scrubber, Task
-from plugins.remediation.action import NOT_BEGUN, Action, Params, hold_to, pick
+from agent.api import Outcome, Plan, PredisError, Scrubber, Task, WrongKey
+from plugins.remediation.action import NOT_BEGUN, Action, Params, hold_to, must_have, pick
 from plugins.remediation.config import PLACEHOLDER, Command
 from plugins.remediation.notes import Notes
 from plugins.remediation.trusted import check_program
@@ -50,6 +50,10 @@ class RunCommand(Action):
 
     def target(self, params: CommandParams) -> str:
         return params.about or f"command:{params.command}"
+
+    def check(self, params: CommandParams) -> None:
+        must_have("command", "command", "commands", self._commands, params.command)
+        self._argv(params, self._find(params))
 
     def plan(self, params: CommandParams, task: Task) -> str:
         command = self._find(params)
@@ -109,13 +113,14 @@ class RunCommand(Action):
     def _argv(params: CommandParams, command: Command) -> list[str]:
         if params.arguments.keys() != command.arguments.keys():
             odd = ", ".join(sorted(params.arguments.keys() ^ command.arguments.keys()))
-            raise PredisError(
-                f"the arguments of {params.command} do not fit: {odd}; give each that it has, and no other"
+            raise WrongKey(
+                "arguments", f"the arguments of {params.command} do not fit: {odd}; give each that it has, and no other"
             )
         for name, value in params.arguments.items():
             if "\0" in value or not re.fullmatch(command.arguments[name], value):
-                raise PredisError(
-                    f"{params.command} does not take this {name}: it must match {command.arguments[name]}"
+                raise WrongKey(
+                    ("arguments", name),
+                    f"{params.command} does not take this {name}: it must match {command.arguments[name]}",
                 )
         argv = [PLACEHOLDER.sub(lambda found: params.arguments[found[1]], part) for part in command.argv]
         for template, part in zip(command.argv, argv, strict=True):

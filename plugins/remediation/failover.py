@@ -60,6 +60,13 @@ class FailoverReplica(Action):
     def target(self, params: ReplicaParams) -> str:
         return f"server:{params.replica}"
 
+    def check(self, params: ReplicaParams) -> None:
+        self._servers.check("replica", params.replica, followed=bool(params.followers))
+        if params.primary:
+            self._servers.check("primary", params.primary)
+        for number, follower in enumerate(params.followers):
+            self._servers.check(("followers", number), follower)
+
     def plan(self, params: ReplicaParams, task: Task) -> str:
         with self._servers.connected(params.replica) as replica:
             state = _replication(replica)
@@ -189,6 +196,10 @@ class FailoverOrigin(Action):
 
     def target(self, params: OriginParams) -> str:
         return f"server:{params.server}"
+
+    def check(self, params: OriginParams) -> None:
+        self._servers.check("server", params.server)
+        self._servers.check("origin", params.origin, followed=True)
 
     def plan(self, params: OriginParams, task: Task) -> str:
         host, port = self._servers.address(params.origin)

@@ -42,6 +42,9 @@ class ScaleKubernetes(Dial[int]):
     def target(self, params: KubernetesParams) -> str:
         return target_of(params.kind, params.cluster, params.namespace, params.name)
 
+    def check(self, params: KubernetesParams) -> None:
+        self._servers.check(params.cluster)
+
     def what(self, params: KubernetesParams) -> str:
         return f"the replicas of {self.target(params)}"
 
@@ -51,7 +54,7 @@ class ScaleKubernetes(Dial[int]):
     def decide(self, params: KubernetesParams, old: int, task: Task) -> int:
         return params.from_(old)
 
-    def check(self, params: KubernetesParams, old: int, new: int, task: Task) -> Effects:
+    def foresee(self, params: KubernetesParams, old: int, new: int, task: Task) -> Effects:
         self._patch(params, old, new, dry_run=True)
         return Effects()
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from agent.api import Answer, HttpSender, PredisError, answer_of
-from plugins.remediation.action import pick
+from plugins.remediation.action import must_have, pick
 from plugins.remediation.config import Cluster
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -50,6 +50,10 @@ class ApiServers:
 
     def __init__(self, clusters: Mapping[str, Cluster], account: Path = ACCOUNT) -> None:
         self._clusters, self._account = clusters, account
+
+    def check(self, cluster: str) -> None:
+        """Raises WrongKey for the key `cluster` unless there is one of this name."""
+        must_have("cluster", "cluster", "clusters", self._clusters, cluster)
 
     def get(self, cluster: str, resource: Resource) -> dict[str, Any]:
         """What is there now."""

@@ -57,6 +57,9 @@ class RollbackKubernetes(Dial[str]):
     def target(self, params: RollbackParams) -> str:
         return target_of("deployment", params.cluster, params.namespace, params.name)
 
+    def check(self, params: RollbackParams) -> None:
+        self._servers.check(params.cluster)
+
     def what(self, params: RollbackParams) -> str:
         return f"the release of {self.target(params)}"
 
@@ -75,7 +78,7 @@ class RollbackKubernetes(Dial[str]):
         deployment = self._unchanged(params, old)
         return self._goal(params, deployment, self._revisions(params, deployment)).release
 
-    def check(self, params: RollbackParams, old: str, new: str, task: Task) -> Effects:
+    def foresee(self, params: RollbackParams, old: str, new: str, task: Task) -> Effects:
         origin, goal = self._move(params, old, new, dry_run=True)
         return Effects("", {"from_revision": origin, "to_revision": goal})
 

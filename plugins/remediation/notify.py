@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from agent.api import Outcome, PredisError, Task
-from plugins.remediation.action import Action, Params, pick
+from plugins.remediation.action import Action, Params, must_have, pick
 from plugins.remediation.config import Channel
 from plugins.remediation.notes import Notes
 
@@ -36,6 +36,9 @@ class Notify(Action):
 
     def target(self, params: NotifyParams) -> str:
         return f"channel:{params.channel}"
+
+    def check(self, params: NotifyParams) -> None:
+        must_have("channel", "channel", "channels", self._channels, params.channel)
 
     def plan(self, params: NotifyParams, task: Task) -> str:
         services = [server.service_name for server in self._open(params)]

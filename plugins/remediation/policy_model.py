@@ -67,7 +67,7 @@ class ModelRollback(_Model):
         known = models.known(old)
         return "" if known is None else models.numbered(known.parent)
 
-    def check(self, params: RollbackParams, old: str, new: str, task: Task) -> Effects:
+    def foresee(self, params: RollbackParams, old: str, new: str, task: Task) -> Effects:
         _check_policy(task)
         models = _models(task)
         return Effects(f" ({models.named(old)} to {models.named(new)})")

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from agent.api import PredisError
-from plugins.remediation.action import pick
+from agent.api import PredisError, WrongKey
+from plugins.remediation.action import must_have, pick
 from plugins.remediation.config import Server
 
 
@@ -21,6 +21,16 @@ class Servers:
     def find(self, name: str) -> Server:
         """Its entry. Raises PredisError."""
         return pick("server", "servers", self._servers, name)
+
+    def check(self, key: str | tuple[str | int, ...], name: str, *, followed: bool = False) -> None:
+        """Raises WrongKey, for the key that has this name, unless there is such a server, and one that others can
+        follow if it is to be followed."""
+        must_have(key, "server", "servers", self._servers, name)
+        if followed:
+            try:
+                self.address(name)
+            except PredisError as error:
+                raise WrongKey(key, str(error)) from None
 
     def place(self, name: str) -> str:
         """Where it is, without what is secret: what a plan is bound to, since the configuration may change."""

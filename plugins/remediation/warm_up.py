@@ -72,6 +72,9 @@ class CacheWarmUp(Action):
     def target(self, params: WarmUpParams) -> str:
         return "cache:local"
 
+    def check(self, params: WarmUpParams) -> None:
+        self._servers.check("server", params.server)
+
     def plan(self, params: WarmUpParams, task: Task) -> str:
         with self._servers.connected(params.server) as source, hosted_cache(task) as cache:
             _check_room(cache, params)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from agent.api import HttpSender, Outcome, Plan, PredisError, Task, Verdict
-from plugins.remediation.action import Action, Params, hold_to, pick
+from plugins.remediation.action import Action, Params, hold_to, must_have, pick
 from plugins.remediation.config import Webhook, host_of
 from plugins.remediation.notes import Notes
 
@@ -45,6 +45,9 @@ class CallWebhook(Action):
 
     def target(self, params: WebhookParams) -> str:
         return params.about or f"webhook:{params.webhook}"
+
+    def check(self, params: WebhookParams) -> None:
+        must_have("webhook", "webhook", "webhooks", self._webhooks, params.webhook)
 
     def plan(self, params: WebhookParams, task: Task) -> str:
         webhook = self._find(params)

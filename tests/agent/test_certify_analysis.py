@@ -71,6 +71,7 @@ WROTE = """return Outcome(True, f"wrote {noted['new']!r} to {path}", noted)"""
 AGAIN = 'return Outcome(True, f"{path} was written before", noted)'
 PLAN = '        text = f"would write {params.text!r} to {path}"'
 TARGET = "    def target(self, params: FlagParams) -> str:"
+CHECK = f"    def check(self, params: FlagParams) -> None:\n        {{}}\n\n{TARGET}"
 ACTION = {
     "changes something in its plan": (PLAN, f'        _write(path, "planned")\n{PLAN}', "changes flags/read-only"),
     "notes in its plan": (
@@ -132,6 +133,18 @@ ACTION = {
         "target of a_action.flag takes longer than the deadline of 0.5 s",
     ),
     "has no example": (', examples=["read-only"]', "", "cannot be tried, flag: Field required"),
+    "gives what is wrong and does not raise it": (
+        TARGET,
+        CHECK.format("return False"),
+        "gives bool: it is to give None",
+    ),
+    "raises in its check": (TARGET, CHECK.format("1 / 0"), "check of a_action.flag raises ZeroDivisionError"),
+    "does not say what is wrong": (TARGET, CHECK.format("raise ValueError"), "and does not say what is wrong"),
+    "names a key that it has not": (
+        TARGET,
+        CHECK.format("from agent.api import WrongKey; raise WrongKey('flg', 'there is no such flag')"),
+        "check of a_action.flag raises WrongKey for 'flg', which is none of its keys",
+    ),
 }
 
 ASK = "        # True, False, or None"

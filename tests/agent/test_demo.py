@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import random
+import tomllib
+from pathlib import Path
+
 import pytest
 
+from agent.config import load_config
 from agent.demo.balancer import OLDEST, is_signed
 from agent.demo.faults import FAULTS
 from agent.demo.story import Measured
-from agent.demo.world import Second, limit
+from agent.demo.world import CONFIG, PORTS, RULES, TENANT, Second, limit
+from agent.metrics.catalogue import Catalogue
+from agent.metrics.docs import shipped_entry_points, specs_of
+from agent.metrics.model import Sample, Snapshot
+from agent.plugin.manager import PluginManager
+from agent.rules.fixtures import run_fixtures
+from agent.rules.service import reader_of
+from plugins.anomaly.plugin import Anomaly, AnomalyConfig
 from plugins.remediation.webhook import signature
 
+SQUEEZED = """
+rules = ["{rules}"]
+interval = "1s"
+[[test]]
+name = "keys go at once, and a little later reads find them missing"
+rule = "hit-ratio-collapsed"
+series = [
+  {{ metric = "predis_keyspace_hits_total", values = "0+980x41 40860+680x30" }},
+  {{ metric = "predis_keyspace_misses_total", values = "0+20x41 1140+320x30" }},
+  {{ metric = "predis_evicted_keys_total", labels = {{ reason = "capacity" }}, values = "0x40 22000x9 22200+200x21" }},
+]
+expect = [{{ at = "43s", fired = 0 }}, {{ at = "48s", fired = 1, actions = ["cache.memory"] }}]
+"""
 NOW = 1_700_000_000
 BODY = b'{"origin": "standby"}'
 
@@ -59,3 +84,43 @@ def test_what_was_promised_and_not_kept_is_named() -> None:
         "settings are still what they were: reports.ops_per_second",
         "more was done than was called for: cache.tenant_limit, cache.memory",
     ]
+
+
+def test_a_squeeze_is_mended_though_evictions_come_at_once_and_then_pause(tmp_path: Path) -> None:
+    loaded = load_config(None, (), {})
+    manager, catalogue = PluginManager(loaded), Catalogue()
+    manager.load()
+    manager.declare(catalogue.add)
+    reader, problems = reader_of(loaded, manager.active, catalogue, configured=False)  # it has no balancer
+    (tmp_path / "test.toml").write_text(SQUEEZED.format(rules=RULES))
+    results, wrong = run_fixtures(tmp_path / "test.toml", reader)
+    assert (problems, wrong) == ([], [])
+    assert [failure for result in results for failure in result.failures] == []
+
+
+def test_what_others_do_on_the_machine_is_no_anomaly_of_the_demonstration() -> None:
+    specs = {spec.name: spec for point in shipped_entry_points() for spec in specs_of(point)}
+    ports = {f"{name}_port": number for number, name in enumerate(PORTS, 10_000)}
+    config = tomllib.loads(CONFIG.format(tenant=TENANT, **ports))["plugins"]["anomaly"]
+    stolen, sent, memory = (
+        ("predis_host_cpu_seconds_total", ("steal",)),
+        ("predis_host_network_bytes_total", ("eth0", "transmit")),
+        ("predis_memory_max_bytes", ()),
+    )
+
+    def found(**keys: object) -> set[str]:
+        """What stands out where others begin to work on the machine, and later somebody changes the cache."""
+        plugin, noise = Anomaly(AnomalyConfig.model_validate(keys)), random.Random(1)
+        values, names = {stolen: 0.0, sent: 0.0, memory: 64.0 * 2**20}, set()
+        for second in range(60):
+            busy = second >= 45
+            values[stolen] += 0.3 if busy else 0.0
+            values[sent] += 1e7 if busy else noise.uniform(900, 1100)
+            values[memory] = 8.0 * 2**20 if second >= 50 else 64.0 * 2**20
+            samples = {key: Sample(key[0], value, key[1]) for key, value in values.items()}
+            snapshot = Snapshot(1.7e9 + second, samples, {name: specs[name] for name, _ in samples})
+            names |= {anomaly.series[0] for anomaly in plugin.predis_detect(snapshot)}
+        return names
+
+    assert found() == {stolen[0], sent[0], memory[0]}
+    assert found(**config) == {memory[0]}

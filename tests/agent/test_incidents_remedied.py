@@ -14,8 +14,9 @@ from agent.incidents.audit import AuditLog, verify
 from agent.incidents.audit_files import Limits, lines_since
 from agent.incidents.document import incident_document
 from agent.incidents.model import Anomaly, Cause, Incident
-from agent.incidents.remedied import MOST, remedied
+from agent.incidents.remedied import MOST, STARTED, remedied, restarted_by, starts_in
 from agent.rules.extension import Outcome
+from agent.rules.recorded import Recorded
 from tests.agent.rule_world import World
 
 RULES = """
@@ -176,3 +177,34 @@ def test_the_page_shows_them_with_the_command_that_checks_them(logged: Logged) -
     assert "&lt;b&gt;no&lt;/b&gt;" in page
     assert "<b>no</b>" not in page
     assert "What rules did" not in incident_page(incident_document(incident))
+
+
+def test_a_cause_that_tells_of_a_restart_says_which_rule_had_it_done(logged: Logged) -> None:
+    restarted = Cause("cache", 0.1, "cache: its process was replaced: it changed 1 time.", ((STARTED, ()),))
+    incident = logged.incident(restarted, Cause("host", 0.2, "host: it is busy."))
+    logged.busy(10)
+    records = remedied(logged.path, incident)
+    began = next(record["time"] for record in records if record["what"] == "acting")
+    ended = next(record["time"] for record in records if record["what"] == "acted")
+    for start in (began, ended):
+        whys = [cause["why"] for cause in incident_document(incident, remedied=records, starts=(start,))["causes"]]
+        assert whys == [
+            "cache: its process was replaced: it changed 1 time; the rule grow asked for it (test.act).",
+            "host: it is busy.",
+        ]
+    # one of another time is not put down to it
+    for start in (began - 5, ended + 5):
+        assert restarted_by(records, (start,)) == ""
+        assert incident_document(incident, remedied=records, starts=(start,))["causes"][0]["why"] == restarted.why
+    # one that is under way, or whose end nobody wrote down, may still do it
+    begun = [record for record in records if record["what"] != "acted"]
+    assert restarted_by([record for record in begun if record["time"] <= began], (ended + 300,)) != ""
+
+
+def test_the_starts_of_an_incident_are_those_of_its_time(logged: Logged) -> None:
+    began = logged.world.time
+    rows = [(-10.0, 1.0), (0.0, 2.0), (10.0, 2.0), (20.0, 3.0), (30.0, 4.0)]
+    history = Recorded({(STARTED, ()): [(began + at, start) for at, start in rows]})
+    assert starts_in(history, logged.incident(closed=began + 25)) == [2.0, 3.0]
+    assert starts_in(history, logged.incident()) == [2.0, 3.0, 4.0]
+    assert starts_in(Recorded({}), logged.incident()) == []

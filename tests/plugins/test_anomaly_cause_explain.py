@@ -6,11 +6,13 @@ from dataclasses import replace
 from agent.api import Anomaly, Incident, Kind, MetricSpec
 from agent.metrics.docs import shipped_entry_points, specs_of
 from agent.metrics.model import SeriesKey
+from agent.own_specs import SPECS as OWN
 from plugins.anomaly.cause.explain import explain
 from plugins.anomaly.cause.signatures import load
 from plugins.anomaly.cause.topology import Topology
 
 SPECS: dict[str, MetricSpec] = {spec.name: spec for point in shipped_entry_points() for spec in specs_of(point)}
+SPECS |= {spec.name: spec for spec in OWN if spec.name == "predis_supervisor_restarts_total"}
 START, ROWS = 1_000_000.0, 60
 OPENED = START + 10 * (ROWS - 6)
 
@@ -71,6 +73,8 @@ def history(**changed: list[float]) -> Kept:
         ("predis_tenant_commands_total", ("shop",)): counted(calm(500)),
         ("predis_tenant_throttled_total", ("shop",)): counted([0.0] * ROWS),
         ("predis_tenant_commands_total", ("news",)): counted(calm(500)),
+        ("predis_supervisor_restarts_total", ("requested",)): [1.0] * ROWS,
+        ("predis_supervisor_restarts_total", ("killed",)): [0.0] * ROWS,
     }
     values.update({next(key for key in values if key[0] == metric): rows for metric, rows in changed.items()})
     return Kept(values)
@@ -98,6 +102,53 @@ def test_a_busy_host_is_found_without_a_signature_and_each_component_once() -> N
     found = causes(incident(anomaly("predis_keyspace_hits_total")), kept)
     assert found[0] == ("host", "")
     assert len({component for component, _ in found}) == len(found)
+
+
+RESTARTED = {"predis_cache_start_time_seconds": [*[5e5] * (ROWS - 4), *[OPENED + 15] * 4]}
+REQUESTED = {"predis_supervisor_restarts_total": [*[1.0] * (ROWS - 4), *[2.0] * 4]}  # the first of them is "requested"
+
+
+def test_a_restart_that_was_asked_for_comes_after_what_may_have_been_the_reason() -> None:
+    flood: dict[str, list[float]] = {
+        "predis_tenant_commands_total": counted(from_opening(500, 9000)),
+        "predis_tenant_throttled_total": counted([0.0] * (ROWS - 6) + [300.0] * 6),
+    }
+    busy = {"predis_host_cpu_busy_ratio": from_opening(0.3, 0.99)}
+    suffering = incident(anomaly("predis_tenant_commands_total", "shop"), anomaly("predis_host_cpu_busy_ratio"))
+    found = causes(suffering, history(**flood, **busy, **RESTARTED, **REQUESTED))
+    assert found[0] == ("tenant:shop", "noisy tenant")
+    assert found[1] == ("host", ""), "also what is only ranked comes before"
+    assert ("cache", "cache restarted on request") in found[2:]
+    # it is told where there is room for few
+    few = causes(suffering, history(**flood, **busy, **RESTARTED, **REQUESTED), limit=2)
+    assert few == [("tenant:shop", "noisy tenant"), ("cache", "cache restarted on request")]
+    assert causes(suffering, history(**flood, **RESTARTED, **REQUESTED), limit=1) == few[:1]
+    # one that nobody asked for is a cause as before
+    found = causes(suffering, history(**flood, **busy, **RESTARTED))
+    assert found[:2] == [("tenant:shop", "noisy tenant"), ("cache", "cache restarted")]
+
+
+def test_a_restart_that_was_asked_for_is_told_with_what_the_cache_suffered_from() -> None:
+    pressure = {
+        "predis_evicted_keys_total": counted(from_opening(10, 5000)),
+        "predis_keyspace_hits_total": counted(from_opening(900, 500)),
+        "predis_keyspace_misses_total": counted(from_opening(100, 500)),
+    }
+    kept = history(**pressure, **REQUESTED, **RESTARTED)
+    full = incident(anomaly("predis_evicted_keys_total", "capacity"))
+    signatures = [one for one in load() if not one.name.startswith("cold cache")]
+    (first, *_) = explain(full, kept, SPECS, topology=Topology.load(), signatures=signatures)
+    assert (first.component, first.signature) == ("cache", "memory pressure")
+    assert "the cache is full" in first.why
+    assert "; its process was replaced, since a rule, a changed configuration or a person asked for that: " in first.why
+    assert ("predis_cache_start_time_seconds", ()) in first.series
+
+
+def test_one_that_died_besides_is_not_hidden_by_one_that_was_asked_for() -> None:
+    kept = history(**RESTARTED, **REQUESTED)
+    kept._values["predis_supervisor_restarts_total", ("killed",)] = [*[0.0] * (ROWS - 2), 1.0, 1.0]
+    found = causes(incident(anomaly("predis_keyspace_hits_total")), kept)
+    assert found[0] == ("cache", "cache restarted unasked")
 
 
 def test_a_tenant_that_floods_is_told_from_one_that_suffers() -> None:

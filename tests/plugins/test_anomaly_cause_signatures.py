@@ -7,11 +7,12 @@ import pytest
 
 from agent.metrics.docs import shipped_entry_points, specs_of
 from agent.metrics.model import Kind
+from agent.own_specs import SPECS as OWN
 from plugins.anomaly.cause.model import Meaning, Observed
 from plugins.anomaly.cause.signatures import Condition, Signature, SignatureError, load, matches
 
 SHIPPED = load()
-SPECS = {spec.name: spec for point in shipped_entry_points() for spec in specs_of(point)}
+SPECS = {spec.name: spec for spec in OWN} | {s.name: s for point in shipped_entry_points() for s in specs_of(point)}
 
 
 def series(condition: Condition, moved: bool) -> list[Observed]:

@@ -34,6 +34,7 @@ def test_a_fault_is_noticed_explained_mended_verified_and_on_record(fault: str, 
     assert measured["after"] >= 0.95 * measured["before"] > 0.8
     assert measured["felt"]
     assert measured["signature"] == SIGNATURES[fault], measured["cause"]
+    assert measured["incident"], "it opened after the onset, so it is of nothing before"
     assert (measured["wrong"], measured["changed"], measured["unchanged"]) == (0, [], [])
     if fault in ACTIONS:
         assert measured["actions"] == [ACTIONS[fault]]
@@ -44,6 +45,7 @@ def test_a_fault_is_noticed_explained_mended_verified_and_on_record(fault: str, 
     if fault == "squeeze":
         assert measured["worst"] < 0.9
     if fault == "flood":
+        assert "client|setinfo" not in measured["incident"], "who looks at the settings is not what is found"
         before, most, after = measured["tenant"]
         assert before < 200
         assert most > 10_000

@@ -34,7 +34,8 @@ def explain(
     within: float = math.inf,
     limit: int = 5,
 ) -> list[Cause]:
-    """The probable causes, best first: signatures that were found, then components by `rank`, each component once.
+    """The probable causes, best first: signatures that were found, then components by `rank`, each component once; what
+    somebody decided meanwhile (`Signature.follows`) is told with the component's cause, or after all causes.
 
     specs: the metrics that there are, by name. edges: (what suffers, what it depends on), beside the topology's own.
     learned: more of them, from so many incidents each; they count for components of which those tell nothing.
@@ -71,12 +72,33 @@ def explain(
     patterns = matches(signatures, series)
     ranked = rank(series, links, alarmed, alarm=anomaly.since, meaning=meaning, learned=supposed)
     causes: dict[str, Cause] = {}
+    follow = {signature.name for signature in signatures if signature.follows}
     for cause in [
-        *patterns,
+        *(cause for cause in patterns if cause.signature not in follow),
         *(_with_source(cause, graph.path(alarmed, cause.component), supposed) for cause in ranked),
     ]:
         causes.setdefault(cause.component, cause)
-    return list(causes.values())[:limit]
+    found = list(causes.values())[:limit]
+    for cause in patterns:
+        if cause.signature in follow:
+            found = _followed_by(found, cause, limit)
+    return found
+
+
+def _followed_by(causes: list[Cause], after: Cause, limit: int) -> list[Cause]:
+    """The causes with what was done after them: with that of the same component, or else as the last one."""
+    for place, cause in enumerate(causes):
+        if cause.component == after.component:
+            if not cause.signature and cause.series[:1] and cause.series[0] in after.series:
+                causes[place] = replace(after, score=cause.score)  # there is nothing but that
+                return causes
+            why = f"{cause.why.rstrip('.')}; {after.why.removeprefix(f'{after.component}: ')}"
+            series = tuple(dict.fromkeys((*cause.series, *after.series)))
+            causes[place] = replace(cause, why=why, series=series, signature=cause.signature or after.signature)
+            return causes
+    causes = causes[: limit - 1] or causes
+    lowest = min((cause.score for cause in causes), default=after.score)
+    return [*causes, replace(after, score=lowest / 2)][:limit]
 
 
 def _with_source(cause: Cause, way: Sequence[str], learned: Mapping[tuple[str, str], int]) -> Cause:

@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,15 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A pattern: found if all of `all` hold, and none of `none`."""
+    """A pattern: found if all of `all` hold, and none of `none`. `follows`: somebody decided it, and more likely did it
+    about an incident than set it off."""
 
     name: str
     component: str
     why: str
     all: tuple[Condition, ...]
     none: tuple[Condition, ...] = ()
+    follows: bool = False
 
     @property
     def metrics(self) -> set[str]:
@@ -131,8 +134,10 @@ def _holds(
 ) -> Evidence | None:
     for observed in by_metric.get(condition.metric, ()):
         labels = dict(zip(observed.labels, observed.key[1], strict=False))
-        wanted = {**{k: v for k, v in binding.items() if k in labels}, **condition.labels}
-        if any(labels.get(label) != value for label, value in wanted.items()):
+        wanted = {label: value for label, value in binding.items() if label not in condition.labels}
+        if any(labels.get(label, value) != value for label, value in wanted.items()):
+            continue
+        if not all(fnmatchcase(labels.get(label, ""), pattern) for label, pattern in condition.labels.items()):
             continue
         seen = observed
         if condition.of:
@@ -185,12 +190,15 @@ def _ratio(part: Observed, rest: Observed) -> Observed:
 
 
 def _signature(entry: Mapping[str, Any]) -> Signature:
-    _only(entry, ("name", "component", "why", "all", "none"))
+    _only(entry, ("name", "component", "why", "all", "none", "follows"))
     every = tuple(_condition(table) for table in entry["all"])
     if not every:
         raise ValueError("'all' is empty: it would be found always")
     never = tuple(_condition(table) for table in entry.get("none", ()))
-    return Signature(str(entry["name"]), str(entry["component"]), str(entry["why"]), every, never)
+    follows = entry.get("follows", False)
+    if not isinstance(follows, bool):
+        raise ValueError(f"'follows' = {follows!r}: write true or false")
+    return Signature(str(entry["name"]), str(entry["component"]), str(entry["why"]), every, never, follows)
 
 
 def _condition(table: Mapping[str, Any]) -> Condition:
