@@ -9,6 +9,7 @@ from plugins.forecasting import seasons
 from plugins.forecasting.arrays import Floats
 from plugins.forecasting.forecaster import Bands, Rows, forecast_rows
 from plugins.forecasting.regular import Regular, TooLittle, regular
+from plugins.forecasting.trend import trend
 
 _NAMED = 3  # members whose names stand in the answer
 
@@ -23,6 +24,7 @@ def answer(request: ForecastRequest) -> Forecast:
     bands = forecast_rows(Rows(rows.values, seasons.calendar(rows.step), request.low, request.high), horizon)
     times: Floats = rows.end + rows.step * np.arange(1.0, horizon + 1)
     combined = bands.combined
+    growth, unknown = trend(rows, bands)
     return Forecast(
         times=_tuple(times),
         middle=_tuple(bands.middle),
@@ -34,7 +36,8 @@ def answer(request: ForecastRequest) -> Forecast:
         error=combined.error / combined.naive if combined is not None and combined.naive > 0 else None,
         reach=_reach(request.limit, rows, times, bands),
         peak=_peak(bands, request),
-        trend=_trend(rows, bands),
+        trend=growth,
+        trend_problem=unknown,
     )
 
 
@@ -89,17 +92,3 @@ def _peak(bands: Bands, request: ForecastRequest) -> Estimate:
     low = -np.inf if request.low is None else request.low
     high = np.inf if request.high is None else request.high
     return Estimate(*(float(np.clip(middle + end * spread, low, high)) for end in (0.0, *ends)))
-
-
-def _trend(rows: Regular, bands: Bands) -> Estimate:
-    """Growth per second from the last season's mean to that of the forecast's last one; as sure as its last row is."""
-    horizon = len(bands.middle)
-    fitting = [p for p in seasons.calendar(rows.step) if p <= horizon and p <= len(rows.values)]
-    season = fitting[-1] if fitting else 1
-    growth = float(bands.middle[-season:].mean() - rows.values[-season:].mean()) / (horizon * rows.step)
-    if bands.combined is None:
-        return Estimate(0.0, 0.0, 0.0, 0.0, 0.0)
-    # The mean of a season errs less than one row does, and by how much is not known from so few: as much, to be safe.
-    unit = float(bands.combined.scale[-1]) / (horizon * rows.step)
-    wide80, wide95 = unit * bands.combined.quantile80, unit * bands.combined.quantile95
-    return Estimate(growth, growth - wide80, growth + wide80, growth - wide95, growth + wide95)
