@@ -118,4 +118,5 @@ def number(value: float | None, unit: str) -> str:
     if unit == "ratio":
         return f"{100 * value:.3g} %"
     short = {"seconds": "s", "seconds/s": "s/s"}.get(unit, "/s" if unit.endswith("/s") else "")
-    return f"{value:,.4g}{short}" if abs(value) < 1e5 else f"{value:,.0f}{short}"
+    plain = 1e5 <= abs(value) < 1e15  # with all digits; more of them nobody can read
+    return f"{value:,.0f}{short}" if plain else f"{value:,.4g}{short}"

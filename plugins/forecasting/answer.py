@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, replace
+
 import numpy as np
 
 from agent.api import Estimate, Forecast, ForecastRequest
 from plugins.forecasting import seasons
 from plugins.forecasting.arrays import Floats
 from plugins.forecasting.forecaster import Bands, Rows, forecast_rows
+from plugins.forecasting.magnitude import exponent_of, times_two_to
 from plugins.forecasting.regular import Regular, TooLittle, regular
 from plugins.forecasting.trend import trend
 
@@ -16,6 +19,39 @@ _NAMED = 3  # members whose names stand in the answer
 
 def answer(request: ForecastRequest) -> Forecast:
     """Forecast a series, or say why that cannot be."""
+    exponent = exponent_of(np.asarray(request.values, float))
+    return _resized(_answer(_shrunk(request, -exponent)), exponent) if exponent else _answer(request)
+
+
+def _shrunk(request: ForecastRequest, exponent: int) -> ForecastRequest:
+    low, high, limit = (
+        None if at is None else float(times_two_to(np.array(at), exponent))
+        for at in (request.low, request.high, request.limit)
+    )
+    values = _tuple(times_two_to(np.asarray(request.values, float), exponent))
+    return replace(request, values=values, low=low, high=high, limit=limit)
+
+
+def _resized(found: Forecast, exponent: int) -> Forecast:
+    def line(given: tuple[float, ...]) -> tuple[float, ...]:
+        return _tuple(times_two_to(np.array(given), exponent))
+
+    def estimate(given: Estimate | None) -> Estimate | None:
+        return None if given is None else Estimate(*line(astuple(given)))
+
+    return replace(
+        found,
+        middle=line(found.middle),
+        low80=line(found.low80),
+        high80=line(found.high80),
+        low95=line(found.low95),
+        high95=line(found.high95),
+        peak=estimate(found.peak),
+        trend=estimate(found.trend),
+    )
+
+
+def _answer(request: ForecastRequest) -> Forecast:
     try:
         rows = regular(request)
     except TooLittle as why:
