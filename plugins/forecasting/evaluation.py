@@ -41,7 +41,7 @@ def evaluate(source: Path, target: Path, period: int) -> None:
     if work:
         _write(target, work)
     if bad:
-        rest = f"\nThe other {len(work)} series are in {target}." if work else ""
+        rest = f"\nThe others ({len(work)}) are in {target}." if work else ""
         raise PredisError("\n".join(f"{source}: {problem}" for problem in bad) + rest)
 
 

@@ -131,6 +131,6 @@ def test_series_that_cannot_be_forecast_keep_none_of_the_others_out(tmp_path: Pa
     first, second, rest = str(told.value).splitlines()
     assert first.endswith("in.npz: train_c has no number")
     assert "test_d is not a file in the archive" in second
-    assert rest == f"The other 2 series are in {tmp_path / 'out.npz'}."
+    assert rest == f"The others (2) are in {tmp_path / 'out.npz'}."
     with np.load(tmp_path / "out.npz") as found:
         assert set(found.files) == {f"{line}_{name}" for line in ("mean", "lo95", "hi95") for name in ("a", "b")}
