@@ -50,11 +50,13 @@ def _one(one: Forecasted, limit: float | None) -> None:
     if forecast.error is not None:
         pairs.append(("backtest", f"{forecast.error:.2f} of the error of repeating the last value or season"))
     if forecast.trend is not None:
-        # Less than a day ahead is no measure of a day: what falls towards the evening does not fall for ever.
+        # Less than a day ahead is no measure of a day.
         ahead = forecast.times[-1] - one.past[-1][0] if one.past else DAY
         time_of, per = (DAY, "a day") if ahead >= DAY else (ahead, f"in {format_duration(round(ahead))}")
         change = [number(time_of * value, unit) for value in _values(forecast.trend)]
         pairs.append(("trend", f"{change[0]} {per} (95 %: {change[1]} to {change[2]})"))
+    elif forecast.trend_problem:
+        pairs.append(("trend", f"none: {forecast.trend_problem}"))
     if forecast.peak is not None:
         peak = [number(value, unit) for value in _values(forecast.peak)]
         pairs.append(("peak", f"{peak[0]} (95 %: {peak[1]} to {peak[2]})"))
@@ -116,4 +118,5 @@ def number(value: float | None, unit: str) -> str:
     if unit == "ratio":
         return f"{100 * value:.3g} %"
     short = {"seconds": "s", "seconds/s": "s/s"}.get(unit, "/s" if unit.endswith("/s") else "")
-    return f"{value:,.4g}{short}" if abs(value) < 1e5 else f"{value:,.0f}{short}"
+    plain = 1e5 <= abs(value) < 1e15  # with all digits; more of them nobody can read
+    return f"{value:,.0f}{short}" if plain else f"{value:,.4g}{short}"

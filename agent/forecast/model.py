@@ -45,7 +45,8 @@ class Forecast:
 
     model: what was chosen, and `error`: its scaled error in the backtest (MASE; below 1 is better than the naive one).
     reach: when `limit` is reached as (likely, earliest of 95 %, latest of 95 %) in Unix seconds; None where it is not.
-    peak: the highest value within the horizon. trend: how much it grows, per second, seasons aside.
+    peak: the highest value within the horizon. trend: how much it grows, per second, seasons aside; trend_problem: why
+    there is none, in a few words, where a forecaster knows.
     problem: why there is no forecast, in a sentence, such as too little history; then there are no rows.
     """
 
@@ -61,6 +62,7 @@ class Forecast:
     peak: Estimate | None = None
     trend: Estimate | None = None
     problem: str = ""
+    trend_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ def load_forecast(given: Any) -> Forecast:
             reach=(likely, earliest, latest),
             peak=_estimate(given["peak"]),
             trend=_estimate(given["trend"]),
+            trend_problem=_text(given["trend_problem"]),
             problem=_text(given["problem"]),
         )
 

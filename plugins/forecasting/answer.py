@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, replace
+
 import numpy as np
 
 from agent.api import Estimate, Forecast, ForecastRequest
 from plugins.forecasting import seasons
 from plugins.forecasting.arrays import Floats
 from plugins.forecasting.forecaster import Bands, Rows, forecast_rows
+from plugins.forecasting.magnitude import exponent_of, times_two_to
 from plugins.forecasting.regular import Regular, TooLittle, regular
+from plugins.forecasting.trend import trend
 
 _NAMED = 3  # members whose names stand in the answer
 
 
 def answer(request: ForecastRequest) -> Forecast:
     """Forecast a series, or say why that cannot be."""
+    exponent = exponent_of(np.asarray(request.values, float))
+    return _resized(_answer(_shrunk(request, -exponent)), exponent) if exponent else _answer(request)
+
+
+def _shrunk(request: ForecastRequest, exponent: int) -> ForecastRequest:
+    low, high, limit = (
+        None if at is None else float(times_two_to(np.array(at), exponent))
+        for at in (request.low, request.high, request.limit)
+    )
+    values = _tuple(times_two_to(np.asarray(request.values, float), exponent))
+    return replace(request, values=values, low=low, high=high, limit=limit)
+
+
+def _resized(found: Forecast, exponent: int) -> Forecast:
+    def line(given: tuple[float, ...]) -> tuple[float, ...]:
+        return _tuple(times_two_to(np.array(given), exponent))
+
+    def estimate(given: Estimate | None) -> Estimate | None:
+        return None if given is None else Estimate(*line(astuple(given)))
+
+    return replace(
+        found,
+        middle=line(found.middle),
+        low80=line(found.low80),
+        high80=line(found.high80),
+        low95=line(found.low95),
+        high95=line(found.high95),
+        peak=estimate(found.peak),
+        trend=estimate(found.trend),
+    )
+
+
+def _answer(request: ForecastRequest) -> Forecast:
     try:
         rows = regular(request)
     except TooLittle as why:
@@ -23,6 +60,7 @@ def answer(request: ForecastRequest) -> Forecast:
     bands = forecast_rows(Rows(rows.values, seasons.calendar(rows.step), request.low, request.high), horizon)
     times: Floats = rows.end + rows.step * np.arange(1.0, horizon + 1)
     combined = bands.combined
+    growth, unknown = trend(rows, bands)
     return Forecast(
         times=_tuple(times),
         middle=_tuple(bands.middle),
@@ -34,7 +72,8 @@ def answer(request: ForecastRequest) -> Forecast:
         error=combined.error / combined.naive if combined is not None and combined.naive > 0 else None,
         reach=_reach(request.limit, rows, times, bands),
         peak=_peak(bands, request),
-        trend=_trend(rows, bands),
+        trend=growth,
+        trend_problem=unknown,
     )
 
 
@@ -89,17 +128,3 @@ def _peak(bands: Bands, request: ForecastRequest) -> Estimate:
     low = -np.inf if request.low is None else request.low
     high = np.inf if request.high is None else request.high
     return Estimate(*(float(np.clip(middle + end * spread, low, high)) for end in (0.0, *ends)))
-
-
-def _trend(rows: Regular, bands: Bands) -> Estimate:
-    """Growth per second from the last season's mean to that of the forecast's last one; as sure as its last row is."""
-    horizon = len(bands.middle)
-    fitting = [p for p in seasons.calendar(rows.step) if p <= horizon and p <= len(rows.values)]
-    season = fitting[-1] if fitting else 1
-    growth = float(bands.middle[-season:].mean() - rows.values[-season:].mean()) / (horizon * rows.step)
-    if bands.combined is None:
-        return Estimate(0.0, 0.0, 0.0, 0.0, 0.0)
-    # The mean of a season errs less than one row does, and by how much is not known from so few: as much, to be safe.
-    unit = float(bands.combined.scale[-1]) / (horizon * rows.step)
-    wide80, wide95 = unit * bands.combined.quantile80, unit * bands.combined.quantile95
-    return Estimate(growth, growth - wide80, growth + wide80, growth - wide95, growth + wide95)

@@ -27,8 +27,9 @@ NORMAL80, NORMAL95 = 1.2815515655446004, 1.959963984540054
 class Combined:
     """mean, scale: (horizon,). quantile80, quantile95: how many scales an interval reaches to both sides.
 
-    weights: of the members. error: mean absolute error in the backtest. naive: that of the better of the last value and
-    the last season. peaks: in each origin of the backtest, the actual peak minus the forecast one.
+    weights: of the members. periods: the seasons that they know of, in rows, shortest first. error: mean absolute error
+    in the backtest. naive: that of the better of the last value and the last season. peaks: in each origin of the
+    backtest, the actual peak minus the forecast one.
     """
 
     mean: Floats
@@ -36,6 +37,7 @@ class Combined:
     quantile80: float
     quantile95: float
     weights: dict[str, float]
+    periods: tuple[int, ...]
     error: float
     naive: float
     peaks: Floats
@@ -66,6 +68,7 @@ def combine(values: Floats, horizon: int, periods: Sequence[int]) -> Combined:
         quantile80=quantile80,
         quantile95=quantile95,
         weights=dict(zip(names, weights.tolist(), strict=True)),
+        periods=tuple(periods),
         error=float(np.abs(errors).mean()),
         naive=float(min(naive)),
         peaks=actual.max(axis=1) - backtest.max(axis=1),

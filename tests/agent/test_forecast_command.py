@@ -49,11 +49,29 @@ def test_rows_that_are_seconds_apart_show_their_seconds(tmp_path: Path) -> None:
 
 
 def test_a_trend_is_told_for_a_day_only_where_a_day_is_forecast(recording: Path) -> None:
-    """Half a day of a daily wave goes one way, and a day of it nowhere."""
+    """Half a day ahead is no measure of a day."""
     assert " a day (95 %" in run("memory", "--from", recording, "--horizon", "1d").stdout
     half = run("memory", "--from", recording, "--horizon", "12h").stdout
     assert " in 12h (95 %" in half
     assert " a day" not in half
+
+
+def test_the_climb_of_a_wave_is_no_trend(recording: Path) -> None:
+    """The wave goes through 2e8 in half a day; the growth is 1.2e8 in it."""
+    found = json.loads(run("memory", "--from", recording, "--horizon", "6h", "--json").stdout)
+    assert found[0]["trend"]["middle"] * 3600 == pytest.approx(1e7, rel=0.1)
+
+
+def test_why_there_is_no_trend_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "morning.csv"
+    rows = [f"{START + 600 * row},{100 + 50 * math.sin(row * math.pi / 72):.2f}" for row in range(100)]
+    path.write_text("timestamp,value\n" + "\n".join(rows) + "\n")
+    result = run("load", "--from", path, "--horizon", "6h")
+    assert result.exit_code == 0, result.output
+    assert "trend none: the rows cover less than a day" in " ".join(result.stdout.split())
+    found = json.loads(run("load", "--from", path, "--horizon", "6h", "--json").stdout)
+    assert found[0]["trend"] is None
+    assert "less than a day" in found[0]["trend_problem"]
 
 
 def test_json_has_all_rows(recording: Path) -> None:

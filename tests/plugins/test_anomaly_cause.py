@@ -277,14 +277,45 @@ def test_the_evaluation_writes_a_ranking_per_incident_and_reads_no_cause(tmp_pat
 
 def test_cases_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     cases = recorded(tmp_path)
-    with pytest.raises(PredisError, match=r"cases\.json, or a file that it names"):
+    with pytest.raises(PredisError, match=r"cases\.json, one: .*elsewhere/normal\.csv cannot be read: no such file"):
         evaluate(cases, tmp_path / "out.json", tmp_path / "elsewhere")
-    cases.write_text('{"one": ')
-    with pytest.raises(PredisError, match=r"cases\.json, or a file that it names .* is no JSON"):
+    for text, complaint in (
+        ('{"one": ', "is no JSON"),
+        ("[]", "must be an object with an entry per incident, and is a list"),
+        ('{"one": {"target": {}}}', "one: needs target .*, metrics, normal and graph: KeyError"),
+        ('{"one": 3}', "one: needs target .*, metrics, normal and graph: TypeError"),
+    ):
+        cases.write_text(text)
+        with pytest.raises(PredisError, match=rf"cases\.json,? {complaint}"):
+            evaluate(cases, tmp_path / "out.json", tmp_path)
+    assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "complaint"),
+    [
+        ("metrics", b"a,b\n1,2\n", "broken.csv: needs three header rows"),
+        ("normal", b"\xff\xfe", "broken.csv is no CSV in UTF-8"),
+        ("graph", b",front,search\nfront,0\n", "broken.csv: is no matrix"),
+        ("graph", None, "broken.csv cannot be read: no such file"),
+    ],
+)
+def test_a_broken_incident_costs_no_other(tmp_path: Path, key: str, content: bytes | None, complaint: str) -> None:
+    cases = recorded(tmp_path)
+    both = json.loads(cases.read_text())
+    both["one"][key] = "broken.csv"
+    if content is not None:
+        (tmp_path / "broken.csv").write_bytes(content)
+    cases.write_text(json.dumps(both))
+    with pytest.raises(PredisError) as told:
         evaluate(cases, tmp_path / "out.json", tmp_path)
-    cases.write_text('{"one": {"target": {}}}')
-    with pytest.raises(PredisError, match="each incident needs target, metrics, normal and graph"):
-        evaluate(cases, tmp_path / "out.json", tmp_path)
+    first, rest = str(told.value).splitlines()
+    assert first.startswith(f"{cases}, one: ")
+    assert complaint in first
+    assert rest == f"The others (1) are in {tmp_path / 'out.json'}."
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert list(found) == ["two"]
+    assert found["two"][0] == "search"
 
 
 def test_an_alarm_after_all_rows_still_has_an_incident(tmp_path: Path) -> None:

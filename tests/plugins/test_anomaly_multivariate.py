@@ -118,6 +118,43 @@ def test_bad_values_spoil_nothing(bad: float) -> None:
     assert np.allclose(after, before, rtol=0.5)
 
 
+@pytest.mark.parametrize("far", [1e99, 1e100, 1e308, np.inf, -1e308, -np.inf])
+def test_what_is_beyond_all_reason_is_as_odd_as_can_be(far: float) -> None:
+    values = host(3100)
+    model, same, missing = learnt(values[:3000]), learnt(values[:3000]), learnt(values[:3000])
+    odd, huge, none = (values[3000:3010].copy() for _ in range(3))
+    odd[4:, 2], huge[4:, 2], none[4:, 2] = far, np.copysign(1e30, far), np.nan
+    found, expected, without = judged(model, odd), judged(same, huge), judged(missing, none)
+    assert [result.score for result in found] == [result.score for result in expected]
+    assert found[4].score > 1.2 * without[4].score
+    assert found[4].top[0].metric == 2
+    assert np.isfinite(found[4].top[0].value)
+
+
+def test_absurd_values_are_not_learnt_as_a_range() -> None:
+    """Two of them are more than a slip, which the second highest of a block would leave out."""
+    values = host(3200)
+    clean, dirty = learnt(values[:3000]), learnt(values[:3000])
+    spoilt = values[3000:3060].copy()
+    spoilt[10:14, 2] = np.inf
+    judged(clean, values[3000:3060])
+    judged(dirty, spoilt)
+    odd = values[3100:3200].copy()
+    odd[:, 2] *= 4
+    assert judged(dirty, odd)[-1].score == pytest.approx(judged(clean, odd)[-1].score, rel=0.1)
+
+
+@pytest.mark.parametrize("part", [0.5, 1e-3, 1e-30, 1e-200])
+def test_normalised_metrics_have_the_same_scores_in_any_part_of_the_range(part: float) -> None:
+    values = np.clip(host(1200)[:, :6] / 10.0 ** np.arange(-3, 3) / 2.5, 0, 1)
+    values[0, 0] = 1.0
+    values[:, 5] = 0.0  # a metric that never moved has no scale of its own
+    values[900:920, [3, 5]] += 0.5
+    whole = scores(values[:800], values[800:])
+    np.testing.assert_allclose(scores(values[:800] * part, values[800:] * part), whole, rtol=1e-6)
+    assert whole[100:120].max() > 3 * np.median(whole)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.floats(width=64), min_size=3, max_size=3), min_size=1, max_size=150))
 def test_any_rows_give_finite_scores_and_p_values(rows: list[list[float]]) -> None:

@@ -54,7 +54,8 @@ def test_gaps_are_filled_and_cost_no_series(tmp_path: Path) -> None:
     [
         ([], TRAIN, ACTUAL, "ids names no series"),
         (["a"], np.ones((3, 20)), ACTUAL, r"train_a has the shape \(3, 20\)"),
-        (["a"], np.array([1.0] * 11 + [np.nan] * 9), ACTUAL, "train_a has less than 12 numbers"),
+        (["a"], np.full(20, np.nan), ACTUAL, "train_a has no number"),
+        (["a"], np.array(["many"] * 20), ACTUAL, "train_a or test_a cannot be read"),
         (["a"], np.ones(20), ACTUAL[:0], "test_a is empty"),
     ],
 )
@@ -64,3 +65,72 @@ def test_what_cannot_be_forecast_is_named(
     np.savez(tmp_path / "in.npz", ids=ids, train_a=train, test_a=test)
     with pytest.raises(PredisError, match=rf"in\.npz: {what}"):
         evaluate(tmp_path / "in.npz", tmp_path / "out.npz", 1)
+
+
+def made(tmp_path: Path, period: int = 1, **arrays: np.ndarray | list[str]) -> dict[str, np.ndarray]:
+    np.savez(tmp_path / "in.npz", **arrays)  # type: ignore[arg-type]  # numpy's stub takes a flag for a possible array
+    evaluate(tmp_path / "in.npz", tmp_path / "out.npz", period)
+    with np.load(tmp_path / "out.npz") as found:
+        return {name: found[name] for name in found.files}
+
+
+def test_a_short_series_gets_its_last_value_and_an_interval_that_tells_how_little_is_known(tmp_path: Path) -> None:
+    steps = np.array([10.0, 11.0, 9.0, 10.0, 11.0, 10.0, 11.0, 10.0, 9.0, 10.0, 11.0])
+    short = {"one": steps[:1], "two": steps[:2], "eleven": steps, "still": np.full(4, 8.0), "below": -steps}
+    gaps = np.full(40, np.nan)
+    gaps[::4] = 10.0 + np.arange(10.0)
+    short["gaps"] = gaps
+    series = {**short, "long": TRAIN.repeat(3)}
+    arrays = {
+        f"{part}_{n}": v if part == "train" else np.zeros(9) for n, v in series.items() for part in ("train", "test")
+    }
+    found = made(tmp_path, ids=list(series), **arrays)
+    for name, train in short.items():
+        np.testing.assert_array_equal(found[f"mean_{name}"], np.full(9, train[np.isfinite(train)][-1]))
+    for name in series:
+        low, middle, high = (found[f"{line}_{name}"] for line in ("lo95", "mean", "hi95"))
+        assert np.isfinite([low, middle, high]).all()
+        assert (low < middle).all()
+        assert (middle < high).all()
+    above = {name: found[f"hi95_{name}"] - found[f"mean_{name}"] for name in series}
+    assert above["eleven"][0] == pytest.approx(np.sqrt((np.diff(steps) ** 2).mean()) * 2.228)
+    assert above["two"][0] == pytest.approx(12.706)  # one step of 1: Student's quantile for one degree of freedom
+    assert above["one"][0] == 10
+    assert above["still"][0] == 2
+    np.testing.assert_allclose(above["eleven"], above["eleven"][0] * np.sqrt(np.arange(1, 10)))
+    assert (found["lo95_two"] == 0).all()  # nothing was below
+    assert (found["lo95_below"] < -11).all()
+
+
+def test_intervals_of_short_walks_hold_what_they_say(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(6).normal(size=(400, 9)).cumsum(axis=1) + 1000
+    arrays = {f"train_{n}": row[:4] for n, row in enumerate(drawn)} | {
+        f"test_{n}": row[4:] for n, row in enumerate(drawn)
+    }
+    found = made(tmp_path, ids=list(map(str, range(400))), **arrays)
+    inside = [(found[f"lo95_{n}"] <= row[4:]) & (row[4:] <= found[f"hi95_{n}"]) for n, row in enumerate(drawn)]
+    assert 0.92 <= np.mean(inside) <= 0.98
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e300, 1e306])
+@pytest.mark.parametrize("rows", [5, 60])
+def test_any_size_of_values_has_intervals(tmp_path: Path, size: float, rows: int) -> None:
+    train = np.random.default_rng(2).normal(100, 3, rows)
+    train[2] = np.nan
+    found = made(tmp_path, ids=["a"], train_a=train * size, test_a=np.zeros(6))
+    lines = np.array([found["lo95_a"], found["mean_a"], found["hi95_a"]])
+    assert np.isfinite(lines).all()
+    assert (np.diff(lines, axis=0) > 0).all()
+
+
+def test_series_that_cannot_be_forecast_keep_none_of_the_others_out(tmp_path: Path) -> None:
+    good = {"train_a": TRAIN.repeat(3), "test_a": ACTUAL, "train_b": TRAIN.repeat(2), "test_b": ACTUAL}
+    bad = {"train_c": np.full(20, np.nan), "test_c": ACTUAL, "train_d": TRAIN}
+    with pytest.raises(PredisError) as told:
+        made(tmp_path, ids=["c", "a", "d", "b"], **good, **bad)
+    first, second, rest = str(told.value).splitlines()
+    assert first.endswith("in.npz: train_c has no number")
+    assert "test_d is not a file in the archive" in second
+    assert rest == f"The others (2) are in {tmp_path / 'out.npz'}."
+    with np.load(tmp_path / "out.npz") as found:
+        assert set(found.files) == {f"{line}_{name}" for line in ("mean", "lo95", "hi95") for name in ("a", "b")}

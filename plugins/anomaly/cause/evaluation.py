@@ -33,25 +33,47 @@ def evaluate(cases: Path, target: Path, data: Path) -> None:
 
     cases: JSON, incident -> `target` (node, metric, timestamp in Unix seconds of the alarm) and, as paths below `data`,
     `metrics` and `normal` (CSV: three header rows service, metric, statistic; Unix time first) and `graph` (CSV matrix,
-    1 where the row's service calls the column's). Other keys are not read. Raises PredisError for other files.
+    1 where the row's service calls the column's). Other keys are not read. Raises PredisError for another file, and for
+    incidents that cannot be read, after the others are written.
     """
+    tables: dict[str, Table] = {}
+    result, bad = {}, []
+    for incident, case in _read(cases).items():
+        try:
+            result[incident] = _ranking(case, data, tables)
+        except PredisError as problem:
+            bad.append(f"{cases}, {incident}: {problem}")
+    if result or not bad:
+        target.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    if bad:
+        rest = f"\nThe others ({len(result)}) are in {target}." if result else ""
+        raise PredisError("\n".join(bad) + rest)
+
+
+def _read(cases: Path) -> dict[str, Any]:
     try:
-        wanted: Mapping[str, Mapping[str, Any]] = json.loads(cases.read_text(encoding="utf-8"))
-        tables: dict[str, Table] = {}
-        result = {}
-        for incident, case in wanted.items():
-            normal = case["normal"]
-            if normal not in tables:
-                tables[normal] = read_table(data / normal)
-            during = read_table(data / case["metrics"])
-            result[incident] = names(case["target"], tables[normal], during, read_graph(data / case["graph"]))
+        wanted = json.loads(cases.read_text(encoding="utf-8"))
     except OSError as error:
-        raise PredisError(f"{cases}, or a file that it names below {data}, cannot be read: {error}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
-        raise PredisError(f"{cases}, or a file that it names below {data}, is no JSON or CSV: {error}") from None
+        raise PredisError(f"{cases} cannot be read: {error}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise PredisError(f"{cases} is no JSON: {error}") from None
+    if not isinstance(wanted, dict):
+        raise PredisError(f"{cases} must be an object with an entry per incident, and is a {type(wanted).__name__}")
+    return wanted
+
+
+def _ranking(case: Any, data: Path, tables: dict[str, Table]) -> list[str]:
+    """The ranking of a case; `tables` keeps what several have in common. Raises PredisError."""
+    try:
+        normal = case["normal"]
+        if normal not in tables:
+            tables[normal] = read_table(data / normal)
+        during, edges = read_table(data / case["metrics"]), read_graph(data / case["graph"])
+        return names(case["target"], tables[normal], during, edges)
+    except OSError as error:
+        raise PredisError(f"{error.filename} cannot be read: {(error.strerror or str(error)).lower()}") from None
     except (KeyError, TypeError, AttributeError) as error:
-        raise PredisError(f"{cases}: each incident needs target, metrics, normal and graph: {error!r}") from None
-    target.write_text(json.dumps(result, indent=1), encoding="utf-8")
+        raise PredisError(f"needs target (node, metric, timestamp), metrics, normal and graph: {error!r}") from None
 
 
 def names(alarm: Mapping[str, Any], normal: Table, during: Table, edges: list[tuple[str, str]]) -> list[str]:
@@ -78,8 +100,7 @@ def observed(normal: Table, during: Table, alarm: float) -> Iterator[Observed]:
 
 def read_table(path: Path) -> Table:
     """The series of a CSV with three header rows, as (Unix seconds, value); missing values are NaN."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+    rows = _rows(path)
     if len(rows) < 3 or not len(rows[0]) == len(rows[1]) == len(rows[2]):
         raise PredisError(f"{path}: needs three header rows of one length: service, metric, statistic")
     body = [row for row in rows[3:] if len(row) == len(rows[0]) and _number(row[0]) == _number(row[0])]
@@ -93,14 +114,24 @@ def read_table(path: Path) -> Table:
 
 def read_graph(path: Path) -> list[tuple[str, str]]:
     """The edges caller -> callee of a CSV matrix."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+    rows = _rows(path)
+    if any(len(row) != len(rows[0]) for row in rows):
+        raise PredisError(f"{path}: is no matrix, its rows have different lengths")
     return [
         (row[0], callee)
         for row in rows[1:]
         for callee, value in zip(rows[0][1:], row[1:], strict=True)
         if _number(value) > 0
     ]
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """The rows of a CSV, without empty ones."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [row for row in csv.reader(file) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise PredisError(f"{path} is no CSV in UTF-8: {error}") from None
 
 
 def _step(table: Table) -> float:

@@ -81,13 +81,24 @@ def scores_of(series: Sequence[tuple[Array, Array]], detector: Engine | ZScore |
 def evaluate(source: Path, target: Path) -> int:
     """Scores every **/*.csv.gz below `source` into the same relative name, without .gz, below `target`; how many.
 
-    Columns besides timestamp and value, such as labels, are not read. Raises PredisError for what cannot be read.
+    Columns besides timestamp and value, such as labels, are not read. Raises PredisError for files that cannot be read,
+    after the others are scored.
     """
     paths = sorted(source.glob("**/*.csv.gz"))
     if not paths:
         raise PredisError(f"{source}: has no *.csv.gz in it or below")
-    for path, scores in zip(paths, scores_of([read_series(path) for path in paths]), strict=True):
+    series: dict[Path, tuple[Array, Array]] = {}
+    bad = []
+    for path in paths:
+        try:
+            series[path] = read_series(path)
+        except PredisError as problem:
+            bad.append(str(problem))
+    for path, scores in zip(series, scores_of(list(series.values())), strict=True):
         out = (target / path.relative_to(source)).with_suffix("")
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text("score\n" + "".join(f"{score!r}\n" for score in scores.tolist()), encoding="utf-8")
+    if bad:
+        rest = f"\nThe scores of the others ({len(series)}) are in {target}." if series else ""
+        raise PredisError("\n".join(bad) + rest)
     return len(paths)

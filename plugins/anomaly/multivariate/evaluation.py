@@ -19,9 +19,13 @@ LEAST_NORMALISED = 0.01
 def scores(train: Floats, test: Floats, settings: Settings | None = None) -> Floats:
     """The score of each row of `test`, after `train` was learnt; both rows × metrics. A score needs no later row."""
     finite = train[np.isfinite(train)]
-    # Metrics that were all brought to 0 to 1 have one scale: a hundredth of it is the least that counts.
-    normalised = len(finite) > 0 and finite.min() >= 0 and finite.max() <= 1
+    # Metrics that were all brought to 0 to 1 have one scale: a hundredth of it is the least that counts. Where none of
+    # them comes to 1, the highest is that 1: what matters is not which part of the range a file fills.
+    normalised = len(finite) > 0 and finite.min() >= 0 and 0 < finite.max() <= 1
+    unit = float(finite.max()) if normalised else 1.0
     model = HostModel(train.shape[1], settings, least=LEAST_NORMALISED if normalised else 0.0)
+    with np.errstate(over="ignore"):  # what overflows is infinite, and as odd
+        train, test = train / unit, test / unit
     for row in train:
         model.update(row, top=0)
     model.settle()

@@ -14,7 +14,7 @@ from plugins.anomaly.multivariate.tail import ScoreTail
 Floats = NDArray[np.float64]
 
 ABSURD = 100.0  # standard deviations
-BEYOND_REASON = 1e100  # values of that size are none, and their squares could not be added up
+BEYOND_REASON = 1e100  # values of that size are not learnt: their squares could not be added up
 CHANGE_FLOOR = 0.2  # standard deviations: smaller changes from row to row are no news
 
 
@@ -82,8 +82,8 @@ class HostModel:
     row before (in units of its own usual changes). Averages over several lengths are added up.
 
     A row costs O(metrics²), a block O(metrics³), the state about 8 × metrics × (metrics + 2 × block) bytes: right for
-    some hundreds of metrics. NaN, infinities and numbers beyond all reason are left out of a row; a metric without a
-    value keeps its state. Not for use from several threads at once.
+    some hundreds of metrics. NaN is left out of a row; a metric without a value keeps its state. Infinities and numbers
+    beyond all reason are as odd as a value can be, and not learnt. Not for use from several threads at once.
     """
 
     def __init__(self, metrics: int, settings: Settings | None = None, least: float | Floats = 0.0) -> None:
@@ -128,9 +128,10 @@ class HostModel:
         values = np.array(row, float)
         if values.shape != self._rows.shape:
             raise ValueError(f"a row has {self.metrics} values, one per metric of this model; this one: {values.shape}")
-        known = np.abs(values) < BEYOND_REASON  # False for NaN
-        self._values[self._filled] = np.where(known, values, np.nan)
-        judged = known & self._settled
+        beyond = np.abs(values) >= BEYOND_REASON  # False for NaN
+        self._values[self._filled] = np.where(beyond, np.nan, values)
+        values[beyond] = np.copysign(np.inf, values[beyond])  # whatever the metric's scale is, that is far
+        judged = ~np.isnan(values) & self._settled
         result = Residual(time, 0.0, 1.0)
         if judged.any():
             residual = self._residual(np.where(judged, (values - self._mean) / self._scale, 0.0), judged)
@@ -313,10 +314,14 @@ def _top(deviation: Floats, values: Floats, residual: Floats, top: int) -> tuple
     order = np.argsort(-deviation, kind="stable")[:top]
     total = float(deviation.sum())
     return tuple(
-        Contribution(int(place), float(deviation[place]) / total, float(values[place]), float(residual[place]))
+        Contribution(int(place), float(deviation[place]) / total, _finite(values[place]), float(residual[place]))
         for place in order
         if deviation[place] > 0
     )
+
+
+def _finite(value: float) -> float:
+    return float(np.clip(value, -BEYOND_REASON, BEYOND_REASON))
 
 
 def with_pace(settings: Settings, interval: float) -> Settings:

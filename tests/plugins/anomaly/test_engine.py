@@ -49,6 +49,16 @@ def test_a_spike_is_rarer_than_all_noise_before_it_and_shows_the_band_it_broke_o
     assert judged(values)[980].score[0] < scores[900] / 2
 
 
+def test_what_is_small_beside_the_level_is_seen_as_far_as_the_documentation_says() -> None:
+    """docs/evaluation-anomaly.md, "What it does not see"."""
+    said = {0.0: 0.62, 1e3: 0.62, 1e4: 0.65, 1e5: 0.51, 1e6: 0.15, 1e7: 0.02, 1e9: 0.0}
+    drawn = np.random.default_rng(2).normal(0.0, 1.0, (8, 2600))
+    drawn[:, 2500] += 20
+    scores = scores_of([rows(level + one) for level in said for one in drawn])
+    found = np.median(np.array(scores)[:, 2500].reshape(len(said), -1), axis=1)
+    np.testing.assert_allclose(found, list(said.values()), atol=0.03)
+
+
 @pytest.mark.parametrize("jump", [300.0, -100.0])
 def test_a_step_is_told_once_and_then_is_how_things_are(jump: float) -> None:
     values = noise(1500)

@@ -104,6 +104,23 @@ def test_what_cannot_be_read_is_named_with_its_line(tmp_path: Path, row: str, he
         evaluate(tmp_path, tmp_path / "out")
 
 
+def test_files_that_cannot_be_read_cost_no_other_its_scores(tmp_path: Path) -> None:
+    rows = [f"2024-01-01T00:{n:02}:00Z,{n % 7}" for n in range(50)]
+    write(tmp_path / "data/a.csv.gz", *rows)
+    write(tmp_path / "data/bad.csv.gz", "2024-01-01 00:00:00,many")
+    write(tmp_path / "data/deep/b.csv.gz", *rows)
+    (tmp_path / "data/deep/worse.csv.gz").write_bytes(b"nothing")
+    with pytest.raises(PredisError) as told:
+        evaluate(tmp_path / "data", tmp_path / "out")
+    first, second, rest = str(told.value).splitlines()
+    assert "bad.csv.gz, line 2: could not convert" in first
+    assert "worse.csv.gz cannot be read" in second
+    assert rest == f"The scores of the others (2) are in {tmp_path / 'out'}."
+    assert len(read_scores(tmp_path / "out/a.csv")) == 50
+    assert read_scores(tmp_path / "out/deep/b.csv") == read_scores(tmp_path / "out/a.csv")
+    assert {path.name for path in (tmp_path / "out").rglob("*.csv")} == {"a.csv", "b.csv"}
+
+
 def test_a_folder_without_series_is_named(tmp_path: Path) -> None:
     with pytest.raises(PredisError, match=r"has no \*\.csv\.gz in it or below"):
         evaluate(tmp_path, tmp_path / "out")
