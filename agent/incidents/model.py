@@ -20,6 +20,8 @@ class Anomaly:
     value: the newest value; `low` and `high`: the band in which it was expected, in the metric's unit.
     score: from 0 to 1; the higher, the rarer. `p_value`: the tail probability behind it, after what was learnt so far.
     history: the last points before and at `time` as (Unix seconds, value), oldest first: enough for a picture.
+    component: the part of the system that the series tells of, named as causes name it; "" where the detector knows
+    of none, and the series' name and labels must tell.
     """
 
     series: SeriesKey
@@ -33,6 +35,7 @@ class Anomaly:
     score: float
     p_value: float
     history: tuple[tuple[float, float], ...] = ()
+    component: str = ""
 
     @property
     def key(self) -> tuple[SeriesKey, str, float]:

@@ -14,10 +14,15 @@ from agent.incidents.model import Anomaly
 
 
 def anomaly(
-    name: str = "predis_cache_load", tenant: str = "", since: float = 1000.0, score: float = 0.9, channel: str = "shift"
+    name: str = "predis_cache_load",
+    tenant: str = "",
+    since: float = 1000.0,
+    score: float = 0.9,
+    channel: str = "shift",
+    component: str = "",
 ) -> Anomaly:
     labels, values = (("tenant",), (tenant,)) if tenant else ((), ())
-    return Anomaly((name, values), labels, since, since + 10, channel, 5.0, 0.0, 1.0, score, 1e-6)
+    return Anomaly((name, values), labels, since, since + 10, channel, 5.0, 0.0, 1.0, score, 1e-6, (), component)
 
 
 def look(grouper: Grouper, at: float, *anomalies: Anomaly, plugin: str = "anomaly") -> tuple[int, int, int]:
@@ -131,6 +136,19 @@ def test_an_incident_whose_detector_is_gone_is_closed() -> None:
 def test_components_are_told_by_labels_or_else_by_the_metric() -> None:
     assert component_of(anomaly(tenant="shop")) == "tenant:shop"
     assert component_of(anomaly("predis_gpu_power_watts")) == "gpu"
+
+
+def test_a_component_is_called_what_its_detector_calls_it_and_that_groups_nothing() -> None:
+    # given two series of one component, and a third of it that begins long after both
+    grouper = Grouper()
+    found = [anomaly("predis_evicted_keys_total", component="cache"), anomaly("predis_hits_total", component="cache")]
+    for at in (1010.0, 1020.0):
+        look(grouper, at, *found)
+    late = anomaly("predis_memory_used_bytes", since=1000.0 + YOUNG + 1, component="cache")
+    for at in (1960.0, 1970.0):
+        look(grouper, at, *found, late)
+    # then people read one name, and the third is an incident of its own
+    assert [one.incident().attributes["components"] for one in grouper.open.values()] == ["cache", "cache"]
 
 
 SOME = st.builds(
