@@ -109,7 +109,9 @@ def _show(incident: Mapping[str, Any]) -> None:
     for anomaly in incident["anomalies"][:10]:
         low, high = (("…" if edge is None else f"{edge:.4g}") for edge in (anomaly["low"], anomaly["high"]))
         value = "?" if anomaly["value"] is None else f"{anomaly['value']:.4g}"
-        typer.echo(f"\n{visible(anomaly['series'])}\n  {value}, expected {low} to {high} ({anomaly['channel']})")
+        quantity = f", {anomaly['quantity']}" if anomaly["quantity"] else ""
+        typer.echo(f"\n{visible(anomaly['series'])}{quantity}")
+        typer.echo(f"  {value}, expected {low} to {high} ({anomaly['channel']})")
         for line in sparkline(anomaly["history"], anomaly["since"]):
             typer.echo(f"  {line}")
     if len(incident["anomalies"]) > 10:

@@ -119,7 +119,8 @@ def _picture(anomaly: Mapping[str, Any]) -> str:
     low, high = anomaly["low"], anomaly["high"]
     band = f"{_edge(low, '−∞')} to {_edge(high, '∞')}"
     text = (
-        f"<b>{escape(anomaly['series'])}</b> since {_clock(anomaly['since'])}: {_edge(anomaly['value'], '?')},"
+        f"<b>{escape(anomaly['series'])}</b>{escape(_unit(anomaly['quantity']))} since {_clock(anomaly['since'])}:"
+        f" {_edge(anomaly['value'], '?')},"
         f" expected {band} ({escape(anomaly['channel'])}, score {_edge(anomaly['score'], '?')})"
     )
     svg = chart(anomaly["history"], low, high, anomaly["since"], anomaly["series"])

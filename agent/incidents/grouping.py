@@ -71,6 +71,12 @@ def series_text(anomaly: Anomaly) -> str:
     return f"{anomaly.series[0]}{{{labels}}}" if labels else anomaly.series[0]
 
 
+def quantity_of(anomaly: Anomaly) -> str:
+    """What the numbers of an anomaly are, where they are not what the series itself is: its name may say seconds, and
+    they how often a second."""
+    return {"rate": "observations a second", "mean": "mean"}.get(anomaly.channel.rpartition(".")[2], "")
+
+
 def _told(before: Anomaly | None, anomaly: Anomaly) -> Anomaly:
     """An anomaly with the value to tell of it: the newest that was off.
 
@@ -153,7 +159,9 @@ class Open:
         band = f"{value}, expected {first.low:.4g} to {first.high:.4g}"
         if first.channel.startswith("flatline"):
             band = f"stays at {value}, expected to move between {first.low:.4g} and {first.high:.4g}"
-        text = f"{series_text(first)} is off ({first.channel}): {band}"
+        quantity = quantity_of(first)
+        what = f"{series_text(first)}, {quantity}," if quantity else series_text(first)
+        text = f"{what} is off ({first.channel}): {band}"
         return text + (f"; {more} more series" if more > 0 else "")
 
 

@@ -1,5 +1,7 @@
 """`predis-agent incidents show`: one incident on the terminal."""
 
+from dataclasses import replace
+
 import pytest
 
 from agent.cli.incidents import _show
@@ -21,9 +23,12 @@ def test_an_incident_says_each_cause_once_and_what_rules_did(capsys: pytest.Capt
         "target": "cache:local",
         "detail": "changed the cache's memory from 8MiB to 64MiB",
     }
-    _show(incident_document(Incident("i1", 1000.0, "load is off", (load,), causes, 1010.0), remedied=[acted]))
+    runs = replace(load, series=("run_seconds", ()), channel="shift.rate")
+    _show(incident_document(Incident("i1", 1000.0, "load is off", (load, runs), causes, 1010.0), remedied=[acted]))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "cause cache: it is full." in lines
     assert "host: the disk is slow." in lines
+    assert "load" in lines
+    assert "run_seconds, observations a second" in lines
     (did,) = (line for line in lines if line.startswith("rules "))
     assert did.endswith("memory-grow tenant:shop acted cache.memory: changed the cache's memory from 8MiB to 64MiB")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.incidents.grouping import FORSAKEN, QUIET, SHOWN, TOGETHER, YOUNG, Grouper, Open, component_of
+from agent.incidents.grouping import FORSAKEN, MANY, QUIET, SHOWN, TOGETHER, YOUNG, Grouper, Open, component_of
 from agent.incidents.model import Anomaly
 
 
@@ -232,3 +232,11 @@ def test_a_flatline_has_a_title_that_says_that_nothing_moves() -> None:
     (one,) = grouper.open.values()
     title = one.incident().title
     assert title == "predis_cache_load is off (flatline): stays at 0.5, expected to move between 0 and 1"
+
+
+def test_a_title_says_what_of_a_histogram_is_off() -> None:
+    for channel, what in (("shift.rate", "observations a second"), ("shift.mean", "mean")):
+        grouper = Grouper()
+        look(grouper, 1010, *(anomaly(f"predis_run_{n}_seconds", channel=channel) for n in range(MANY)))
+        (one,) = grouper.open.values()
+        assert one.incident().title.startswith(f"predis_run_0_seconds, {what}, is off ({channel}): 5, expected 0 to 1;")
