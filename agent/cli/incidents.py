@@ -139,4 +139,6 @@ def _lasted(line: Mapping[str, Any]) -> str:
 
 
 def _clock(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    from agent.config.units import format_time
+
+    return format_time(at)

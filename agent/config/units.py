@@ -1,9 +1,12 @@
-"""Durations and sizes as people write them: "30s", "1h30m", "16GiB", or plain numbers of seconds and bytes."""
+"""Durations and sizes as people write them: "30s", "1h30m", "16GiB", or plain numbers of seconds and bytes.
+
+And times as they read them."""
 
 from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Annotated, Any
@@ -108,6 +111,11 @@ def format_size(size: int) -> str:
         if size and size % factor == 0:
             return f"{size // factor}{unit}"
     return f"{size}B"
+
+
+def format_time(at: float) -> str:
+    """Unix seconds → "2026-11-28 09:14:38 UTC": the same on every machine, as the names of incidents are."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]

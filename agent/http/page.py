@@ -45,10 +45,11 @@ def status_page(status: Mapping[str, Any]) -> str:
     parts = [
         f"<h1>Predis agent: {state(ready)}</h1>",
         _list(health.get("reasons") or ()),
+        "<h2>Agent</h2>",
         pairs_list(
             [
                 (
-                    "agent",
+                    "process",
                     f"version {agent.get('version')}, pid {agent.get('pid')}, up {_ago(agent, 'uptime_seconds')}",
                 ),
                 ("configuration", agent.get("config_file") or "built-in defaults"),

@@ -1,5 +1,7 @@
 """`predis-agent incidents show`: one incident on the terminal."""
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -9,7 +11,19 @@ from agent.incidents.document import incident_document
 from agent.incidents.model import Anomaly, Cause, Incident
 
 
-def test_an_incident_says_each_cause_once_and_what_rules_did(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock is set to another zone."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def test_an_incident_says_each_cause_once_and_what_rules_did(
+    capsys: pytest.CaptureFixture[str], elsewhere: None
+) -> None:
     load = Anomaly(("load", ()), (), 1000.0, 1010.0, "shift", 5.0, 0.0, 1.0, 0.9, 1e-6, ((1000.0, 5.0), (1010.0, 5.0)))
     causes = (Cause("cache", 2.0, "cache: it is full."), Cause("host", 1.0, "the disk is slow."))
     acted = {
@@ -28,7 +42,9 @@ def test_an_incident_says_each_cause_once_and_what_rules_did(capsys: pytest.Capt
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "cause cache: it is full." in lines
     assert "host: the disk is slow." in lines
+    assert "since 1970-01-01 00:16:40 UTC, for 10s" in lines, "as its page and its name say it"
     assert "load" in lines
     assert "run_seconds, observations a second" in lines
     (did,) = (line for line in lines if line.startswith("rules "))
+    assert did.startswith("rules 1970-01-01 00:16:45 UTC memory-grow")
     assert did.endswith("memory-grow tenant:shop acted cache.memory: changed the cache's memory from 8MiB to 64MiB")

@@ -39,7 +39,7 @@ def expected(source: str, spec: MetricSpec) -> str:
     kind = next((LABELS[label] for label in spec.labels if label in LABELS), None)
     if kind is not None:
         return f"{kind}:mine"
-    return "cache" if spec.name.startswith("predis_cache_") else OTHERWISE.get(source, "agent")
+    return "cache" if spec.name.startswith(("predis_cache_", "predis_supervisor_")) else OTHERWISE.get(source, "agent")
 
 
 @pytest.mark.parametrize("source", ["agent", *OF_PLUGINS])
