@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agent.cli.tables import print_pairs, print_table
-from agent.config.units import format_duration
+from agent.config.units import format_count, format_duration
 
 if TYPE_CHECKING:
     from agent.cli.forecast import Forecasted
@@ -39,7 +39,7 @@ def _line(one: Forecasted, limit: float | None) -> list[str]:
 
 def _one(one: Forecasted, limit: float | None) -> None:
     forecast, unit = one.forecast, one.unit
-    history = f"{len(one.past):,} points"
+    history = format_count(len(one.past), "point")
     if one.past:
         history += f" since {clock(one.past[0][0])} UTC, the last one {number(one.past[-1][1], unit)}"
     pairs = [("series", one.name), ("history", history)]

@@ -62,10 +62,12 @@ def check_command(
     files: FilesArgument = None, config: ConfigOption = None, set_: SetOption = None, debug: DebugOption = False
 ) -> None:
     """Check files of rules, or those of the configuration: every mistake with its file, line and mend."""
+    from agent.config.units import format_count
+
     found = _read(load(config, set_), files)
     if found.problems:
         raise ConfigError(found.problems)
-    typer.echo(f"{len(found.rules)} rules, all right")
+    typer.echo(f"{format_count(len(found.rules), 'rule')}, all right")
     for name, why in found.skipped:
         typer.echo(f"not used: {name}: {why}")
 

@@ -75,6 +75,14 @@ def _duration_of_text(text: str) -> float:
     return float(total) if total <= _LONGEST else math.inf
 
 
+def is_duration(text: str) -> bool:
+    """Whether a text is meant as a duration, be it a wrong one: it has numbers with units of time, and nothing else."""
+    number = text.strip().removeprefix("-")
+    parts = list(_DURATION_PART.finditer(number))
+    whole = number and "".join(part[0] for part in parts) == number
+    return bool(whole) and all(part[2] in _SECONDS for part in parts)
+
+
 def parse_size(value: object) -> int:
     """Bytes from "512MiB", "1.5GB", "100" or a whole number. Raises a refusal that says what to write."""
     if isinstance(value, str):
@@ -111,6 +119,11 @@ def format_size(size: int) -> str:
         if size and size % factor == 0:
             return f"{size // factor}{unit}"
     return f"{size}B"
+
+
+def format_count(count: int, thing: str) -> str:
+    """How many of something there are: 1 → "1 rule", 1200 → "1,200 rules"."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def format_time(at: float) -> str:

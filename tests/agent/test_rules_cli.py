@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_check_says_what_is_wrong_and_where(folder: Path) -> None:
     done = predis_agent("rules", "check", folder=folder)
-    assert (done.returncode, done.stdout) == (0, "1 rules, all right\n")
+    assert (done.returncode, done.stdout) == (0, "1 rule, all right\n")
     (folder / "rules.d" / "own.toml").write_text(RULE.lstrip().replace("busy_ratio", "bussy_ratio"))
     done = predis_agent("rules", "check", folder=folder)
     assert done.returncode == EX_CONFIG
@@ -52,6 +52,18 @@ def test_a_file_without_rules_is_named(folder: Path) -> None:
         done = predis_agent("rules", what, "rules.d/empty.toml", folder=folder)
         assert done.returncode == EX_CONFIG
         assert done.stderr.startswith("rules.d/empty.toml: rule"), done.stderr
+
+
+def test_a_file_that_is_not_there_is_told_as_what_it_was_meant_for(folder: Path) -> None:
+    for what, meant in (("check", "rules"), ("test", "tests")):
+        done = predis_agent("rules", what, "gone.toml", folder=folder)
+        assert done.returncode == EX_CONFIG
+        assert done.stderr == f"gone.toml: there is no such file; create it, or name a file of {meant} that there is\n"
+
+
+def test_one_is_not_told_as_many(folder: Path) -> None:
+    checked = predis_agent("rules", "check", "rules.d/own.toml", folder=folder)
+    assert checked.stdout.startswith("1 rule, all right"), checked.stderr
 
 
 def test_without_an_agent_the_rules_of_the_configuration_are_listed(folder: Path) -> None:
