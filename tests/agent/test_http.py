@@ -1,6 +1,7 @@
 """The HTTP server as its callers see it: health, documents, who may ask, and what happens when the port is taken."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import re
@@ -17,6 +18,7 @@ import pytest
 from agent.config.load import LoadedConfig, load_config
 from agent.errors import PredisError
 from agent.http.auth import host_name, load_token
+from agent.http.incident_page import incident_page
 from agent.http.server import HttpServer
 from agent.http.site import HttpSite
 from agent.incidents.document import incident_document, summary
@@ -456,6 +458,13 @@ def test_an_incident_is_a_page_with_a_picture_and_nothing_in_it_is_taken_for_htm
         assert "queue{shop=&quot;&lt;b&gt;&quot;}, jobs/s" in answer.text
         assert "since 2023-11-14 22:13:20 UTC: 9, expected −∞ to 3" in answer.text
         assert set(re.findall(r'viewBox="([^"]*)"', answer.text)) == {"0 0 420 110"}, "all pictures are of one size"
+
+
+def test_the_page_says_what_of_a_histogram_is_off() -> None:
+    runs = dataclasses.replace(ANOMALY, series=("predis_test_seconds", ()), channel="shift.rate")
+    page = incident_page(incident_document(dataclasses.replace(INCIDENT, anomalies=(runs, ANOMALY))))
+    assert "<b>predis_test_seconds</b>, observations a second<br>" in page
+    assert "<b>predis_test_load</b><br>" in page
 
 
 def test_an_incident_that_is_none_is_a_page_for_a_browser_and_json_for_a_program(tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ def test_a_backtest_shows_when_rules_would_have_fired(folder: Path) -> None:
     points = [[1_700_000_000 + 10 * n, 0.99] for n in range(50)]
     document = {"metric": "predis_host_cpu_busy_ratio", "series": [{"labels": {}, "points": points}]}
     (folder / "data.json").write_text(json.dumps(document))
-    done = predis_agent("rules", "backtest", "--data", "data.json", folder=folder)
+    done = predis_agent("rules", "backtest", "--data", "data.json", folder=folder, TZ="America/New_York")
+    assert done.stdout.startswith("2023-11-14 22:13:20 UTC to 2023-11-14 22:2"), done.stdout
     assert re.search(r"cpu-busy +1 +0 +0 +100\.0%", done.stdout), done.stdout
     (folder / "data.csv").write_text("time,metric,value\n1,predis_nothing,2\n")
     done = predis_agent("rules", "backtest", "--data", "data.csv", folder=folder)
