@@ -92,6 +92,7 @@ def _list(config: Any, set_: list[str] | None, as_json: bool) -> None:
 def _show(incident: Mapping[str, Any]) -> None:
     from agent.cli.chart import sparkline
     from agent.cli.tables import print_pairs, visible
+    from agent.config.units import format_number
 
     print_pairs(
         [
@@ -107,8 +108,8 @@ def _show(incident: Mapping[str, Any]) -> None:
         ]
     )
     for anomaly in incident["anomalies"][:10]:
-        low, high = (("…" if edge is None else f"{edge:.4g}") for edge in (anomaly["low"], anomaly["high"]))
-        value = "?" if anomaly["value"] is None else f"{anomaly['value']:.4g}"
+        low, high = (("…" if edge is None else format_number(edge)) for edge in (anomaly["low"], anomaly["high"]))
+        value = "?" if anomaly["value"] is None else format_number(anomaly["value"])
         quantity = f", {anomaly['quantity']}" if anomaly["quantity"] else ""
         typer.echo(f"\n{visible(anomaly['series'])}{quantity}")
         typer.echo(f"  {value}, expected {low} to {high} ({anomaly['channel']})")

@@ -126,6 +126,15 @@ def format_count(count: int, thing: str) -> str:
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
+def format_number(value: float, more: int = 0) -> str:
+    """A number of any size, as an axis has it: 1.2M, 340k, 0.0012. more: digits than usual."""
+    size = abs(value)
+    for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if limit <= size < math.inf:
+            return f"{value / limit:.{4 + more}g}{letter}"
+    return f"{value:.{3 + more}g}"
+
+
 def format_time(at: float) -> str:
     """Unix seconds → "2026-11-28 09:14:38 UTC": the same on every machine, as the names of incidents are."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))

@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from html import escape
 
+from agent.config.units import format_number
+
 WIDTH, HEIGHT = 640, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 8, 22
 _TICKS = 3
@@ -68,12 +70,12 @@ def chart(
 def _apart(ticks: Sequence[float]) -> list[str]:
     """The texts at ticks: with more digits than usual where they would be the same, and where there is no room for so
     many, such as at Unix times, as what they have more than the first."""
-    texts = [short(tick) for tick in ticks]
+    texts = [format_number(tick) for tick in ticks]
     for more in range(1, 12):
         if len(set(texts)) == len(texts) and all(len(text) <= _ROOM for text in texts):
             return texts
-        texts = [short(tick, more) for tick in ticks]
-    return [short(ticks[0]), *(f"+{short(tick - ticks[0])}" for tick in ticks[1:])]
+        texts = [format_number(tick, more) for tick in ticks]
+    return [format_number(ticks[0]), *(f"+{format_number(tick - ticks[0])}" for tick in ticks[1:])]
 
 
 def _clocks(first: float, last: float) -> tuple[str, str]:
@@ -85,12 +87,3 @@ def _clocks(first: float, last: float) -> tuple[str, str]:
         if last - first < 10:
             begins, ends = (f"{text}.{at % 1 * 1000 // 1:03.0f}" for text, at in ((begins, first), (ends, last)))
     return begins, ends
-
-
-def short(value: float, more: int = 0) -> str:
-    """A number as an axis has it: 1.2M, 340k, 0.0012. more: digits than usual."""
-    size = abs(value)
-    for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if size >= limit:
-            return f"{value / limit:.{4 + more}g}{letter}"
-    return f"{value:.{3 + more}g}"

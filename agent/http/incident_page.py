@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from agent.config.units import format_duration, format_time
-from agent.http.chart import chart, short
+from agent.config.units import format_duration, format_number, format_time
+from agent.http.chart import chart
 from agent.http.page import Html, document, pairs_list, state, table
 
 MOST_PICTURES = 30
@@ -140,4 +140,4 @@ def _picture(anomaly: Mapping[str, Any]) -> str:
 
 
 def _edge(value: float | None, otherwise: str) -> str:
-    return otherwise if value is None else escape(short(value))
+    return otherwise if value is None else escape(format_number(value))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from agent.config.units import format_number
 from agent.incidents.cache import new_id
 from agent.incidents.model import Anomaly, Cause, Incident
 from agent.metrics.model import SeriesKey
@@ -155,10 +156,11 @@ class Open:
         # What is back within its band already, as after a jump, would say little.
         first = next((one for one in anomalies if not _within(one)), anomalies[0])
         more = len(self.series) - 1
-        value = "no value" if math.isnan(first.value) else f"{first.value:.4g}"
-        band = f"{value}, expected {first.low:.4g} to {first.high:.4g}"
+        value = "no value" if math.isnan(first.value) else format_number(first.value)
+        low, high = format_number(first.low), format_number(first.high)
+        band = f"{value}, expected {low} to {high}"
         if first.channel.startswith("flatline"):
-            band = f"stays at {value}, expected to move between {first.low:.4g} and {first.high:.4g}"
+            band = f"stays at {value}, expected to move between {low} and {high}"
         quantity = quantity_of(first)
         what = f"{series_text(first)}, {quantity}," if quantity else series_text(first)
         text = f"{what} is off ({first.channel}): {band}"

@@ -234,6 +234,15 @@ def test_a_flatline_has_a_title_that_says_that_nothing_moves() -> None:
     assert title == "predis_cache_load is off (flatline): stays at 0.5, expected to move between 0 and 1"
 
 
+def test_a_title_tells_large_numbers_as_the_axes_do() -> None:
+    grouper = Grouper()
+    large = dataclasses.replace(anomaly(), value=22_550.0, low=-math.inf, high=1.5e9)
+    for at in (1010.0, 1020.0):
+        look(grouper, at, large)
+    (one,) = grouper.open.values()
+    assert one.incident().title == "predis_cache_load is off (shift): 22.55k, expected -inf to 1.5G"
+
+
 def test_a_title_says_what_of_a_histogram_is_off() -> None:
     for channel, what in (("shift.rate", "observations a second"), ("shift.mean", "mean")):
         grouper = Grouper()
