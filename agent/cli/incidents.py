@@ -110,7 +110,7 @@ def _show(incident: Mapping[str, Any]) -> None:
     for anomaly in incident["anomalies"][:10]:
         low, high = (("…" if edge is None else format_number(edge)) for edge in (anomaly["low"], anomaly["high"]))
         value = "?" if anomaly["value"] is None else format_number(anomaly["value"])
-        quantity = f", {anomaly['quantity']}" if anomaly["quantity"] else ""
+        quantity = f", {anomaly['quantity']}" if anomaly.get("quantity") else ""
         typer.echo(f"\n{visible(anomaly['series'])}{quantity}")
         typer.echo(f"  {value}, expected {low} to {high} ({anomaly['channel']})")
         for line in sparkline(anomaly["history"], anomaly["since"]):

@@ -16,7 +16,6 @@ MOST_RECORDS = 50
 SHORT_HASH = 12  # digits
 _RECORDS = ("at (UTC)", "rule", "what", "action", "target", "what came of it", "#record", "hash")
 REFRESH = 10  # seconds, while it lasts
-SMALL = (420, 110)  # pixels of a picture: what a column has, so that its texts are as large as those around it
 _STYLE = """<style>
 svg{width:100%;height:auto;display:block}svg text{font:11px system-ui,sans-serif;fill:currentColor;opacity:.75}
 .band{fill:#2f855a;opacity:.18}.grid{stroke:currentColor;opacity:.12}.onset{stroke:#c0392b;stroke-dasharray:4 3}
@@ -86,7 +85,7 @@ def _cause(cause: Mapping[str, Any], since: float) -> str:
     score = "" if cause["score"] is None else f'<span class="remark">score {cause["score"]:.3g}</span>'
     pictures = "".join(
         f"<figure><figcaption>{escape(one['series'])}{escape(_unit(one['unit']))}</figcaption>"
-        f"{chart(one['history'], None, None, since, one['series'], SMALL)}</figure>"
+        f"{chart(one['history'], None, None, since, one['series'])}</figure>"
         for one in cause.get("evidence", ())
     )
     charts = f'<div class="charts">{pictures}</div>' if pictures else ""
@@ -135,7 +134,7 @@ def _picture(anomaly: Mapping[str, Any]) -> str:
         f"<br>since {format_time(anomaly['since'])}: {_edge(anomaly['value'], '?')}, expected {band}"
         f'<br><span class="remark">{escape(anomaly["channel"])}, score {_edge(anomaly["score"], "?")}</span>'
     )
-    svg = chart(anomaly["history"], low, high, anomaly["since"], anomaly["series"], SMALL)
+    svg = chart(anomaly["history"], low, high, anomaly["since"], anomaly["series"])
     return f"<figure><figcaption>{text}</figcaption>{svg}</figure>"
 
 

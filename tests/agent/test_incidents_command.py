@@ -24,7 +24,9 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_an_incident_says_each_cause_once_and_what_rules_did(
     capsys: pytest.CaptureFixture[str], elsewhere: None
 ) -> None:
-    load = Anomaly(("load", ()), (), 1000.0, 1010.0, "shift", 5.0, 0.0, 1.0, 0.9, 1e-6, ((1000.0, 5.0), (1010.0, 5.0)))
+    load = Anomaly(
+        ("load", ()), (), 1000.0, 1010.0, "shift", 5.0, 0.0, 1.0, 0.9, 1e-6, ((1000.0, 5.0), (1010.0, 22_550.0))
+    )
     causes = (Cause("cache", 2.0, "cache: it is full."), Cause("host", 1.0, "the disk is slow."))
     acted = {
         "n": 7,
@@ -44,6 +46,7 @@ def test_an_incident_says_each_cause_once_and_what_rules_did(
     assert "host: the disk is slow." in lines
     assert "since 1970-01-01 00:16:40 UTC, for 10s" in lines, "as its page and its name say it"
     assert "load" in lines
+    assert any(line.startswith("22.55k ┤") for line in lines), "numbers as the page has them"
     assert "run_seconds, observations a second" in lines
     (did,) = (line for line in lines if line.startswith("rules "))
     assert did.startswith("rules 1970-01-01 00:16:45 UTC memory-grow")
