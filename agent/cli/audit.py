@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
+import shutil
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from agent.cli.options import ConfigOption, DebugOption, JsonOption, SetOption, load
 from agent.errors import PredisError
+
+WIDTH = 100  # characters, where there is no terminal to ask
+LEAST_WIDTH = 40
+INDENT = "   "
+FIRST = ("why", "action", "target", "plan", "detail", "result")  # of what a record says, in this order
+APART = {"n", "time", "kind", "prev", "rule", "subject", "run", *FIRST}  # in the head, elsewhere, or only for machines
 
 app = typer.Typer(no_args_is_help=True, help="See what rules decided and did, and check that the log is whole.")
 
@@ -66,7 +74,6 @@ def show_command(
     """Show the newest records, oldest first."""
     from collections import deque
 
-    from agent.cli.tables import print_table
     from agent.incidents import audit
 
     found = (item for item in audit.records(_path(file, config, set_)) if not rule or item.get("rule") == rule)
@@ -74,18 +81,44 @@ def show_command(
     if as_json:
         typer.echo(json.dumps(newest, indent=2))
         return
-    apart = {"n", "time", "kind", "prev", "rule", "subject", "run"}
-    rows = [
-        (
-            str(record.get("n", "")),
-            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(record.get("time", 0)))),
-            str(record.get("kind", "")),
-            " ".join(str(record[key]) for key in ("rule", "subject") if record.get(key)),
-            "; ".join(f"{key}: {value}" for key, value in record.items() if key not in apart),
-        )
-        for record in newest
-    ]
-    print_table(("", "time", "what", "rule", "details"), rows)
+    width = shutil.get_terminal_size((WIDTH, 0)).columns
+    for record in newest:
+        typer.echo("\n".join(_lines(record, width)))
+
+
+def _lines(record: Mapping[str, Any], width: int) -> list[str]:
+    """A record for people: number, time, rule and what, and below it a line for each thing more that it says."""
+    from agent.cli.tables import visible
+    from agent.config.units import format_time
+
+    head = [str(record.get("n", "")), format_time(float(record.get("time", 0)))]
+    head += [str(record[key]) for key in ("rule", "subject", "kind") if record.get(key)]
+    lines = [visible("  ".join(head))]
+    keys = [key for key in FIRST if key in record] + [key for key in record if key not in APART]
+    for key in keys:
+        if record[key] not in ("", None, [], {}):
+            text = f"{key.replace('_', ' ')}: {_said(record[key])}"
+            lines += textwrap.wrap(
+                visible(text),
+                max(width, LEAST_WIDTH),
+                initial_indent=INDENT,
+                subsequent_indent=2 * INDENT,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    return lines
+
+
+def _said(value: Any) -> str:
+    """A JSON value without its brackets: sentences of a list are told apart by semicolons, as they have commas."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_said(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        items = [_said(item) for item in value]
+        return ("; " if any("," in item for item in items) else ", ").join(items)
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value)
 
 
 @app.command("head")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from agent.config.units import format_number
+
 WIDTH, HEIGHT = 64, 4
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
@@ -32,7 +34,7 @@ def sparkline(
     lines = []
     for row in reversed(range(height)):
         blocks = "".join(_BLOCKS[max(0, min(len(_BLOCKS) - 1, full - row * (len(_BLOCKS) - 1)))] for full in heights)
-        edge = f"{high:.4g}" if row == height - 1 else f"{low:.4g}" if row == 0 else ""
+        edge = format_number(high) if row == height - 1 else format_number(low) if row == 0 else ""
         lines.append(f"{edge:>10} ┤{blocks}")
     if first <= since <= last:
         lines.append(" " * (12 + column(since)) + "^ began")

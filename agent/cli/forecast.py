@@ -68,7 +68,8 @@ def forecast(
     with _worker(loaded, plugin) as worker:
         for name, unit, kind, past in series:
             found.append(_forecast(worker, name, unit, kind, past, seconds, level))
-    if plot is not None:
+    drawn = any(not one.forecast.problem for one in found)
+    if plot is not None and drawn:
         from agent.cli.forecast_plot import write_plot
 
         write_plot(plot, found, level)
@@ -78,9 +79,11 @@ def forecast(
         from agent.cli.forecast_table import show
 
         show(found, level)
-        if plot is not None:
+        if plot is not None and drawn:
             typer.echo(f"written: {plot}")
-    if all(one.forecast.problem for one in found):
+    if not drawn:
+        if plot is not None:
+            typer.echo(f"not written: {plot}: there is no forecast to draw", err=True)
         raise typer.Exit(1)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agent.cli.tables import print_pairs, print_table
-from agent.config.units import format_duration
+from agent.config.units import format_count, format_duration
 
 if TYPE_CHECKING:
     from agent.cli.forecast import Forecasted
@@ -39,9 +39,9 @@ def _line(one: Forecasted, limit: float | None) -> list[str]:
 
 def _one(one: Forecasted, limit: float | None) -> None:
     forecast, unit = one.forecast, one.unit
-    history = f"{len(one.past):,} points"
+    history = format_count(len(one.past), "point")
     if one.past:
-        history += f" since {clock(one.past[0][0])}, the last one {number(one.past[-1][1], unit)}"
+        history += f" since {clock(one.past[0][0])} UTC, the last one {number(one.past[-1][1], unit)}"
     pairs = [("series", one.name), ("history", history)]
     if forecast.problem:
         print_pairs([*pairs, ("no forecast", forecast.problem)])
@@ -91,7 +91,7 @@ def _reached(one: Forecasted) -> str:
     start = one.past[-1][0] if one.past else 0.0
     first = f"earliest {_ahead(earliest, start)}" if earliest is not None else ""
     last = f"latest {_ahead(latest, start)}" if latest is not None else "perhaps not within the horizon"
-    middle = f"in {_ahead(likely, start)}, {clock(likely)}" if likely is not None else "probably not"
+    middle = f"in {_ahead(likely, start)}, {clock(likely)} UTC" if likely is not None else "probably not"
     return f"{middle} (95 %: {first}{', ' if first else ''}{last})"
 
 
@@ -102,7 +102,7 @@ def _ahead(at: float, start: float) -> str:
 
 
 def clock(at: float, *, seconds: bool = False) -> str:
-    """Unix seconds as people read them."""
+    """Unix seconds as people read them, in UTC: who prints it says so."""
     return time.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M", time.gmtime(at))
 
 

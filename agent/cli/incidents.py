@@ -92,6 +92,7 @@ def _list(config: Any, set_: list[str] | None, as_json: bool) -> None:
 def _show(incident: Mapping[str, Any]) -> None:
     from agent.cli.chart import sparkline
     from agent.cli.tables import print_pairs, visible
+    from agent.config.units import format_number
 
     print_pairs(
         [
@@ -107,9 +108,11 @@ def _show(incident: Mapping[str, Any]) -> None:
         ]
     )
     for anomaly in incident["anomalies"][:10]:
-        low, high = (("…" if edge is None else f"{edge:.4g}") for edge in (anomaly["low"], anomaly["high"]))
-        value = "?" if anomaly["value"] is None else f"{anomaly['value']:.4g}"
-        typer.echo(f"\n{visible(anomaly['series'])}\n  {value}, expected {low} to {high} ({anomaly['channel']})")
+        low, high = (("…" if edge is None else format_number(edge)) for edge in (anomaly["low"], anomaly["high"]))
+        value = "?" if anomaly["value"] is None else format_number(anomaly["value"])
+        quantity = f", {anomaly['quantity']}" if anomaly.get("quantity") else ""
+        typer.echo(f"\n{visible(anomaly['series'])}{quantity}")
+        typer.echo(f"  {value}, expected {low} to {high} ({anomaly['channel']})")
         for line in sparkline(anomaly["history"], anomaly["since"]):
             typer.echo(f"  {line}")
     if len(incident["anomalies"]) > 10:
@@ -137,4 +140,6 @@ def _lasted(line: Mapping[str, Any]) -> str:
 
 
 def _clock(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    from agent.config.units import format_time
+
+    return format_time(at)

@@ -66,6 +66,8 @@ def check_command(
     Names that actions have from the configuration, such as commands, channels and servers, are looked up in the one
     that is read; without any, those that the defaults lack are told and are no mistake.
     """
+    from agent.config.units import format_count
+
     found = _read(load(config, set_), files)
     if found.problems:
         raise ConfigError(found.problems)
@@ -74,7 +76,7 @@ def check_command(
             "no agent.toml was read, and the defaults lack these; --config FILE looks them up in yours:", err=True
         )
         typer.echo("\n".join(f"  {problem}" for problem in found.unfit), err=True)
-    typer.echo(f"{len(found.rules)} rules, all right")
+    typer.echo(f"{format_count(len(found.rules), 'rule')}, all right")
     for name, why in found.skipped:
         typer.echo(f"not used: {name}: {why}")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from agent.cli.tables import print_pairs, print_table
-from agent.config.units import format_duration
+from agent.config.units import format_duration, format_time
 
 if TYPE_CHECKING:
     from agent.rules.backtest import Played
@@ -94,7 +93,7 @@ def show_explained(answer: dict[str, Any]) -> None:
 def show_played(played: Played) -> None:
     """What rules would have done."""
     span = format_duration(round(played.end - played.start))
-    typer.echo(f"{_clock(played.start)} to {_clock(played.end)}, {span}, {played.series:,} series")
+    typer.echo(f"{format_time(played.start)} to {format_time(played.end)}, {span}, {played.series:,} series")
     print_table(
         ("rule", "fired", "would act", "held", "of the time"),
         [
@@ -103,14 +102,10 @@ def show_played(played: Played) -> None:
         ],
     )
     for at, name, subject, why in played.firings[:200]:
-        typer.echo(f"{_clock(at)}  {name} {subject}  {why}")
+        typer.echo(f"{format_time(at)}  {name} {subject}  {why}")
     if len(played.firings) > 200:
         typer.echo(f"… and {len(played.firings) - 200} more (--json has all)")
 
 
 def _last(item: dict[str, Any]) -> str:
-    return f"{item['last_result']} ({_clock(item['last_result_at'])})" if item["last_result"] else ""
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    return f"{item['last_result']} ({format_time(item['last_result_at'])})" if item["last_result"] else ""

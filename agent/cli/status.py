@@ -100,6 +100,8 @@ def _analysis(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _remarks(plugin: Mapping[str, Any]) -> Iterator[str]:
     """What there is to say of a plugin besides its numbers: its error, the worst of what it drops, its own note."""
+    from agent.config.units import format_count
+
     if plugin.get("error"):
         yield str(plugin["error"])
     if isinstance(plugin.get("export"), Mapping):
@@ -107,7 +109,7 @@ def _remarks(plugin: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(plugin.get("retry_in"), (int, float)):
         yield f"tried again in {_ago(plugin['retry_in'])}"
     if (process := plugin.get("process")) and process.get("restarts"):
-        yield f"its process was started again {_count(process['restarts'])} times"
+        yield f"its process was started again {format_count(process['restarts'], 'time')}"
     if plugin.get("offenders"):
         metric, reason, samples = plugin["offenders"][0]
         yield f"dropped most: {metric}, {_count(samples)} samples ({reason})"
@@ -133,7 +135,7 @@ def _exported(export: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _cache_line(cache: Mapping[str, Any]) -> str:
-    from agent.config.units import format_size
+    from agent.config.units import format_count, format_size
 
     parts = []
     if cache.get("pid"):
@@ -147,9 +149,9 @@ def _cache_line(cache: Mapping[str, Any]) -> str:
     if cache.get("policy"):
         parts.append(str(cache["policy"]))
     if cache.get("restarts") is not None:
-        parts.append(f"{cache['restarts']} restarts")
+        parts.append(format_count(cache["restarts"], "restart"))
     if cache.get("upgrades"):
-        parts.append(f"{cache['upgrades']} upgrades")
+        parts.append(format_count(cache["upgrades"], "upgrade"))
     return ", ".join(parts)
 
 

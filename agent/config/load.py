@@ -118,8 +118,11 @@ def _files(path: Path | None, problems: list[Problem]) -> list[Path]:
     return [path, *(folder / name for name in names)]
 
 
-def add_file(file: Path, sources: Sources, problems: list[Problem]) -> None:
-    """Lay a TOML file over what is there, or add what is wrong with it to the problems."""
+def add_file(
+    file: Path, sources: Sources, problems: list[Problem], absent: str = "create it or give another --config"
+) -> None:
+    """Lay a TOML file over what is there, or add what is wrong with it to the problems. absent: the mend where there is
+    none."""
     try:
         if file.exists() and not file.is_file():
             problems.append(Problem(str(file), None, "", "is not a file", "name a TOML file"))
@@ -130,7 +133,7 @@ def add_file(file: Path, sources: Sources, problems: list[Problem]) -> None:
             return
         content = file.read_bytes()
     except FileNotFoundError:
-        problems.append(Problem(str(file), None, "", "there is no such file", "create it or give another --config"))
+        problems.append(Problem(str(file), None, "", "there is no such file", absent))
         return
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"

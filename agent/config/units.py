@@ -1,9 +1,12 @@
-"""Durations and sizes as people write them: "30s", "1h30m", "16GiB", or plain numbers of seconds and bytes."""
+"""Durations and sizes as people write them: "30s", "1h30m", "16GiB", or plain numbers of seconds and bytes.
+
+And times as they read them."""
 
 from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Annotated, Any
@@ -72,6 +75,14 @@ def _duration_of_text(text: str) -> float:
     return float(total) if total <= _LONGEST else math.inf
 
 
+def is_duration(text: str) -> bool:
+    """Whether a text is meant as a duration, be it a wrong one: it has numbers with units of time, and nothing else."""
+    number = text.strip().removeprefix("-")
+    parts = list(_DURATION_PART.finditer(number))
+    whole = number and "".join(part[0] for part in parts) == number
+    return bool(whole) and all(part[2] in _SECONDS for part in parts)
+
+
 def parse_size(value: object) -> int:
     """Bytes from "512MiB", "1.5GB", "100" or a whole number. Raises a refusal that says what to write."""
     if isinstance(value, str):
@@ -108,6 +119,25 @@ def format_size(size: int) -> str:
         if size and size % factor == 0:
             return f"{size // factor}{unit}"
     return f"{size}B"
+
+
+def format_count(count: int, thing: str) -> str:
+    """How many of something there are: 1 → "1 rule", 1200 → "1,200 rules"."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def format_number(value: float, more: int = 0) -> str:
+    """A number of any size, as an axis has it: 1.2M, 340k, 0.0012. more: digits than usual."""
+    size = abs(value)
+    for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if limit <= size < math.inf:
+            return f"{value / limit:.{4 + more}g}{letter}"
+    return f"{value:.{3 + more}g}"
+
+
+def format_time(at: float) -> str:
+    """Unix seconds → "2026-11-28 09:14:38 UTC": the same on every machine, as the names of incidents are."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]

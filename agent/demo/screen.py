@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -78,7 +78,7 @@ class Screen:
         return text
 
     def _line(self, moment: Moment) -> Text:
-        text = Text(f"{datetime.fromtimestamp(moment.at).astimezone():%H:%M:%S}  ", no_wrap=True, overflow="ellipsis")
+        text = Text(f"{datetime.fromtimestamp(moment.at, UTC):%H:%M:%SZ}  ", no_wrap=True, overflow="ellipsis")
         text.append(f"{moment.source:<11}{moment.kind:<10} ", COLOURS.get(moment.source, ""))
         text.append(moment.text)
         return text

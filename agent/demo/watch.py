@@ -12,7 +12,7 @@ from typing import Any
 from agent.cli.client import get_json
 from agent.config.models import Config
 from agent.errors import PredisError
-from agent.incidents.audit import log_path
+from agent.incidents.audit import BEGUN, log_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,8 @@ class Watch:
             plan = record.get("plan")
             if isinstance(plan, list):
                 parts += map(str, plan)
+            if record["kind"] == BEGUN:
+                parts.append("the log of all decisions begins")
             yield Moment(record["time"], "audit", record["kind"], ": ".join(parts), record)
 
 

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from agent import __version__
 from agent.errors import PredisError
 from agent.http.auth import TRUSTED, Guard, bears, needs_token
-from agent.http.incident_page import incident_page
+from agent.http.incident_page import incident_page, no_incident_page
 from agent.http.page import status_page
 from agent.metrics.document import metrics_document
 from agent.metrics.model import Snapshot
@@ -95,12 +95,12 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
         body = text.encode("utf-8", "replace")  # names of files need not be UTF-8
         return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
 
-    def html(text: str) -> Response:
+    def html(text: str, status: int = 200) -> Response:
         headers = {
             "Cache-Control": "no-store",
             "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
         }
-        return Response(text.encode("utf-8", "replace"), 200, headers, "text/html")
+        return Response(text.encode("utf-8", "replace"), status, headers, "text/html")
 
     def has_key(request: Request) -> bool:
         return bears(request.headers, None if key is None else key.encode())
@@ -178,7 +178,11 @@ def build_app(view: AgentView, token: str | None, key: str | None = None) -> Sta
 
     def picture(request: Request) -> Response:
         found = view.incident(request.path_params["id"])
-        return no_incident(request) if found is None else html(incident_page(scrubbed(found)))
+        if found is not None:
+            return html(incident_page(scrubbed(found)))
+        if "text/html" in request.headers.get("accept", ""):
+            return html(no_incident_page(request.path_params["id"]), 404)
+        return no_incident(request)
 
     def no_incident(request: Request) -> Response:
         return fresh({"error": f"there is no incident {request.path_params['id']}; see /api/v1/incidents"}, 404)

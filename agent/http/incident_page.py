@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from agent.config.units import format_duration
-from agent.http.chart import chart, short
+from agent.config.units import format_duration, format_number, format_time
+from agent.http.chart import chart
 from agent.http.page import Html, document, pairs_list, state, table
 
 MOST_PICTURES = 30
@@ -16,7 +16,6 @@ MOST_RECORDS = 50
 SHORT_HASH = 12  # digits
 _RECORDS = ("at (UTC)", "rule", "what", "action", "target", "what came of it", "#record", "hash")
 REFRESH = 10  # seconds, while it lasts
-SMALL = (420, 110)  # pixels of the pictures of a cause
 _STYLE = """<style>
 svg{width:100%;height:auto;display:block}svg text{font:11px system-ui,sans-serif;fill:currentColor;opacity:.75}
 .band{fill:#2f855a;opacity:.18}.grid{stroke:currentColor;opacity:.12}.onset{stroke:#c0392b;stroke-dasharray:4 3}
@@ -28,12 +27,24 @@ svg{width:100%;height:auto;display:block}svg text{font:11px system-ui,sans-serif
 </style>"""
 
 
+def no_incident_page(identifier: str) -> str:
+    """What there is to see where there is no such incident."""
+    parts = [
+        "<h1>There is no such incident</h1>",
+        f"<p>None is called {escape(identifier)}. Of those that are over only the newest are kept.</p>",
+        '<p><a href="/status">The status of the agent</a> lists those that last.</p>',
+    ]
+    return document(
+        "No such incident", parts, 'All that are known, as JSON: <a href="/api/v1/incidents">/api/v1/incidents</a>.'
+    )
+
+
 def incident_page(incident: Mapping[str, Any]) -> str:
     """The document of /api/v1/incidents/ID as HTML."""
     closed = incident.get("closed")
     over = "over" if closed is not None else str(incident["severity"])
     seconds = (closed if closed is not None else time.time()) - incident["opened"]
-    lasted = f"{_clock(incident['opened'])}, for {format_duration(max(0, round(seconds)))}"
+    lasted = f"{format_time(incident['opened'])}, for {format_duration(max(0, round(seconds)))}"
     causes, anomalies = incident["causes"], incident["anomalies"]
     since = min((anomaly["since"] for anomaly in anomalies), default=incident["opened"])
     parts = [
@@ -42,7 +53,7 @@ def incident_page(incident: Mapping[str, Any]) -> str:
         f"<p>{escape(incident['title'])}</p>",
         pairs_list(
             [
-                ("since", lasted + ("" if closed is None else f", until {_clock(closed)}")),
+                ("since", lasted + ("" if closed is None else f", until {format_time(closed)}")),
                 ("series", f"{incident['series']:,}"),
                 ("components", incident["components"] or "–"),
                 ("status", Html('<a href="/status">the whole agent</a>')),
@@ -52,7 +63,7 @@ def incident_page(incident: Mapping[str, Any]) -> str:
         _causes(causes, since) if causes else '<p class="remark">none is known yet</p>',
         *_remediation(incident.get("remediation") or ()),
         "<h2>What is off</h2>",
-        *map(_picture, anomalies[:MOST_PICTURES]),
+        f'<div class="charts">{"".join(map(_picture, anomalies[:MOST_PICTURES]))}</div>',
     ]
     if len(anomalies) > MOST_PICTURES:
         parts.append(f"<p>… and {len(anomalies) - MOST_PICTURES} more</p>")
@@ -74,7 +85,7 @@ def _cause(cause: Mapping[str, Any], since: float) -> str:
     score = "" if cause["score"] is None else f'<span class="remark">score {cause["score"]:.3g}</span>'
     pictures = "".join(
         f"<figure><figcaption>{escape(one['series'])}{escape(_unit(one['unit']))}</figcaption>"
-        f"{chart(one['history'], None, None, since, one['series'], SMALL)}</figure>"
+        f"{chart(one['history'], None, None, since, one['series'])}</figure>"
         for one in cause.get("evidence", ())
     )
     charts = f'<div class="charts">{pictures}</div>' if pictures else ""
@@ -119,16 +130,13 @@ def _picture(anomaly: Mapping[str, Any]) -> str:
     low, high = anomaly["low"], anomaly["high"]
     band = f"{_edge(low, '−∞')} to {_edge(high, '∞')}"
     text = (
-        f"<b>{escape(anomaly['series'])}</b> since {_clock(anomaly['since'])}: {_edge(anomaly['value'], '?')},"
-        f" expected {band} ({escape(anomaly['channel'])}, score {_edge(anomaly['score'], '?')})"
+        f"<b>{escape(anomaly['series'])}</b>{escape(_unit(anomaly['quantity']))}"
+        f"<br>since {format_time(anomaly['since'])}: {_edge(anomaly['value'], '?')}, expected {band}"
+        f'<br><span class="remark">{escape(anomaly["channel"])}, score {_edge(anomaly["score"], "?")}</span>'
     )
     svg = chart(anomaly["history"], low, high, anomaly["since"], anomaly["series"])
     return f"<figure><figcaption>{text}</figcaption>{svg}</figure>"
 
 
 def _edge(value: float | None, otherwise: str) -> str:
-    return otherwise if value is None else escape(short(value))
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+    return otherwise if value is None else escape(format_number(value))

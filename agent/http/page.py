@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from agent.config.units import format_duration, format_size
+from agent.config.units import format_count, format_duration, format_size
 
 REFRESH = 5  # seconds
 _STYLE = """
@@ -45,10 +45,11 @@ def status_page(status: Mapping[str, Any]) -> str:
     parts = [
         f"<h1>Predis agent: {state(ready)}</h1>",
         _list(health.get("reasons") or ()),
+        "<h2>Agent</h2>",
         pairs_list(
             [
                 (
-                    "agent",
+                    "process",
                     f"version {agent.get('version')}, pid {agent.get('pid')}, up {_ago(agent, 'uptime_seconds')}",
                 ),
                 ("configuration", agent.get("config_file") or "built-in defaults"),
@@ -91,7 +92,8 @@ def _cache(cache: Mapping[str, Any]) -> list[tuple[str, object]]:
         *([("error", cache["error"])] if cache.get("error") else []),
         (
             "process",
-            f"pid {cache.get('pid')}, {cache.get('restarts', 0)} restarts, {upgrades} upgrades",
+            f"pid {cache.get('pid')}, {format_count(cache.get('restarts') or 0, 'restart')},"
+            f" {format_count(upgrades, 'upgrade')}",
         ),
         ("address", f"port {cache.get('port') or 'none'}, {cache.get('unix_socket')}"),
         ("memory", f"{format_size(memory) if isinstance(memory, int) else '?'}, {cache.get('policy')}"),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from agent.incidents.grouping import component_of, series_text
+from agent.incidents.grouping import component_of, quantity_of, series_text
 from agent.incidents.model import Anomaly, Cause, Incident
 from agent.incidents.remedied import STARTED, restarted_by
 
@@ -71,6 +71,7 @@ def _anomaly(anomaly: Anomaly) -> dict[str, Any]:
         "labels": dict(zip(anomaly.labels, anomaly.series[1], strict=False)),
         "component": component_of(anomaly),
         "channel": anomaly.channel,
+        "quantity": quantity_of(anomaly),
         **{name: _finite(getattr(anomaly, name)) for name in numbers},
         "history": [[at, _finite(value)] for at, value in anomaly.history],
     }

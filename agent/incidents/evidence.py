@@ -25,8 +25,8 @@ class Evidence:
 
     def of(self, cause: Cause, incident: Incident) -> list[dict[str, Any]]:
         """The first series that speak for a cause: `series` as people write it, `unit`, and `history` as (Unix seconds,
-        value), oldest first, of counters and histograms how much they count a second. Those that did not move are
-        left out."""
+        value), oldest first, of counters and histograms how much they count a second, as their unit says. Those that
+        did not move are left out."""
         starts = [anomaly.since for anomaly in incident.anomalies] or [incident.opened]
         start = min(starts) - BEFORE
         end = time.time() if incident.closed is None else incident.closed + AFTER
@@ -36,11 +36,10 @@ class Evidence:
             if spec is None or spec.kind is Kind.info or len(found) == SHOWN:
                 continue
             points = self._history.points(key, start, end)
-            unit = {Kind.gauge: spec.unit, Kind.histogram: "/s"}.get(spec.kind, f"{spec.unit}/s")
             if spec.kind is not Kind.gauge:
                 points = rates(points)
             if len({value for _, value in points}) > 1:
-                found.append({"series": _text(key, spec), "unit": unit, "history": thinned(points, POINTS)})
+                found.append({"series": _text(key, spec), "unit": _unit(spec), "history": thinned(points, POINTS)})
         return found
 
 
@@ -64,6 +63,12 @@ def thinned(points: Sequence[Point], most: int) -> list[Point]:
         lowest, highest = min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])
         kept += sorted({lowest, highest})
     return kept
+
+
+def _unit(spec: MetricSpec) -> str:
+    if spec.kind is Kind.gauge:
+        return spec.unit
+    return "observations a second" if spec.kind is Kind.histogram else f"{spec.unit} a second".strip()
 
 
 def _text(key: SeriesKey, spec: MetricSpec) -> str:

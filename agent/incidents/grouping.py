@@ -1,10 +1,10 @@
 """Which anomalies belong together: one incident for what began together, however many series show it.
 
-An anomaly joins an open incident when it is of a series or a component that the incident has, or when it began within
-TOGETHER seconds of another anomaly there, for as long as the incident is young. So a storm of alerts is one incident,
-and a slow drift of one component does not open another each minute. An incident opens once an anomaly has lasted for
-two looks of the detector, or MANY began at once, and closes when none has lasted for `quiet` seconds: what comes back
-before that is the same incident still.
+An anomaly joins an open incident when it is of a series that the incident has, or of kin (kin_of), or when it began
+within TOGETHER seconds of another anomaly there, for as long as the incident is young. So a storm of alerts is one
+incident, and a slow drift of one component does not open another each minute. An incident opens once an anomaly has
+lasted for two looks of the detector, or MANY began at once, and closes when none has lasted for `quiet` seconds: what
+comes back before that is the same incident still.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from agent.config.units import format_number
 from agent.incidents.cache import new_id
 from agent.incidents.model import Anomaly, Cause, Incident
 from agent.metrics.model import SeriesKey
@@ -44,7 +45,17 @@ Mark = tuple[SeriesKey, str]  # what an anomaly is of, whenever it began
 
 
 def component_of(anomaly: Anomaly) -> str:
-    """The part of the system that a series tells of, such as "tenant:shop" or "cache"."""
+    """The part of the system that a series tells of, such as "tenant:shop" or "cache": what its detector says, and
+    otherwise what the series itself does."""
+    return anomaly.component or kin_of(anomaly)
+
+
+def kin_of(anomaly: Anomaly) -> str:
+    """What a series' labels, or the first word of its metric, say that it is of.
+
+    Incidents are grouped by this and not by component: most series are of the cache, and an incident of it would take
+    in all of them for as long as it lasts.
+    """
     labels = dict(zip(anomaly.labels, anomaly.series[1], strict=False))
     for name in _COMPONENT_LABELS:
         if labels.get(name):
@@ -59,6 +70,12 @@ def series_text(anomaly: Anomaly) -> str:
         f'{name}="{value}"' for name, value in zip(anomaly.labels, anomaly.series[1], strict=False) if value
     )
     return f"{anomaly.series[0]}{{{labels}}}" if labels else anomaly.series[0]
+
+
+def quantity_of(anomaly: Anomaly) -> str:
+    """What the numbers of an anomaly are, where they are not what the series itself is: its name may say seconds, and
+    they how often a second."""
+    return {"rate": "observations a second", "mean": "mean"}.get(anomaly.channel.rpartition(".")[2], "")
 
 
 def _told(before: Anomaly | None, anomaly: Anomaly) -> Anomaly:
@@ -85,7 +102,8 @@ class Open:
     plugins: set[str] = field(default_factory=set)
     active: dict[tuple[str, Mark], Anomaly] = field(default_factory=dict)  # by who found it
     kept: dict[Mark, Anomaly] = field(default_factory=dict)  # with evidence, those that ended included
-    components: set[str] = field(default_factory=set)
+    components: set[str] = field(default_factory=set)  # as people are told
+    kin: set[str] = field(default_factory=set)  # as it is grouped
     series: set[SeriesKey] = field(default_factory=set)
     newest_onset: float = 0.0
     ended: float = 0.0  # when the last of them was over
@@ -102,6 +120,7 @@ class Open:
         if len(self.series) < MOST_MEMBERS:
             self.series.add(anomaly.series)
             self.components.add(component_of(anomaly))
+            self.kin.add(kin_of(anomaly))
         if mark in self.kept or len(self.kept) < SHOWN:
             before = self.kept.get(mark)
             if before is None or anomaly.time >= before.time:
@@ -137,11 +156,14 @@ class Open:
         # What is back within its band already, as after a jump, would say little.
         first = next((one for one in anomalies if not _within(one)), anomalies[0])
         more = len(self.series) - 1
-        value = "no value" if math.isnan(first.value) else f"{first.value:.4g}"
-        band = f"{value}, expected {first.low:.4g} to {first.high:.4g}"
+        value = "no value" if math.isnan(first.value) else format_number(first.value)
+        low, high = format_number(first.low), format_number(first.high)
+        band = f"{value}, expected {low} to {high}"
         if first.channel.startswith("flatline"):
-            band = f"stays at {value}, expected to move between {first.low:.4g} and {first.high:.4g}"
-        text = f"{series_text(first)} is off ({first.channel}): {band}"
+            band = f"stays at {value}, expected to move between {low} and {high}"
+        quantity = quantity_of(first)
+        what = f"{series_text(first)}, {quantity}," if quantity else series_text(first)
+        text = f"{what} is off ({first.channel}): {band}"
         return text + (f"; {more} more series" if more > 0 else "")
 
 
@@ -202,14 +224,12 @@ class Grouper:
 
     def _home(self, anomaly: Anomaly) -> Open | None:
         """The open incident that an anomaly belongs to."""
-        component = component_of(anomaly)
+        kin = kin_of(anomaly)
         best: tuple[int, float, Open] | None = None
         for one in self.open.values():
             near = abs(anomaly.since - one.newest_onset) <= TOGETHER or abs(anomaly.since - one.opened) <= TOGETHER
             young = anomaly.since - one.opened <= YOUNG
-            rank = (
-                3 if anomaly.series in one.series else 2 if component in one.components else 1 if near and young else 0
-            )
+            rank = 3 if anomaly.series in one.series else 2 if kin in one.kin else 1 if near and young else 0
             if rank and (best is None or (rank, one.opened) > best[:2]):
                 best = (rank, one.opened, one)
         return None if best is None else best[2]

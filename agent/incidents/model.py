@@ -16,10 +16,13 @@ class Anomaly:
 
     series: name and label values; `labels` has the label names to them.
     since, time: Unix seconds of the first row that stood out, and of the newest.
-    channel: which evidence: "deviation", "difference", "shift", "variance", "flatline", "absence", "host", …
+    channel: which evidence: "deviation", "difference", "shift", "variance", "flatline", "absence", "host", …; of a
+    histogram with ".rate" behind it where the numbers are observations a second, and ".mean" where they are their mean.
     value: the newest value; `low` and `high`: the band in which it was expected, in the metric's unit.
     score: from 0 to 1; the higher, the rarer. `p_value`: the tail probability behind it, after what was learnt so far.
     history: the last points before and at `time` as (Unix seconds, value), oldest first: enough for a picture.
+    component: the part of the system that the series tells of, named as causes name it; "" where the detector knows
+    of none, and the series' name and labels must tell.
     """
 
     series: SeriesKey
@@ -33,6 +36,7 @@ class Anomaly:
     score: float
     p_value: float
     history: tuple[tuple[float, float], ...] = ()
+    component: str = ""
 
     @property
     def key(self) -> tuple[SeriesKey, str, float]:

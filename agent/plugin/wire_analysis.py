@@ -88,11 +88,12 @@ def load_key(given: Any) -> SeriesKey:
     return checked(lambda: _key(given), "a series")
 
 
-def _anomaly(series: Any, labels: Any, history: Any, channel: Any, **numbers: Any) -> Anomaly:
+def _anomaly(series: Any, labels: Any, history: Any, channel: Any, component: Any = "", **numbers: Any) -> Anomaly:
     points = tuple((_number(at), float(value)) for at, value in history[-MOST_HISTORY:])
     # What is absent has no value, and where nothing is known there is no band: NaN, as inside of the agent.
     made = {name: float(value) if name in _MAY_BE_NAN else _number(value) for name, value in numbers.items()}
-    return Anomaly(_key(series), tuple(map(_text, labels)), channel=_text(channel), history=points, **made)
+    named = tuple(map(_text, labels))
+    return Anomaly(_key(series), named, channel=_text(channel), history=points, component=_text(component), **made)
 
 
 def _cause(component: Any, score: Any, why: Any, series: Any, signature: Any) -> Cause:

@@ -126,7 +126,7 @@ class Threshold:
         for key, quantity in (("value", params.value), ("clear", params.clear)):
             if quantity is not None and (wrong := unit_problem(quantity, unit)) is not None:
                 yield (key,), *wrong
-        if params.clear is not None and not _clear_fits(params.op, params.value, params.clear):
+        if params.clear is not None and _contradict(params.op, params.value, params.clear):
             what = f"clear = {show(params.clear.text)} is on the side of value = {show(params.value.text)} that holds"
             yield (
                 ("clear",),
@@ -325,10 +325,11 @@ def unit_of(spec: MetricSpec | None, aggregate: str) -> str:
     return unit
 
 
-def _clear_fits(op: str, value: Quantity, clear: Quantity) -> bool:
+def _contradict(op: str, value: Quantity, clear: Quantity) -> bool:
+    """Whether `clear` lies where `value` holds; of what is no number nothing can be said."""
     if op.startswith(">"):
-        return clear.value <= value.value
-    return clear.value >= value.value if op.startswith("<") else False
+        return clear.value > value.value
+    return clear.value < value.value if op.startswith("<") else True
 
 
 def _what(params: ThresholdParams) -> str:

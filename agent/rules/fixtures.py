@@ -126,7 +126,7 @@ def run_fixtures(
     """All tests of a file, or what is wrong with it or with the rules."""
     sources, problems = Sources(file.parent.absolute()), list[Problem]()
     sources.places[()] = Place(str(file))
-    add_file(file, sources, problems)
+    add_file(file, sources, problems, "create it, or name a file of tests that there is")
     if problems:
         return [], problems
     table, problems = read_table(FixtureFile, sources.data, (), sources, environ or {})

@@ -11,18 +11,26 @@ from pydantic import PlainValidator
 
 from agent.config.refuse import refuse
 from agent.config.show import any_of, show
-from agent.config.units import parse_duration, parse_size
+from agent.config.units import is_duration, parse_duration, parse_size
 from core_cache.options import SIZE_UNITS
 
 _PERCENT = re.compile(r"\s*(-?[0-9]{1,30}(?:\.[0-9]{1,30})?)\s*%\s*")
 _RATE = re.compile(r"(.+?)\s*/\s*s\s*")
+UNREADABLE = "?"
+KINDS = {  # unit: what people call a number in it, and how they write one
+    "ratio": ("a share", '"90%"'),
+    "bytes": ("a size", '"1GiB"'),
+    "bytes_per_second": ("a size a second", '"10MiB/s"'),
+    "seconds": ("a duration", '"250ms"'),
+}
 _SIZE_UNIT = re.compile(r"[0-9.\s]+([A-Za-z]+)\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """A number in base units, with the unit that was written: "ratio", "bytes", "bytes_per_second", "seconds", or ""
-    for a plain number, which fits any metric."""
+    for a plain number, which fits any metric. UNREADABLE, with NaN, is a text that is none of these: what should have
+    been written is known where it is compared."""
 
     value: float
     unit: str
@@ -33,7 +41,8 @@ class Quantity:
 
 
 def parse_quantity(value: object) -> Quantity:
-    """A number, or text with a unit. Raises a refusal that says what to write."""
+    """A number, or text with a unit; where it is neither, unit_problem says what to write. Raises a refusal for what
+    is no text or no finite number, or has a unit and is wrong."""
     if isinstance(value, Quantity):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -54,6 +63,8 @@ def parse_quantity(value: object) -> Quantity:
         return Quantity(float(text), "", text)
     except ValueError:
         pass
+    if not is_duration(text):
+        return Quantity(math.nan, UNREADABLE, text)
     return Quantity(parse_duration(text), "seconds", text)
 
 
@@ -75,10 +86,12 @@ def unit_problem(quantity: Quantity, unit: str) -> tuple[str, str] | None:
     """(what is wrong, the mend) when a quantity does not fit a metric's unit; `unit` "" is a plain count."""
     if not quantity.unit or quantity.unit == unit:
         return None
-    examples = {"ratio": '"90%"', "bytes": '"1GiB"', "bytes_per_second": '"10MiB/s"', "seconds": '"250ms"'}
-    measured = unit or "a plain number"
-    mend = f"write it in {unit}, such as {examples[unit]}" if unit in examples else "write a number without a unit"
-    return f"{show(quantity.text)} is in {quantity.unit}, and what it is compared with in {measured}", mend
+    plain = f"a number in {unit}" if unit else "a plain number"
+    kind, example = KINDS.get(unit, (plain, "5"))
+    mend = f"write {kind}, such as {example}" if unit in KINDS else "write a number without a unit"
+    if quantity.unit == UNREADABLE:
+        return f"{show(quantity.text)} is not {kind}", mend
+    return f"{show(quantity.text)} is {KINDS[quantity.unit][0]}, and it is compared with {kind}", mend
 
 
 Amount = Annotated[Quantity, PlainValidator(parse_quantity)]

@@ -126,7 +126,7 @@ class RuleReader:
         sources, problems = Sources(file.parent), found.problems
         sources.places[()] = Place(str(file))
         before = len(problems)
-        add_file(file, sources, problems)
+        add_file(file, sources, problems, "create it, or name a file of rules that there is")
         if len(problems) > before:
             return
         found.secrets += secrets_of(sources, self._environ)

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -146,7 +147,7 @@ class Anomaly:
         with self._lock:
             self._watch.take(snapshot)
             self._specs = snapshot.specs
-            found = list(self._watch.anomalies())
+            found = [replace(one, component=self._component(one)) for one in self._watch.anomalies()]
             self._learned.settle(snapshot.time, {one.series for one in found}, self._watch.interval)
             if time.monotonic() - self._saved >= self._config.save_every:
                 self._save()
@@ -171,10 +172,7 @@ class Anomaly:
 
     @hookimpl
     def predis_causes(self, incident: Incident, history: History) -> Iterable[Cause]:
-        components = {
-            one.series: self._topology.component(one.series[0], dict(zip(one.labels, one.series[1], strict=False)))
-            for one in incident.anomalies
-        }
+        components = {one.series: self._component(one) for one in incident.anomalies}
         with self._lock:
             self._learned.see(incident, components)
             learned = self._learned.edges(incident.opened)
@@ -187,6 +185,10 @@ class Anomaly:
             learned=learned,
             within=READING * self._config.deadline,
         )
+
+    def _component(self, anomaly: Found) -> str:
+        labels = dict(zip(anomaly.labels, anomaly.series[1], strict=False))
+        return self._topology.component(anomaly.series[0], labels)
 
     @hookimpl
     def predis_evaluate(self, kind: str, source: Path, target: Path, options: Mapping[str, str]) -> None:

@@ -36,13 +36,16 @@ def regular(request: ForecastRequest) -> Regular:
     """Means of the points in each step, counted back from the last point. Gaps are filled from the season before where
     there is one in the day, else by lines. Raises TooLittle."""
     times, values = _finite(request)
+    span = float(times[-1] - times[0]) if len(times) else 0.0
+    usual = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     if len(times) < LEAST_ROWS:
-        raise TooLittle(f"{len(times)} points are too few: it takes {LEAST_ROWS} at least")
-    span = float(times[-1] - times[0])
-    usual = float(np.median(np.diff(times)))
+        few = "1 point is" if len(times) == 1 else f"{len(times)} points are"
+        back = _come_back(request, usual, span, (LEAST_ROWS - len(times)) * usual) if usual else ""
+        raise TooLittle(f"{few} too few: it takes {LEAST_ROWS} at least{back}")
     if 2 * span < request.horizon:
         raise TooLittle(
             f"{_time(span)} of history are too little for {_time(request.horizon)} ahead: it takes half as much"
+            + _come_back(request, usual, span, 0.0)
         )
     step = request.step if request.step is not None else _step(usual, span, request.horizon)
     if request.horizon / step > MOST_AHEAD_GIVEN:
@@ -57,10 +60,30 @@ def regular(request: ForecastRequest) -> Regular:
     means = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     gaps = float(np.isnan(means).mean())
     if rows < LEAST_ROWS:
-        raise TooLittle(f"{rows} rows of {_time(step)} are too few: it takes {LEAST_ROWS} at least")
+        back = _come_back(request, usual, span, 0.0)
+        raise TooLittle(f"{rows} rows of {_time(step)} are too few: it takes {LEAST_ROWS} at least{back}")
     if gaps > _MOST_MISSING:
         raise TooLittle(f"{gaps:.0%} of the time since {_time(span)} ago there were no points")
     return Regular(_filled(means, round(86_400 / step)), step, float(times[-1]), gaps)
+
+
+def _come_back(request: ForecastRequest, usual: float, span: float, wait: float) -> str:
+    """What to do about too little history: when there will be enough for this horizon, and which one is possible now,
+    or once there is enough for any. usual: seconds between points. wait: until there are enough points."""
+    wait = max(wait, _missing(request, usual, span, 0.0))
+    horizon, later = request.horizon, max(wait, _missing(request, usual, span, request.horizon))
+    short, sooner = _floor(2 * (span + wait))
+    if not 0 < short < horizon or _missing(request, usual, span, short) > wait:
+        return f"; come back in {_time(later)}"
+    if wait == 0:
+        return f"; come back in {_time(later)}, or ask for a horizon of {sooner}"
+    return f"; come back in {_time(wait)} for a horizon of {sooner}, in {_time(later)} for {_time(horizon)}"
+
+
+def _missing(request: ForecastRequest, usual: float, span: float, horizon: float) -> float:
+    """Seconds of history that are missing for a horizon: half of it, and LEAST_ROWS steps."""
+    step = request.step if request.step is not None else _step(usual, max(span, horizon / 2), horizon)
+    return max(horizon / 2 - span, (LEAST_ROWS - 1) * step - span, 0.0)
 
 
 def _finite(request: ForecastRequest) -> tuple[Floats, Floats]:
@@ -97,6 +120,14 @@ def _filled(values: Floats, day: int) -> Floats:
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]])))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _floor(seconds: float) -> tuple[float, str]:
+    """A round time that is not longer, and how options have it: 119.5 → (119, "119s")."""
+    for unit, name in ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"), (1.0, "s")):
+        if seconds >= 2 * unit:
+            return seconds // unit * unit, f"{seconds // unit:.0f}{name}"
+    return 0.0, ""
 
 
 def _time(seconds: float) -> str:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import random
 import tomllib
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from agent.config import load_config
+from agent.config.models import Config
 from agent.demo.balancer import OLDEST, is_signed
 from agent.demo.faults import FAULTS
+from agent.demo.screen import Screen
 from agent.demo.story import Measured
+from agent.demo.watch import Moment, Watch
 from agent.demo.world import CONFIG, PORTS, RULES, TENANT, Second, limit
+from agent.incidents.audit import AuditLog, log_path
 from agent.metrics.catalogue import Catalogue
 from agent.metrics.docs import shipped_entry_points, specs_of
 from agent.metrics.model import Sample, Snapshot
@@ -124,3 +130,20 @@ def test_what_others_do_on_the_machine_is_no_anomaly_of_the_demonstration() -> N
 
     assert found() == {stolen[0], sent[0], memory[0]}
     assert found(**config) == {memory[0]}
+
+
+def test_every_record_of_the_audit_log_has_a_text(tmp_path: Path) -> None:
+    config = Config.model_validate({"agent": {"data_dir": str(tmp_path)}})
+    log = AuditLog(log_path(tmp_path))
+    log.begin({"version": "0.1.0"})
+    log.append("acted", {"rule": "grow", "detail": "64 MiB more"})
+    log.close()
+    told = [(moment.kind, moment.text) for moment in Watch(config).moments() if moment.source == "audit"]
+    assert told == [("audit_begun", "the log of all decisions begins"), ("acted", "grow: 64 MiB more")]
+
+
+def test_the_screen_tells_the_time_as_the_page_does() -> None:
+    written = Console(file=StringIO(), width=100)
+    with Screen(written, "") as screen:
+        screen.moment(Moment(1_764_322_352.0, "audit", "acted", "grow"))
+    assert written.file.getvalue().startswith("09:32:32Z  audit      acted      grow")  # type: ignore[attr-defined]

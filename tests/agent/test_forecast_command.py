@@ -1,5 +1,6 @@
 """`predis-agent forecast` as people use it: from a file, and from a running agent."""
 
+import importlib.util
 import json
 import math
 import urllib.request
@@ -33,7 +34,7 @@ def test_a_file_is_forecast_for_people(recording: Path) -> None:
     result = run("memory", "--from", recording, "--horizon", "2d", "--limit", "9.3e9")
     assert result.exit_code == 0, result.output
     words = " ".join(result.stdout.split())
-    assert "series memory history 400 points since 2023-11-14 22:00" in words
+    assert "series memory history 400 points since 2023-11-14 22:00 UTC" in words
     assert "limit 9,300,000,000: in " in words
     assert "time (UTC)" in words
     assert "2023-12-03 13:00" in words  # the end: two days after the last row
@@ -97,8 +98,13 @@ def test_a_picture_is_one_page_that_loads_nothing(recording: Path, tmp_path: Pat
 
 def test_too_little_is_said_and_no_success(tmp_path: Path) -> None:
     (tmp_path / "few.json").write_text("[[0, 1], [60, 2]]")
-    result = run("memory", "--from", tmp_path / "few.json")
+    page = tmp_path / "page.html"
+    plot = ["--plot", page] if importlib.util.find_spec("plotly") else []
+    result = run("memory", "--from", tmp_path / "few.json", *plot)
     assert result.exit_code == 1
+    assert not page.exists()
+    assert (f"not written: {page}: there is no forecast to draw" in result.stderr) is bool(plot)
+    assert "come back in 10 min for a horizon of 22m, in 3.5 d for 7 d" in " ".join(result.stdout.split())
     assert "no forecast" in result.stdout
     assert "2 points are too few: it takes 12 at least" in result.stdout
 

@@ -1,8 +1,10 @@
 """The HTTP server as its callers see it: health, documents, who may ask, and what happens when the port is taken."""
 
 import contextlib
+import dataclasses
 import json
 import math
+import re
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -16,6 +18,7 @@ import pytest
 from agent.config.load import LoadedConfig, load_config
 from agent.errors import PredisError
 from agent.http.auth import host_name, load_token
+from agent.http.incident_page import incident_page
 from agent.http.server import HttpServer
 from agent.http.site import HttpSite
 from agent.incidents.document import incident_document, summary
@@ -453,5 +456,24 @@ def test_an_incident_is_a_page_with_a_picture_and_nothing_in_it_is_taken_for_htm
         assert "it is &lt;slow&gt;" in answer.text
         assert answer.text.count("<polyline") == 2, "one of the series, one of the cause"
         assert "queue{shop=&quot;&lt;b&gt;&quot;}, jobs/s" in answer.text
-        assert "expected −∞ to 3" in answer.text
-        assert client.get("/incidents/<b>").status_code == 404
+        assert "since 2023-11-14 22:13:20 UTC: 9, expected −∞ to 3" in answer.text
+        assert set(re.findall(r'viewBox="([^"]*)"', answer.text)) == {"0 0 420 110"}, "all pictures are of one size"
+
+
+def test_the_page_says_what_of_a_histogram_is_off() -> None:
+    runs = dataclasses.replace(ANOMALY, series=("predis_test_seconds", ()), channel="shift.rate")
+    page = incident_page(incident_document(dataclasses.replace(INCIDENT, anomalies=(runs, ANOMALY))))
+    assert "<b>predis_test_seconds</b>, observations a second<br>" in page
+    assert "<b>predis_test_load</b><br>" in page
+
+
+def test_an_incident_that_is_none_is_a_page_for_a_browser_and_json_for_a_program(tmp_path: Path) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    with serving(configuration(tmp_path, 0)) as (_, client):
+        page = client.get("/incidents/<b>", headers=browser)
+        assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert "None is called &lt;b&gt;." in page.text
+        assert 'href="/status"' in page.text
+        for path, headers in (("/incidents/<b>", {}), ("/api/v1/incidents/<b>", browser)):
+            answer = client.get(path, headers=headers)
+            assert (answer.status_code, list(answer.json())) == (404, ["error"])

@@ -55,6 +55,17 @@ def test_the_numbers_of_plugins_and_exporters_are_there() -> None:
     assert "about 1,234.50 USD a month by list prices" in words
 
 
+def test_each_table_has_a_heading_the_agents_own_too() -> None:
+    page = status_page(STATUS)
+    assert re.findall("<h2>(.*?)</h2>", page) == ["Agent", "Cache", "Plugins", "Exporters"]
+    assert page.index("<h2>Agent</h2>") < page.index("version 0.1.0") < page.index("<h2>Cache</h2>")
+
+
+def test_one_restart_is_no_restarts() -> None:
+    cache = {**STATUS["cache"], "restarts": 1, "upgrades": 1200}
+    assert "pid 18, 1 restart, 1,200 upgrades" in Text(status_page({**STATUS, "cache": cache})).words
+
+
 def test_what_rules_do_is_there() -> None:
     rule = {"rule": "tenant-floods", "subject": "tenant:shop", "state": "resting", "why": "12 > <5>", "reason": "",
             "plan": ["would limit it"], "last_result": "verified", "last_result_at": 1700000000.0}  # fmt: skip

@@ -13,7 +13,9 @@ from agent.metrics.model import Histogram, Kind, MetricSpec, SeriesKey
 LOAD = MetricSpec("load", Kind.gauge, "A load.", "bytes", ("disk", "host"))
 WORK = MetricSpec("work_total", Kind.counter, "Work.", "")
 BUILD = MetricSpec("build", Kind.info, "A version.", "", ("version",))
-SPECS = {spec.name: spec for spec in (LOAD, WORK, BUILD)}
+TOOK = MetricSpec("took_seconds", Kind.histogram, "A time.", "seconds", bounds=(1.0,))
+SENT = MetricSpec("sent_bytes_total", Kind.counter, "Bytes.", "bytes")
+SPECS = {spec.name: spec for spec in (LOAD, WORK, BUILD, TOOK, SENT)}
 FLAT = ("load", ("flat", ""))
 OPENED = time.time() - 1000
 
@@ -48,12 +50,18 @@ def test_a_cause_shows_its_first_series_around_the_incident() -> None:
     cause = Cause("disk:a", 1.0, "full", speaking)
     load, work = Evidence(Kept(), SPECS.get).of(cause, incident(OPENED + 100, cause))
     assert (load["series"], load["unit"]) == ('load{disk="a"}', "bytes")
-    assert (work["series"], work["unit"]) == ("work_total", "/s")
+    assert (work["series"], work["unit"]) == ("work_total", "a second")
     first, last = load["history"][0][0], load["history"][-1][0]
     assert OPENED - 320 <= first < OPENED - 300
     assert OPENED + 150 < last <= OPENED + 160
     at, rate = work["history"][1]
     assert math.isclose(rate, 2 * (at - OPENED + 2600) - 10, rel_tol=1e-6), "how much it counted in ten seconds, by ten"
+
+
+def test_how_often_is_not_told_in_the_unit_of_how_long() -> None:
+    cause = Cause("disk:a", 1.0, "slow", (("took_seconds", ()), ("sent_bytes_total", ())))
+    found = Evidence(Kept(), SPECS.get).of(cause, incident(OPENED + 100, cause))
+    assert [one["unit"] for one in found] == ["observations a second", "bytes a second"]
 
 
 def test_one_that_lasts_is_shown_until_now() -> None:

@@ -9,15 +9,20 @@ from collections.abc import Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.incidents.grouping import FORSAKEN, QUIET, SHOWN, TOGETHER, YOUNG, Grouper, Open, component_of
+from agent.incidents.grouping import FORSAKEN, MANY, QUIET, SHOWN, TOGETHER, YOUNG, Grouper, Open, component_of
 from agent.incidents.model import Anomaly
 
 
 def anomaly(
-    name: str = "predis_cache_load", tenant: str = "", since: float = 1000.0, score: float = 0.9, channel: str = "shift"
+    name: str = "predis_cache_load",
+    tenant: str = "",
+    since: float = 1000.0,
+    score: float = 0.9,
+    channel: str = "shift",
+    component: str = "",
 ) -> Anomaly:
     labels, values = (("tenant",), (tenant,)) if tenant else ((), ())
-    return Anomaly((name, values), labels, since, since + 10, channel, 5.0, 0.0, 1.0, score, 1e-6)
+    return Anomaly((name, values), labels, since, since + 10, channel, 5.0, 0.0, 1.0, score, 1e-6, (), component)
 
 
 def look(grouper: Grouper, at: float, *anomalies: Anomaly, plugin: str = "anomaly") -> tuple[int, int, int]:
@@ -133,6 +138,19 @@ def test_components_are_told_by_labels_or_else_by_the_metric() -> None:
     assert component_of(anomaly("predis_gpu_power_watts")) == "gpu"
 
 
+def test_a_component_is_called_what_its_detector_calls_it_and_that_groups_nothing() -> None:
+    # given two series of one component, and a third of it that begins long after both
+    grouper = Grouper()
+    found = [anomaly("predis_evicted_keys_total", component="cache"), anomaly("predis_hits_total", component="cache")]
+    for at in (1010.0, 1020.0):
+        look(grouper, at, *found)
+    late = anomaly("predis_memory_used_bytes", since=1000.0 + YOUNG + 1, component="cache")
+    for at in (1960.0, 1970.0):
+        look(grouper, at, *found, late)
+    # then people read one name, and the third is an incident of its own
+    assert [one.incident().attributes["components"] for one in grouper.open.values()] == ["cache", "cache"]
+
+
 SOME = st.builds(
     anomaly,
     st.sampled_from(["predis_a_x", "predis_b_x", "predis_c_x"]),
@@ -214,3 +232,20 @@ def test_a_flatline_has_a_title_that_says_that_nothing_moves() -> None:
     (one,) = grouper.open.values()
     title = one.incident().title
     assert title == "predis_cache_load is off (flatline): stays at 0.5, expected to move between 0 and 1"
+
+
+def test_a_title_tells_large_numbers_as_the_axes_do() -> None:
+    grouper = Grouper()
+    large = dataclasses.replace(anomaly(), value=22_550.0, low=-math.inf, high=1.5e9)
+    for at in (1010.0, 1020.0):
+        look(grouper, at, large)
+    (one,) = grouper.open.values()
+    assert one.incident().title == "predis_cache_load is off (shift): 22.55k, expected -inf to 1.5G"
+
+
+def test_a_title_says_what_of_a_histogram_is_off() -> None:
+    for channel, what in (("shift.rate", "observations a second"), ("shift.mean", "mean")):
+        grouper = Grouper()
+        look(grouper, 1010, *(anomaly(f"predis_run_{n}_seconds", channel=channel) for n in range(MANY)))
+        (one,) = grouper.open.values()
+        assert one.incident().title.startswith(f"predis_run_0_seconds, {what}, is off ({channel}): 5, expected 0 to 1;")

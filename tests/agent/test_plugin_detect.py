@@ -231,7 +231,7 @@ GOOD_ANOMALY = wire_analysis.dump(
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"series": ["m"]}, {"series": [1, ["a"]]}, {"labels": [1]}, {"since": "soon"}, {"channel": 5},
+        {"series": ["m"]}, {"series": [1, ["a"]]}, {"labels": [1]}, {"since": "soon"}, {"channel": 5}, {"component": 5},
         {"history": [[1]]}, {"since": float("nan")}, {"score": float("nan")}, {"extra": 1},
     ],
 )  # fmt: skip

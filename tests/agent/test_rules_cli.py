@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_check_says_what_is_wrong_and_where(folder: Path) -> None:
     done = predis_agent("rules", "check", folder=folder)
-    assert (done.returncode, done.stdout) == (0, "1 rules, all right\n")
+    assert (done.returncode, done.stdout) == (0, "1 rule, all right\n")
     (folder / "rules.d" / "own.toml").write_text(RULE.lstrip().replace("busy_ratio", "bussy_ratio"))
     done = predis_agent("rules", "check", folder=folder)
     assert done.returncode == EX_CONFIG
@@ -52,6 +52,18 @@ def test_a_file_without_rules_is_named(folder: Path) -> None:
         done = predis_agent("rules", what, "rules.d/empty.toml", folder=folder)
         assert done.returncode == EX_CONFIG
         assert done.stderr.startswith("rules.d/empty.toml: rule"), done.stderr
+
+
+def test_a_file_that_is_not_there_is_told_as_what_it_was_meant_for(folder: Path) -> None:
+    for what, meant in (("check", "rules"), ("test", "tests")):
+        done = predis_agent("rules", what, "gone.toml", folder=folder)
+        assert done.returncode == EX_CONFIG
+        assert done.stderr == f"gone.toml: there is no such file; create it, or name a file of {meant} that there is\n"
+
+
+def test_one_is_not_told_as_many(folder: Path) -> None:
+    checked = predis_agent("rules", "check", "rules.d/own.toml", folder=folder)
+    assert checked.stdout.startswith("1 rule, all right"), checked.stderr
 
 
 def test_without_an_agent_the_rules_of_the_configuration_are_listed(folder: Path) -> None:
@@ -96,7 +108,8 @@ def test_a_backtest_shows_when_rules_would_have_fired(folder: Path) -> None:
     points = [[1_700_000_000 + 10 * n, 0.99] for n in range(50)]
     document = {"metric": "predis_host_cpu_busy_ratio", "series": [{"labels": {}, "points": points}]}
     (folder / "data.json").write_text(json.dumps(document))
-    done = predis_agent("rules", "backtest", "--data", "data.json", folder=folder)
+    done = predis_agent("rules", "backtest", "--data", "data.json", folder=folder, TZ="America/New_York")
+    assert done.stdout.startswith("2023-11-14 22:13:20 UTC to 2023-11-14 22:2"), done.stdout
     assert re.search(r"cpu-busy +1 +0 +0 +100\.0%", done.stdout), done.stdout
     (folder / "data.csv").write_text("time,metric,value\n1,predis_nothing,2\n")
     done = predis_agent("rules", "backtest", "--data", "data.csv", folder=folder)

@@ -5,6 +5,7 @@ import math
 import random
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, time
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,20 @@ def test_why_is_one_sentence_with_the_numbers() -> None:
     assert ". " not in cause.why
     assert "\n" not in cause.why
     assert ("latency", ("search",)) in cause.series
+
+
+def test_when_it_moved_is_told_against_when_the_incident_began_and_in_which_zone() -> None:
+    # given a component that moved, an alarm, and an incident that is said to have begun 50 s earlier
+    series = incident({"front": 0.05, "search": 0.031})
+    for began, told in ((None, ALARM), (ALARM - 50.4, ALARM - 50.4)):
+        why = rank(series, EDGES, "front", alarm=ALARM, meaning=Meaning.latency, began=began)[0].why
+        match = re.search(r"from ([0-9:]{8}) UTC on(?: \((\d+) s (before|after) the incident began\))?", why)
+        assert match
+        at = datetime.combine(datetime.fromtimestamp(ALARM, UTC), time.fromisoformat(match[1]), UTC).timestamp()
+        # then the distance is that of the two times that are shown
+        apart = {None: 0, "before": -1, "after": 1}[match[3]] * int(match[2] or 0)
+        assert apart == at - math.floor(told)
+        assert "alarm" not in why
 
 
 def test_without_requests_the_shifts_and_the_graph_decide() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from agent.api import Anomaly, Incident, Kind, MetricSpec
+from agent.metrics import self_metrics
 from agent.metrics.docs import shipped_entry_points, specs_of
 from agent.metrics.model import SeriesKey
 from agent.own_specs import SPECS as OWN
@@ -215,6 +216,29 @@ def test_when_there_is_no_more_time_what_is_read_is_ranked_that_of_the_incident_
     assert asked == [("predis_host_cpu_busy_ratio", ())]
     assert causes(whole, kept) == [("host", "")]
     assert len(asked) > 10
+
+
+def test_how_often_something_was_timed_is_told_as_such_and_a_ratio_without_a_unit() -> None:
+    specs = {**SPECS, **{spec.name: spec for spec in self_metrics.SPECS}}
+    run = ("predis_plugin_run_duration_seconds", ("anomaly",))
+    kept = Kept(
+        {
+            ("predis_host_cpu_busy_ratio", ()): from_opening(0.3, 0.99),
+            ("predis_network_bytes_total", ("out",)): counted(from_opening(1e5, 1e6)),
+            run: counted(from_opening(2, 30)),
+        }
+    )
+    opened = replace(incident(anomaly("predis_host_cpu_busy_ratio")), opened=OPENED - 8)
+    found = explain(opened, kept, specs, topology=Topology.load(), signatures=[])
+    why = {cause.component: cause.why for cause in found}
+    assert (
+        "its observations of predis_plugin_run_duration_seconds{anomaly} rose from 2.02 to 30 a second, "
+        in (why["plugin:anomaly"])
+    )
+    assert "rose from 0.303 to 0.99, " in why["host"]
+    assert "rose from 101k to 1M bytes a second, " in why["cache"]
+    # and when it did is told from when the incident is shown to have begun, though the alarm was later
+    assert " UTC on (8 s after the incident began)." in why["host"]
 
 
 def test_an_incident_without_anomalies_has_no_causes() -> None:

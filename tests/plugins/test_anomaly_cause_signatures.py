@@ -236,3 +236,15 @@ def test_a_file_that_is_no_toml_and_a_name_used_twice_are_refused(tmp_path: Path
     path.write_text(entry * 2)
     with pytest.raises(SignatureError, match=r"mine\.toml:7.*already"):
         load(path)
+
+
+def test_how_often_something_was_timed_is_not_told_as_a_time() -> None:
+    slow = Signature("often", "cache", "it is busy", (Condition("predis_command_duration_seconds", "rises", 4.0, {}),))
+    before = [(10.0 * row, 100 + 0.01 * (row % 2)) for row in range(60)]
+    during = [(600 + 10.0 * row, 300.0) for row in range(6)]
+    key = ("predis_command_duration_seconds", ("get",))
+    seen = Observed(key, "cache", Meaning.state, before, during, "a second", ("command",), counts=True)
+    (cause,) = matches([slow], [seen])
+    assert cause.why == (
+        "cache: it is busy: observations of predis_command_duration_seconds rose from 100 to 300 a second."
+    )

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,10 +22,16 @@ from plugins.forecasting.config import ForecastingConfig
 from plugins.forecasting.forecaster import Rows, forecast_rows
 from plugins.forecasting.mend import level_shifts_moved
 from plugins.forecasting.plugin import Forecasting, samples
+from plugins.forecasting.regular import TooLittle, regular
 from tests.servers import ROOT
 
 NOW = 1_700_000_000.0
 HOUR, DAY = 3600.0, 86_400.0
+UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": HOUR, "d": DAY}
+ADVICE = re.compile(
+    r"; come back in ([\d.]+) (s|min|h|d)(?:, or ask for a horizon of (\d+)([smhd])"
+    r"| for a horizon of (\d+)([smhd]), in ([\d.]+) (s|min|h|d) for .*)?$"
+)
 
 
 def request(values: Sequence[float], step: float = HOUR, horizon: float = DAY, **more: float | None) -> ForecastRequest:
@@ -102,6 +109,49 @@ def test_too_little_history_is_said(values: list[float], step: float, horizon: f
     found = answer(request(values, step, horizon))
     assert why in found.problem
     assert found.times == ()
+
+
+@pytest.mark.parametrize(
+    ("points", "step", "horizon", "advice"),
+    [
+        (8, 10.0, 7 * DAY, "; come back in 40 s for a horizon of 3m, in 3.5 d for 7 d"),
+        (8, 10.0, 100.0, "; come back in 40 s"),
+        (1, 10.0, DAY, "1 point is too few: it takes 12 at least"),
+        (12, 3.6, 7 * DAY, "; come back in 16 s for a horizon of 110s, in 3.5 d for 7 d"),
+        (13, 10.0, 7 * DAY, "; come back in 3.5 d, or ask for a horizon of 4m"),
+        (40, 60.0, 7 * DAY, "; come back in 3.47 d, or ask for a horizon of 78m"),
+        (12, 1.2, 20.0, "; come back in 9 s"),
+    ],
+)
+def test_who_comes_too_early_is_told_when_or_what_to_ask(points: int, step: float, horizon: float, advice: str) -> None:
+    assert answer(request([float(row % 5) for row in range(points)], step, horizon)).problem.endswith(advice)
+
+
+@given(st.integers(2, 60), st.sampled_from([0.25, 1.0, 1.2, 7.3, 10.0, 61.0, 3600.0]), st.floats(30.0, 60 * DAY))
+def test_the_advice_holds(points: int, step: float, horizon: float) -> None:
+    """Who comes back then, or asks for that, is not told that it is too little."""
+
+    def refused(count: int, ahead: float) -> str:
+        try:
+            regular(request([float(row % 5) for row in range(count)], step, ahead))
+        except TooLittle as why:
+            return str(why)
+        return ""
+
+    problem = refused(points, horizon)
+    advice = ADVICE.search(problem)
+    assert (advice is None) == (problem == ""), problem
+    if advice is None:
+        return
+    first, unit, now, now_unit, then, then_unit, last, last_unit = advice.groups()
+    if now:
+        assert refused(points, UNITS[now_unit] * int(now)) == ""
+    if then:
+        assert refused(points + math.ceil(UNITS[unit] * float(first) / step), UNITS[then_unit] * int(then)) == ""
+        first, unit = last, last_unit
+    more = 1.01 * UNITS[unit] * float(first) / step  # what is told to three digits may be a little less than it takes
+    if more < 20_000:
+        assert refused(points + math.ceil(more), horizon) == ""
 
 
 def test_a_series_of_gaps_is_refused_and_one_with_some_is_not() -> None:

@@ -70,7 +70,7 @@ def explain(
     alarmed, anomaly = _alarmed(named, graph)
     meaning = topology.meaning(anomaly.series[0])
     patterns = matches(signatures, series)
-    ranked = rank(series, links, alarmed, alarm=anomaly.since, meaning=meaning, learned=supposed)
+    ranked = rank(series, links, alarmed, alarm=anomaly.since, meaning=meaning, learned=supposed, began=incident.opened)
     causes: dict[str, Cause] = {}
     follow = {signature.name for signature in signatures if signature.follows}
     for cause in [
@@ -150,12 +150,18 @@ def _observed(
         before = [point for point in points if point[0] < seen]
         during = [point for point in points if point[0] >= seen]
         if before and during:
-            unit = {Kind.gauge: spec.unit, Kind.histogram: "/s"}.get(spec.kind, f"{spec.unit}/s")
             component = topology.component(key[0], labels[key])
-            found[key] = Observed(key, component, meaning, before, during, unit, spec.labels)
+            counts = spec.kind is Kind.histogram
+            found[key] = Observed(key, component, meaning, before, during, _unit(spec), spec.labels, counts)
         if time.monotonic() >= until:
             break
     return [found[key] for key in telling if key in found]
+
+
+def _unit(spec: MetricSpec) -> str:
+    """What stands behind the numbers of a series in a sentence."""
+    unit = "" if spec.unit == "ratio" or spec.kind is Kind.histogram else spec.unit
+    return unit if spec.kind is Kind.gauge else f"{unit} a second".strip()
 
 
 def _rates(points: Sequence[Point]) -> list[Point]:

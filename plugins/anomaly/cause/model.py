@@ -37,7 +37,8 @@ class Observed:
 
     before, during: (Unix seconds, value), oldest first; NaN and missing rows are gaps. `before` is the more worth the
     longer it is; its last rows may reach to the incident. The time between rows is the same for all series of a call.
-    Counters come as rates per second, histograms as the mean of a row. labels: label names to the values in `key`.
+    Counters come as rates per second, histograms as the mean of a row, or as how often a second something was observed:
+    `counts` says which. labels: label names to the values in `key`.
     """
 
     key: SeriesKey
@@ -47,9 +48,14 @@ class Observed:
     during: Sequence[Point]
     unit: str = ""
     labels: tuple[str, ...] = ()
+    counts: bool = False
 
     @property
     def name(self) -> str:
-        """The series as people write it."""
+        """The series as people write it, with what of it the values are."""
         name, labels = self.key
-        return f"{name}{{{','.join(labels)}}}" if labels else name
+        return self.named(f"{name}{{{','.join(labels)}}}" if labels else name)
+
+    def named(self, text: str) -> str:
+        """A text that names the series, with what of it the values are: a rate beside a name in seconds is no time."""
+        return f"observations of {text}" if self.counts else text

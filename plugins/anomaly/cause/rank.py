@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -32,13 +33,15 @@ def rank(
     alarm: float,
     meaning: Meaning = Meaning.state,
     learned: Iterable[tuple[str, str]] = (),
+    began: float | None = None,
     limit: int = 10,
 ) -> list[Cause]:
     """The components that are probably behind an alarm, most probable first.
 
     series: what is known of all components, those of the alarmed one too. edges: (caller, callee); `learned`: more of
     them that are only probable, which bring a component into reach and do nothing else. alarmed: the component that
-    shows the incident, `meaning`: of its alarmed series, `alarm`: when, in Unix seconds. limit: at most so many causes.
+    shows the incident, `meaning`: of its alarmed series, `alarm`: when, in Unix seconds. began: when the incident is
+    said to have begun, in Unix seconds; none: with the alarm. limit: at most so many causes.
 
     A component is suspect for what it adds to the alarmed one's extra time or failures (account.py), for requests
     that no longer reach it, and for how far its series moved, in units of their usual spread. It is the less suspect
@@ -61,7 +64,7 @@ def rank(
     strengths = {name: max((_strength(shift) for shift in found), default=0.0) for name, found in shifts.items()}
     reach = Graph([*graph.edges, *learned]).distances(alarmed)
     starts = [shift.onset for shift in shifts.get(alarmed, ()) if shift.onset is not None]
-    began = min(starts, default=alarm)
+    first, shown_as = min(starts, default=alarm), alarm if began is None else began
     causes = []
     for name, moves in shifts.items():
         best = max(moves, key=_strength)
@@ -82,12 +85,12 @@ def rank(
             score *= ALARMED
         if graph and name not in reach:
             score *= OUT_OF_REACH
-        if best.onset is not None and best.onset > max(began, alarm):
+        if best.onset is not None and best.onset > max(first, alarm):
             score *= LATE
         if score > 0:
             share, burden, balance = max(burdens, key=lambda found: found[0], default=(0.0, None, None))
             told = _telling(moves, balance.unit, best) if balance is not None and share > TOLD else best
-            why = _why(name, alarmed, told, burden if share > TOLD else None, balance, gone, alarm)
+            why = _why(name, alarmed, told, burden if share > TOLD else None, balance, gone, shown_as)
             keys = tuple(shift.observed.key for shift in sorted(moves, key=_strength, reverse=True)[:3])
             causes.append(Cause(name, score, why, keys))
     causes.sort(key=lambda cause: -cause.score)
@@ -112,7 +115,7 @@ def _strength(shift: Shift) -> float:
 
 
 def _why(
-    name: str, alarmed: str, shift: Shift, burden: Burden | None, balance: Account | None, gone: float, alarm: float
+    name: str, alarmed: str, shift: Shift, burden: Burden | None, balance: Account | None, gone: float, began: float
 ) -> str:
     observed = shift.observed
     label = observed.meaning.value if observed.meaning is not Meaning.state else observed.name
@@ -120,9 +123,10 @@ def _why(
     moved = f"its {label} {verb} from {shown(shift.usual)} to {shown(shift.now)}{observed.unit and ' ' + observed.unit}"
     moved += f", {abs(shift.spreads):.1f} times its usual spread"
     if shift.onset is not None:
-        moved += f", from {datetime.fromtimestamp(shift.onset, UTC):%H:%M:%S} on"
-        if abs(shift.onset - alarm) >= 1:
-            moved += f" ({abs(shift.onset - alarm):.0f} s {'before' if shift.onset < alarm else 'after'} the alarm)"
+        moved += f", from {datetime.fromtimestamp(shift.onset, UTC):%H:%M:%S} UTC on"
+        # Both as people read them, in whole seconds: the times that they compare have no more.
+        if apart := math.floor(shift.onset) - math.floor(began):
+            moved += f" ({abs(apart)} s {'before' if apart < 0 else 'after'} the incident began)"
     parts = [moved]
     if gone > 0.2:
         parts.append(f"{gone:.0%} of its requests no longer reach it")

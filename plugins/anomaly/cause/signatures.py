@@ -152,7 +152,7 @@ def _holds(
 
 
 def _judge(condition: Condition, seen: Observed) -> str:
-    name = f"{condition.metric} / (it + {condition.of})" if condition.of else condition.metric
+    name = f"{condition.metric} / (it + {condition.of})" if condition.of else seen.named(condition.metric)
     unit = seen.unit and f" {seen.unit}"
     if condition.move in ("above", "below"):
         values = [value for _, value in seen.during if math.isfinite(value)]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from agent.api import Anomaly, CacheAddress, Histogram, Host, Incident, Kind, MetricSpec, Sample, Snapshot
+from agent.incidents.grouping import Grouper
 from agent.plugin import wire_analysis
 from plugins.anomaly.engine import flatline, state
 from plugins.anomaly.plugin import STATE_FILE, AnomalyConfig
@@ -280,6 +281,23 @@ def test_a_sensor_that_froze_is_told_with_its_evidence_until_it_moves_again(host
     assert own(detector)["predis_anomaly_open", ("flatline",)] == 1
     moving = [list(detector.predis_detect(snapshot(number, level(value())))) for number in rows[460:]]
     assert [len(one) for one in moving] == [1, 1, 0, 0]
+
+
+def test_anomalies_incidents_and_causes_call_a_component_the_same(host: Host) -> None:
+    # given numbers of the cache and of a tenant, which all jump
+    evicted = MetricSpec("predis_evicted_keys", Kind.gauge, "Keys.")
+    tenants = MetricSpec("predis_tenant_keys", Kind.gauge, "Keys.", labels=("tenant",))
+    specs, detector, value, grouper = {s.name: s for s in (evicted, tenants)}, plugin(host), quiet(), Grouper()
+    for number in range(405):
+        jump = 1000.0 if number >= 400 else 0.0
+        samples = [Sample(evicted.name, value() + jump), Sample(tenants.name, value() + jump, ("shop",))]
+        taken = Snapshot(START + number * STEP, {sample.key: sample for sample in samples}, specs)
+        found = wire_analysis.load_anomalies([wire_analysis.dump(one) for one in detector.predis_detect(taken)])
+        grouper.look("anomaly", taken.time, found)
+    # then each is called what the causes call it, in the plugin's own process as well
+    assert {one.component for one in found} == {"cache", "tenant:shop"}
+    (incident,) = (one.incident() for one in grouper.open.values())
+    assert incident.attributes["components"] == "cache, tenant:shop"
 
 
 def test_what_incidents_taught_survives_a_restart(host: Host) -> None:
