@@ -121,7 +121,8 @@ def _why(
     label = observed.meaning.value if observed.meaning is not Meaning.state else observed.name
     verb = "rose" if shift.now > shift.usual else "fell"
     moved = f"its {label} {verb} from {shown(shift.usual)} to {shown(shift.now)}{observed.unit and ' ' + observed.unit}"
-    moved += f", {abs(shift.spreads):.1f} times its usual spread"
+    spreads = abs(shift.spreads)
+    moved += f", {spreads:{'.1f' if spreads < 100 else ',.0f'}} times its usual spread"
     if shift.onset is not None:
         moved += f", from {datetime.fromtimestamp(shift.onset, UTC):%H:%M:%S} UTC on"
         # Both as people read them, in whole seconds: the times that they compare have no more.
