@@ -110,7 +110,7 @@ def test_both_checks_find_a_wrong_name_with_its_place(folder: Path, command: tup
 def test_without_a_configuration_the_name_is_told_and_not_held_against_the_rule(folder: Path) -> None:
     (folder / "agent.toml").unlink()
     done = predis_agent("rules", "check", "rules.d/own.toml", folder=folder)
-    assert (done.returncode, done.stdout) == (0, "1 rules, all right\n")
+    assert (done.returncode, done.stdout) == (0, "1 rule, all right\n")
     assert done.stderr.startswith("no agent.toml was read, and the defaults lack these; --config FILE")
     assert "own.toml:4: rule[0].then[0].command: there is no command restrat" in done.stderr
     # the agent itself would run with just these defaults
