@@ -426,4 +426,4 @@ def test_the_example_in_the_readme_is_a_rule(tmp_path: Path) -> None:
     (tmp_path / "rules.d" / "shop.toml").write_text(rule)
     (tmp_path / "agent.toml").write_text('[agent]\ndata_dir = "data"\n[rules]\npacks = false\n')
     checked = predis_agent("rules", "check", folder=tmp_path)
-    assert (checked.returncode, checked.stdout) == (0, "1 rules, all right\n"), checked.stderr
+    assert (checked.returncode, checked.stdout) == (0, "1 rule, all right\n"), checked.stderr
