@@ -3,13 +3,25 @@
 import json
 import ssl
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from tests.vendors.running import Vendor
+import pytest
+
+from tests.vendors.running import Vendor, start_vendor
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.canary-of-the-service-account.c2lnbmF0dXJl"
 REVISION = "deployment.kubernetes.io/revision"
 SHOP = "prod/deployments/shop"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Vendor]:
+    """A cluster whose rules nobody breaks."""
+    with start_vendor("kubernetes", tmp_path, tls=True, api_key=TOKEN) as vendor:
+        yield vendor
+        assert vendor.violations(altered=True) == []
 
 
 def ask(cluster: Vendor, what: str, patch: object = None, method: str = "") -> dict[str, Any]:

@@ -40,6 +40,7 @@ from plugins.cloudwatch.destination import HEADERS
 from plugins.cloudwatch.encode import Encoder, dimension, unit_of
 from plugins.cloudwatch.plugin import CHOSEN, CloudWatch, CloudWatchConfig, CloudWatchUnusable
 from plugins.cloudwatch.values import LARGEST, values_and_counts
+from tests.plugins.aws_credentials import use_nobodys
 from tests.plugins.recording_server import Recorder, recording
 from tests.servers import ROOT
 
@@ -65,15 +66,7 @@ BATCH = Batch(
 
 @pytest.fixture(autouse=True)
 def aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of nobody, and nothing of this machine's own configuration."""
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent/config")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    use_nobodys(monkeypatch, SECRET)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from agent.api import Host, Outcome, Plan, PlanOutdated, PredisError
+from tests.plugins.aws_credentials import use_nobodys
 from tests.plugins.remediation import Used, action_of, host_in
 from tests.servers import free_port
 from tests.vendors.faults import Step
@@ -19,15 +20,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture(autouse=True)
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of nobody, and nothing of this machine's own configuration."""
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent/config")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    use_nobodys(monkeypatch)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A rule that rolls a release back, through the real engine: approval, verification, the way back, a crash."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,11 @@ import pytest
 from agent.rules.runner import InlineRunner
 from tests.agent.rule_world import World
 from tests.agent.test_rules_crash import DyingRunner, Gone, restart
-from tests.plugins.kubectl import TOKEN, image, release, revision
+from tests.plugins.kubectl import TOKEN, cluster, image, release, revision
 from tests.plugins.remediation import action_of
-from tests.vendors.running import Vendor, start_vendor
+from tests.vendors.running import Vendor
+
+__all__ = ["cluster"]
 
 RULE = """
 [[rule]]
@@ -24,13 +25,6 @@ cooldown = "10m"
 limit = { actions_per_hour = 5 }
 """
 ASKS = f'{RULE}approval = "required"\n'
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Vendor]:
-    with start_vendor("kubernetes", tmp_path, tls=True, api_key=TOKEN) as vendor:
-        yield vendor
-        assert vendor.violations(altered=True) == []
 
 
 def world_of(folder: Path, cluster: Vendor, text: str, **more: Any) -> World:

@@ -18,25 +18,20 @@ from agent.api import Host, PredisError
 from plugins.remediation.config import RemediationConfig
 from plugins.remediation.kubernetes import ScaleKubernetes
 from plugins.remediation.kubernetes_api import ApiServers
+from tests.plugins.aws_credentials import use_nobodys
+from tests.plugins.kubectl import TOKEN, cluster
 from tests.plugins.remediation import Used, action_of, host_in
 from tests.servers import ROOT, free_port
 from tests.vendors.faults import Step
 from tests.vendors.running import Vendor, start_vendor
 from tests.waiting import wait_until
 
-TOKEN = "eyJhbGciOiJSUzI1NiJ9.canary-of-the-service-account.c2lnbmF0dXJl"
+__all__ = ["cluster"]
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     return host_in(tmp_path)
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Vendor]:
-    with start_vendor("kubernetes", tmp_path, tls=True, api_key=TOKEN) as vendor:
-        yield vendor
-        assert vendor.violations(altered=True) == []
 
 
 def config(cluster: Vendor, token: str = TOKEN) -> dict[str, Any]:
@@ -241,15 +236,7 @@ def test_keys_without_limits_or_with_paths_are_refused(keys: dict[str, Any]) -> 
 
 @pytest.fixture(autouse=True)
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of nobody, and nothing of this machine's own configuration."""
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent/config")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    use_nobodys(monkeypatch)
 
 
 @pytest.fixture(scope="module")

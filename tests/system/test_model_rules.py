@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +9,14 @@ import pytest
 from agent.incidents.audit import log_path, records, verify
 from core_cache.policy.place import in_place
 from core_cache.policy.registry import ModelRegistry
-from tests.agent.foreign import Foreign, foreign
+from tests.agent.foreign import foreign
 from tests.core_cache.model_load import names, write_log
 from tests.servers import Server
 from tests.system.test_incidents import ask
-from tests.system.test_rules import World
+from tests.system.test_rules import World, world
 from tests.waiting import wait_until
 
-__all__ = ["foreign"]
+__all__ = ["foreign", "world"]
 
 RETRAIN = """
 [[rule]]
@@ -37,13 +35,6 @@ then = [{ action = "model.rollback" }]
 dry_run = false
 cooldown = "1h"
 """
-
-
-@pytest.fixture
-def world(foreign: Foreign, tmp_path: Path) -> Iterator[World]:
-    made = World(foreign, tmp_path)
-    yield made
-    made.end()
 
 
 def start(world: World) -> Server:
