@@ -48,7 +48,7 @@ class Accesses:
 
 def from_trace(trace: Trace, sized: bool) -> Accesses:
     """A recorded trace, all of it reads. Raises TraceError."""
-    keys, _ = numbered(np.asarray(trace.keys))
+    keys, _ = numbered(np.asarray(trace.keys), trace.path)
     return Accesses(keys, sizes_of(trace) if sized else None, None, np.ones(len(keys), bool))
 
 
@@ -77,21 +77,21 @@ def from_log(events: NDArray[Any]) -> Accesses:
     began = int(chosen["unix_ms"][0]) if len(chosen) else 0
     times = np.maximum.accumulate(chosen["unix_ms"].astype(np.int64)) - began
     return Accesses(
-        numbered(chosen["key_hash"])[0],
+        numbered(chosen["key_hash"], "the access log")[0],
         np.minimum(of_event[kept] + ENTRY_BYTES, _LONGEST).astype(np.uint32),
         np.minimum(times, _LONGEST).astype(np.uint32),
         np.asarray(chosen["op"] == _READ),
     )
 
 
-def numbered(keys: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[np.intp]]:
-    """Keys of any kind as numbers from 0 without gaps, and where each was asked for first.
+def numbered(keys: NDArray[Any], of: object) -> tuple[NDArray[np.uint32], NDArray[np.intp]]:
+    """Keys of any kind as numbers from 0 without gaps, and where each was asked for first. of: whose keys, for errors.
 
     Raises TraceError for more than there are numbers for.
     """
     unique, firsts, numbers = np.unique(keys, return_index=True, return_inverse=True)
     if len(unique) >= 2**31:
-        raise TraceError(f"{len(unique)} different keys are too many; an evaluation can take {2**31 - 1}")
+        raise TraceError(f"{of}: has {len(unique)} different keys; an evaluation can take {2**31 - 1}")
     return np.ascontiguousarray(numbers, np.uint32), firsts
 
 

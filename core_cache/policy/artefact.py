@@ -138,12 +138,16 @@ Artefact = Dense | Trees
 
 def write(path: Path, model: Artefact) -> None:
     """Writes the artefact with mode 0600, whole or not at all. Raises ArtefactError for what read() would refuse."""
-    write_bytes(path, to_bytes(model))
+    _put(path, to_bytes(model))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """The same for an artefact that is bytes already."""
     from_bytes(data)
+    _put(path, data)
+
+
+def _put(path: Path, data: bytes) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:

@@ -66,7 +66,7 @@ def evaluate(
     accesses_per_second: how fast the policy's clock goes, since traces have no times; at most 62.5 are told apart.
     Raises TraceError for a trace that this cannot run, ValueError for a policy or model that is none.
     """
-    keys, firsts = numbered(np.asarray(trace.keys))
+    keys, firsts = numbered(np.asarray(trace.keys), trace.path)
     unique = len(firsts)
     sizes = sizes_of(trace) if sized else None
     whole = unique if sizes is None else int(sizes[firsts].sum(dtype=np.uint64))

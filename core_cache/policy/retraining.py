@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from core_cache.policy.accesses import Accesses
 from core_cache.policy.artefact import Trees, write
 from core_cache.policy.rehearse import Rehearsal, rehearse
-from core_cache.policy.training import TooLittle, train
+from core_cache.policy.training import TooLittle, Trainer
 
 FEATURE_SETS: tuple[tuple[str, ...], ...] = (
     ("size",),
@@ -123,8 +123,9 @@ def _choose(accesses: Accesses, capacity: int) -> tuple[Trees, tuple[str, ...]]:
     seen = accesses.first(int(CHOOSE * len(accesses)))
     judged = (np.arange(len(seen)) >= int(TRAIN * len(accesses))) & seen.reads
     best: tuple[int, Trees, tuple[str, ...]] | None = None
+    trainer = Trainer(accesses.first(int(TRAIN * len(accesses))), capacity)
     for features in FEATURE_SETS:
-        model = train(accesses.first(int(TRAIN * len(accesses))), capacity, features)
+        model = trainer.train(features)
         misses = int(_with(model, seen, capacity).missed[judged].sum())
         if best is None or misses < best[0]:
             best = misses, model, features

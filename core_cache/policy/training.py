@@ -13,9 +13,8 @@ scikit-learn takes over 100 MB: only workers import this module.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,38 +30,40 @@ LEAST_ROWS = 600
 _TREES, _DEPTH = 25, 4  # one comparison less than a step per level: 125 of the 128 steps that an artefact may take
 _ORDER = tuple(FEATURES)
 
+Lesson = tuple[NDArray[np.float32], NDArray[np.float64]]
+"""Candidates, shape (candidates, features), all of FEATURES in their order; and what each was worth, (candidates,)."""
+
 
 class TooLittle(ValueError):
     """The accesses do not make a model; the text says why, as an end of a sentence."""
 
 
-def train(
-    accesses: Accesses, capacity: int, features: Sequence[str], metadata: Mapping[str, Any] | None = None
-) -> Trees:
-    """A model that knows these features. capacity: as in `rehearse`.
+class Trainer:
+    """Trains models on the same accesses. The first round is that of the plain policy, so the same for all of them."""
 
-    Raises TooLittle.
-    """
-    evictions = rehearse(accesses, capacity, None).evictions
-    every = max(1, evictions * 8 // MOST_ROWS)
-    columns = [_ORDER.index(name) for name in features]
-    rows: list[NDArray[np.float32]] = []
-    worth: list[NDArray[np.float64]] = []
-    model: Trees | None = None
-    with tempfile.TemporaryDirectory(prefix="predis-train-") as folder:
-        path = Path(folder, "model")
-        for _ in range(ROUNDS):
-            noted = candidates(accesses, capacity, None if model is None else path, every)
-            known, value = _worth(accesses, noted)
-            rows.append(noted.rows[known][:, columns])
-            worth.append(value)
-            count = sum(map(len, rows))
-            if count < LEAST_ROWS:
-                raise TooLittle(f"gave {count} candidates for eviction to learn from, where {LEAST_ROWS} are needed")
-            model = _fit(np.concatenate(rows), np.concatenate(worth), features, metadata or {})
-            write(path, model)
-    assert model is not None
-    return model
+    def __init__(self, accesses: Accesses, capacity: int) -> None:
+        """capacity: as in `rehearse`. Raises TooLittle."""
+        self._accesses, self._capacity = accesses, capacity
+        self._every = max(1, rehearse(accesses, capacity, None).evictions * 8 // MOST_ROWS)
+        self._first = self._lesson(None)
+        if (count := len(self._first[0])) < LEAST_ROWS:
+            raise TooLittle(f"gave {count} candidates for eviction to learn from, where {LEAST_ROWS} are needed")
+
+    def train(self, features: Sequence[str]) -> Trees:
+        """A model that knows these features."""
+        columns = [_ORDER.index(name) for name in features]
+        lessons = [self._first]
+        with tempfile.TemporaryDirectory(prefix="predis-train-") as folder:
+            path = Path(folder, "model")
+            for _ in range(ROUNDS - 1):
+                write(path, _fit(lessons, columns))
+                lessons.append(self._lesson(path))
+        return _fit(lessons, columns)
+
+    def _lesson(self, model: Path | None) -> Lesson:
+        noted = candidates(self._accesses, self._capacity, model, self._every)
+        known, worth = _worth(self._accesses, noted)
+        return noted.rows[known], worth
 
 
 def _worth(accesses: Accesses, noted: Candidates) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
@@ -88,9 +89,9 @@ def _next_use(keys: NDArray[np.uint32], asked: NDArray[np.uint32], at: NDArray[n
     return np.where(same, place % span, 4 * span)
 
 
-def _fit(
-    rows: NDArray[np.float32], worth: NDArray[np.float64], features: Sequence[str], metadata: Mapping[str, Any]
-) -> Trees:
+def _fit(lessons: Sequence[Lesson], columns: Sequence[int]) -> Trees:
+    rows, worth = (np.concatenate(parts) for parts in zip(*lessons, strict=True))
+    rows = rows[:, columns]
     chosen = np.random.default_rng(1).permutation(len(rows))[:MOST_ROWS]
     boosted = GradientBoostingRegressor(
         n_estimators=_TREES,
@@ -116,4 +117,5 @@ def _fit(
             above = np.nextafter(np.float32(tree.threshold[i]), np.float32(np.inf))
             left, right = root + int(tree.children_left[i]), root + int(tree.children_right[i])
             nodes.append((int(tree.feature[i]), float(above), left, right))
-    return Trees(tuple(features), np.array(nodes, NODE), np.array(roots, np.uint32), base, metadata)
+    features = tuple(_ORDER[column] for column in columns)
+    return Trees(features, np.array(nodes, NODE), np.array(roots, np.uint32), base)

@@ -13,7 +13,7 @@ from core_cache.policy.accesses import ENTRY_BYTES, Accesses, from_log, from_tra
 from core_cache.policy.artefact import FEATURES, Dense, log2_linear, write
 from core_cache.policy.rehearse import candidates, rehearse
 from core_cache.policy.retraining import LEAST_MISSES, retrain
-from core_cache.policy.training import TooLittle, train
+from core_cache.policy.training import TooLittle, Trainer
 from core_cache.replay import Trace
 from tests.core_cache.model_load import names, sizes
 
@@ -26,7 +26,7 @@ def mixed(accesses: int = 60_000, seed: int = 1) -> Accesses:
     asked = names(10 * accesses, seed)
     asked = asked[asked % 10 == 3]
     return Accesses(
-        numbered(asked)[0],
+        numbered(asked, "the test")[0],
         (sizes(asked) + ENTRY_BYTES).astype(np.uint32),
         np.arange(0, 20 * len(asked), 20, dtype=np.uint32),
         np.ones(len(asked), bool),
@@ -123,7 +123,7 @@ def test_each_miss_is_told_and_time_comes_from_the_accesses() -> None:
 
 def test_a_model_learns_what_is_worth_keeping(tmp_path: Path) -> None:
     accesses = mixed()
-    model = train(accesses, CAPACITY, ("size", "hits"))
+    model = Trainer(accesses, CAPACITY).train(("size", "hits"))
     small, large = model.score([[log2_linear(264), 0], [log2_linear(6000), 0]])
     assert small > large + 2
     path = tmp_path / "model"
@@ -136,7 +136,7 @@ def test_how_soon_a_key_is_asked_for_counts_by_itself() -> None:
     """Keys of one size: some come again and again, the others once."""
     accesses = mixed()
     alike = Accesses(accesses.keys, None, accesses.times, accesses.reads)
-    newcomer, used = train(alike, 1500, ("hits", "main")).score([[0, 0], [1, 0]])
+    newcomer, used = Trainer(alike, 1500).train(("hits", "main")).score([[0, 0], [1, 0]])
     assert used > newcomer + 0.5
 
 
@@ -148,7 +148,7 @@ def test_of_the_models_the_one_that_misses_least_is_chosen(monkeypatch: pytest.M
 def test_the_engine_scores_as_the_trees_that_were_learned(tmp_path: Path) -> None:
     from core_cache import _native
 
-    model = train(mixed(), CAPACITY, ("idle", "hits", "size", "main"))
+    model = Trainer(mixed(), CAPACITY).train(("idle", "hits", "size", "main"))
     write(tmp_path / "model", model)
     rows = candidates(mixed(2000), CAPACITY, None, 1).rows[:, [COLUMN[name] for name in model.features]]
     rows = np.ascontiguousarray(rows)
