@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,6 +11,7 @@ import typer
 from agent.cache.settings import CacheFiles
 from agent.cli.options import ConfigOption, DebugOption, JsonOption, SetOption, load
 from agent.config.models import Config
+from agent.config.units import format_time
 from agent.errors import PredisError
 from core_cache.resp_client import ConnectionFailed, RespClient, RespError
 
@@ -65,7 +65,6 @@ def _in_place(settings: Config) -> str | None:
 
 def _row(version: Version) -> list[str]:
     report = version.report
-    made = datetime.fromtimestamp(version.created).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     misses, plain = (f"{report['miss_ratio']:.2%}", f"{report['s3fifo']['miss_ratio']:.2%}") if report else ("–", "–")
     before = f"version {version.parent}" if version.parent else "s3fifo"
-    return [str(version.version), made, before, misses, plain, version.origin]
+    return [str(version.version), format_time(version.created), before, misses, plain, version.origin]

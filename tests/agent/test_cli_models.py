@@ -46,7 +46,7 @@ def test_what_there_is_is_listed(cache: Server, tmp_path: Path) -> None:
     head, titles, first, second = said(tmp_path).splitlines()
     assert head == "the cache scores with version 2"
     assert titles.split() == ["version", "made", "before", "it", "misses", "s3fifo", "origin"]
-    today = time.strftime("%Y-%m-%d")
+    today = time.strftime("%Y-%m-%d", time.gmtime())
     assert first.split()[:2] == ["1", today]
     assert first.split()[4:] == ["s3fifo", "–", "–", "found", "in", "place"]
     assert second.split()[4:8] == ["version", "1", "25.00%", "31.25%"]
