@@ -98,9 +98,8 @@ class Looks:
         if turn is not None and turn.misses and turn.due > self.round.number:
             raise Overdue(f"{self._did('did not say')}: it is asked again later")
         allowed = self._left if now is None else min(self._left, self.round.left)
-        used_up = self._used_up()
         if allowed <= 0 and turn is not None:
-            raise used_up
+            raise self._used_up()
         if allowed <= 0 or (self._newest is not None and self._newest.running):
             raise self._overdue()
         self._newest = guarded = Guarded(call, f"{self._what} of {self.plugin}")
@@ -109,7 +108,7 @@ class Looks:
             given = guarded.result(allowed)
         except Overdue:
             if turn is not None and allowed < WHOLE * self.deadline:
-                raise used_up from None  # by others: it goes first in the next look
+                raise self._used_up() from None  # by others: it goes first in the next look
             log.warning("%s of the plugin %s take longer than its deadline of %g s", *self._names)
             if turn is not None:
                 turn.missed(self.round.number)
