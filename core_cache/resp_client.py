@@ -100,6 +100,10 @@ class RespClient:
         self._send(b"".join(encoded))
         return [self._read_reply() for _ in encoded]
 
+    def information(self, section: str) -> dict[str, str]:
+        """The fields of a section of INFO."""
+        return information_of(self.command("INFO", section))
+
     def close(self) -> None:
         """Closes the connection; closing twice is fine."""
         self._socket.close()
@@ -196,3 +200,9 @@ def _connect(address: Address, timeout: float) -> socket.socket:
         raise ConnectionFailed(f"{describe(address)} did not answer within {timeout:g} s") from error
     except OSError as error:
         raise ConnectionFailed(f"cannot connect to {describe(address)}: {error.strerror or error}") from error
+
+
+def information_of(reply: object) -> dict[str, str]:
+    """The fields that an answer to INFO has."""
+    text = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.cache.settings import LIVE, CacheFiles, CacheSettings
 from core_cache.options import MAXMEMORY_POLICIES
-from core_cache.resp_client import ConnectionFailed, RespClient, RespError, ServerError
+from core_cache.resp_client import ConnectionFailed, RespClient, RespError, ServerError, information_of
 
 __all__ = ["CacheLink", "RespError", "ServerError", "arena_heartbeat", "link_to"]
 
@@ -35,9 +35,7 @@ class CacheLink:
 
     def information(self, section: str = "server") -> dict[str, str]:
         """The fields of a section of INFO."""
-        reply = self._command("INFO", section)
-        text = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
-        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        return information_of(self._command("INFO", section))
 
     def change(self, settings: Mapping[str, object]) -> None:
         """CONFIG SET of settings that a running cache can take."""

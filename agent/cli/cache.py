@@ -147,11 +147,9 @@ def _connect(address: Address, password: str | None) -> RespClient:
 def _server_name(client: RespClient) -> str:
     """The server's name and version from INFO; "a Redis-compatible server" where it does not say."""
     try:
-        info = client.command("INFO", "server")
+        fields = client.information("server")
     except ServerError:
-        info = b""
-    lines = info.decode("utf-8", "replace").splitlines() if isinstance(info, bytes) else []
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+        fields = {}
     for key, name in (("predis_version", "Predis"), ("valkey_version", "Valkey"), ("redis_version", "Redis")):
         if key in fields:
             return f"{name} {fields[key]}"

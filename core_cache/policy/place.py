@@ -15,13 +15,11 @@ class PlaceError(RuntimeError):
 
 def in_place(client: RespClient) -> str:
     """The checksum of the model that the cache scores with; empty where it has none. Raises RespError, PlaceError."""
-    reply = client.command("INFO", "memory")
-    text = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
-    for line in text.splitlines():
-        name, _, value = line.partition(":")
-        if name == "policy_model_checksum":
-            return value
-    raise PlaceError("this cache does not say which policy model it has: it is of an older version, upgrade it")
+    try:
+        return client.information("memory")["policy_model_checksum"]
+    except KeyError:
+        what = "this cache does not say which policy model it has: it is of an older version, upgrade it"
+        raise PlaceError(what) from None
 
 
 def put(client: RespClient, data_dir: Path, artefact: bytes | None) -> None:

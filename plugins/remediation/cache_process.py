@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.api import CacheControl, Outcome, Plan, PredisError, Task
 from plugins.remediation.action import Action, Params, hold_to
-from plugins.remediation.local import hosted_cache, information
+from plugins.remediation.local import hosted_cache
 from plugins.remediation.notes import Notes
 
 
@@ -78,7 +78,7 @@ class CacheRestart(_Renewal):
         if facts.state == "unresponsive":
             return Plan(f"would restart the cache process {facts.pid}, which does not answer", bound)
         with hosted_cache(task) as client:
-            clients = int(information(client, "clients")["connected_clients"]) - 1
+            clients = int(client.information("clients")["connected_clients"]) - 1
             keys = client.command("DBSIZE")
         text = f"would restart the cache process {facts.pid}, warm: {keys!r} keys stay, {clients} connections end"
         return Plan(text, bound)
@@ -117,4 +117,4 @@ def _control(task: Task) -> CacheControl:
 
 def _server(task: Task) -> dict[str, str]:
     with hosted_cache(task) as client:
-        return information(client, "server")
+        return client.information("server")

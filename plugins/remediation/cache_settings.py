@@ -13,7 +13,7 @@ from core_cache.options import MAXMEMORY_POLICIES, Policy
 from core_cache.resp_client import RespClient
 from plugins.remediation.action import Dial, Effects, Params
 from plugins.remediation.amount import SizeParams
-from plugins.remediation.local import hosted_cache, information, restarted, restarting, setting
+from plugins.remediation.local import hosted_cache, restarted, restarting, setting
 
 _POLICIES = {word: name for name, word in MAXMEMORY_POLICIES.items()}
 
@@ -50,7 +50,7 @@ class CacheMemory(Dial[int]):
     def foresee(self, params: MemoryParams, old: int, new: int, task: Task) -> Effects:
         control = task.host.cache_control
         with hosted_cache(task) as client:
-            memory = information(client, "memory")
+            memory = client.information("memory")
         room = int(memory.get("arena_capacity", "0"))
         if new > room:
             if control is None:

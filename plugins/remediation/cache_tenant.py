@@ -13,7 +13,7 @@ from pydantic import Field
 from agent.api import CacheControl, PredisError, Task, format_size
 from plugins.remediation.action import Dial, Effects, Params, nearest
 from plugins.remediation.amount import SizeParams
-from plugins.remediation.local import hosted_cache, information, restarted, restarting
+from plugins.remediation.local import hosted_cache, restarted, restarting
 
 _QUOTA = re.compile(r"(?:^|,)quota=(\d+)")
 
@@ -78,7 +78,7 @@ class CacheTenantQuota(TenantDial):
 
     def read(self, params: QuotaParams, task: Task) -> int:
         with hosted_cache(task) as client:
-            tenants = information(client, "tenants")
+            tenants = client.information("tenants")
         quota = _QUOTA.search(tenants.get(f"tenant_{params.tenant}", ""))
         if quota is None:
             known = [name.removeprefix("tenant_") for name in tenants]

@@ -47,13 +47,6 @@ def setting(client: RespClient, name: str) -> str:
     return reply[1].decode()
 
 
-def information(client: RespClient, section: str) -> dict[str, str]:
-    """The fields of a section of INFO."""
-    reply = client.command("INFO", section)
-    text = reply.decode(errors="replace") if isinstance(reply, bytes) else ""
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-
-
 def restarting(restarts: bool) -> Effects:
     """What comes of a change for which the cache process may have to be restarted."""
     return Effects("; the cache process would be restarted, warm" if restarts else "", {"restarts": restarts})

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from agent.api import ConfigPath, OrDefault, Outcome, Plan, PredisError, Task
 from core_cache.resp_client import RespClient, ServerError
 from plugins.remediation.action import Action, Params, hold_to
-from plugins.remediation.local import hosted_cache, information, setting
+from plugins.remediation.local import hosted_cache, setting
 from plugins.remediation.notes import Notes
 from plugins.remediation.pace import Pace
 from plugins.remediation.servers import Servers
@@ -205,7 +205,7 @@ def _set(cache: RespClient, key: bytes, kind: bytes, value: Any, milliseconds: i
 
 
 def _used(cache: RespClient) -> float:
-    return int(information(cache, "memory")["used_memory"]) / int(setting(cache, "maxmemory"))
+    return int(cache.information("memory")["used_memory"]) / int(setting(cache, "maxmemory"))
 
 
 def _check_room(cache: RespClient, params: WarmUpParams) -> None:
